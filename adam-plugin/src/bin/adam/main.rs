@@ -1,0 +1,3 @@
+//! The `adam` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Collections in BEIR layout, trec_eval metrics and paired significance tests.

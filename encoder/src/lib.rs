@@ -1,0 +1,1 @@
+//! ONNX text models from a folder: sentence encoders and cross-encoder re-rankers.

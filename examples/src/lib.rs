@@ -1,0 +1,1 @@
+//! Lessons, in the order of a user's journey.

@@ -1,0 +1,1 @@
+//! ADAM: distils a cross-encoder teacher into a small dual-encoder student.
