@@ -1,0 +1,1 @@
+//! Comparing vectors as fast as the machine can.
