@@ -1,0 +1,116 @@
+//! The one error type of this crate.
+
+use std::path::PathBuf;
+
+/// What went wrong: which file, which key, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncoderError {
+    /// A file or folder could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file that the model needs is not there.
+    #[error("{} is missing: {needed}", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What it is needed for, and how to make it.
+        needed: String,
+    },
+    /// A file is larger than any honest file of its kind.
+    #[error("{} has {size} bytes; at most {limit} are read from a file of this kind", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The largest size accepted, in bytes.
+        limit: u64,
+    },
+    /// A file is not JSON, or breaks off.
+    #[error("{} is not valid JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and kind of the fault.
+        source: serde_json::Error,
+    },
+    /// A key in a JSON file has a value this crate cannot honour.
+    #[error("{}: key `{key}` {problem}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its parents, as in `prompts.query`.
+        key: String,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// A model or weight file cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// ONNX Runtime could not be found or loaded.
+    #[error("{problem}")]
+    Runtime {
+        /// What happened, with the places that were looked in.
+        problem: String,
+    },
+    /// A text could not be turned into tokens.
+    #[error("{}: a text could not be turned into tokens: {problem}", path.display())]
+    Tokenize {
+        /// The tokenizer file in use.
+        path: PathBuf,
+        /// What the tokenizer said.
+        problem: String,
+    },
+    /// The model failed while running.
+    #[error("{}: running the model failed: {problem}", path.display())]
+    Inference {
+        /// The ONNX file in use.
+        path: PathBuf,
+        /// What ONNX Runtime said.
+        problem: String,
+    },
+    /// An option has a value that cannot be honoured.
+    #[error("option `{name}` {problem}")]
+    Option {
+        /// The field of [`EncoderOptions`](crate::EncoderOptions).
+        name: &'static str,
+        /// What is wrong, and what would be accepted.
+        problem: String,
+    },
+    /// A model name could not be resolved to a folder.
+    #[error("model `{name}`: {problem}")]
+    Name {
+        /// The name as given.
+        name: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+}
+
+impl EncoderError {
+    pub(crate) fn key(path: &std::path::Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Key {
+            path: path.to_path_buf(),
+            key: key.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn model(path: &std::path::Path, problem: impl Into<String>) -> Self {
+        Self::Model {
+            path: path.to_path_buf(),
+            problem: problem.into(),
+        }
+    }
+}

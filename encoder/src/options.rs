@@ -1,0 +1,273 @@
+//! What a caller may choose about an encoder, and the trait every text encoder answers to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::EncoderError;
+
+/// What a text is: many models put a different prompt before queries and documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TextKind {
+    /// A search query.
+    Query,
+    /// A text to be found.
+    Document,
+}
+
+/// Turns texts into vectors. [`SentenceEncoder`](crate::SentenceEncoder) is the ONNX one; anything else that
+/// can make vectors may stand in its place.
+pub trait TextEncoder: Send + Sync {
+    /// Number of values in a vector.
+    fn dimension(&self) -> usize;
+
+    /// Identifies the function from text to vector: equal fingerprints give equal vectors, so an index that
+    /// stores it can refuse vectors of another model.
+    fn fingerprint(&self) -> &str;
+
+    /// A short name for messages.
+    fn name(&self) -> &str;
+
+    /// One vector of [`dimension`](Self::dimension) values for each text, in the order given.
+    ///
+    /// # Errors
+    /// When a text cannot be tokenised or the model fails.
+    fn encode(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, EncoderError>;
+}
+
+/// Which of a folder's ONNX files to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Precision {
+    /// 32-bit floating point: the model as trained.
+    #[default]
+    F32,
+    /// 8-bit weights and activations (dynamic quantisation): about twice as fast on a CPU, a quarter of the
+    /// size. Activations are scaled per batch, so a vector depends a little on the texts that share its batch.
+    Int8,
+}
+
+impl FromStr for Precision {
+    type Err = EncoderError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "int8" => Ok(Self::Int8),
+            _ => Err(EncoderError::Option {
+                name: "precision",
+                problem: format!("is `{text}`; it can be `f32` or `int8`"),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+/// Where ONNX Runtime runs the model. All but [`Provider::Cpu`] need a build of ONNX Runtime that contains them;
+/// one that is asked for and absent is an error, never a silent fall-back to the CPU.
+///
+/// As text: `cpu`, `cuda`, `cuda:1`, `tensorrt:0`, `openvino`, `coreml`, `directml:0`, `migraphx:0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Provider {
+    /// The CPU; always there.
+    Cpu,
+    /// NVIDIA CUDA on the device with this number.
+    Cuda(i32),
+    /// NVIDIA TensorRT on the device with this number.
+    TensorRt(i32),
+    /// AMD MIGraphX on the device with this number.
+    MiGraphX(i32),
+    /// DirectML (Windows) on the device with this number.
+    DirectMl(i32),
+    /// Intel OpenVINO.
+    OpenVino,
+    /// Apple Core ML.
+    CoreMl,
+}
+
+impl FromStr for Provider {
+    type Err = EncoderError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || EncoderError::Option {
+            name: "providers",
+            problem: format!(
+                "has `{text}`; it can be cpu, openvino, coreml, or cuda, tensorrt, migraphx, directml, each of these with `:DEVICE` or without"
+            ),
+        };
+        let (name, device) = match text.split_once(':') {
+            Some((name, number)) => (name, Some(number.parse::<u8>().map_err(|_| refuse())?)),
+            None => (text, None),
+        };
+        let number = i32::from(device.unwrap_or(0));
+        match (name, device) {
+            ("cpu", None) => Ok(Self::Cpu),
+            ("openvino", None) => Ok(Self::OpenVino),
+            ("coreml", None) => Ok(Self::CoreMl),
+            ("cuda", _) => Ok(Self::Cuda(number)),
+            ("tensorrt", _) => Ok(Self::TensorRt(number)),
+            ("migraphx", _) => Ok(Self::MiGraphX(number)),
+            ("directml", _) => Ok(Self::DirectMl(number)),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::OpenVino => f.write_str("openvino"),
+            Self::CoreMl => f.write_str("coreml"),
+            Self::Cuda(device) => write!(f, "cuda:{device}"),
+            Self::TensorRt(device) => write!(f, "tensorrt:{device}"),
+            Self::MiGraphX(device) => write!(f, "migraphx:{device}"),
+            Self::DirectMl(device) => write!(f, "directml:{device}"),
+        }
+    }
+}
+
+/// How a model is opened and run. [`Default`] suits one encoder that has the machine to itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderOptions {
+    /// Which ONNX file of the folder to run.
+    pub precision: Precision,
+    /// CPU threads over all sessions together; 0 means one for each core. Each session gets an equal share, at
+    /// least one.
+    pub threads: usize,
+    /// The most tokens in one batch, padding included. A single text longer than this is a batch of its own.
+    pub batch_tokens: usize,
+    /// The most tokens of a text that are read; the rest is cut off. `None`: as the folder says.
+    pub max_length: Option<usize>,
+    /// How many batches may run at once. More sessions serve more callers; the weights are shared among them.
+    pub sessions: usize,
+    /// Scale vectors to length 1, or leave them. `None`: as the folder says.
+    pub normalize: Option<bool>,
+    /// Where to run, in order of preference; empty means the CPU.
+    pub providers: Vec<Provider>,
+    /// Text put before every query, in place of what the folder says. Some models (E5, BGE) need one and do not
+    /// say so in their files.
+    pub query_prompt: Option<String>,
+    /// Text put before every document, in place of what the folder says.
+    pub document_prompt: Option<String>,
+    /// Let idle threads of ONNX Runtime wait in a busy loop. Off by default, since that loop takes the cores from
+    /// everything else in the process, such as a search.
+    pub spinning: bool,
+}
+
+impl Default for EncoderOptions {
+    fn default() -> Self {
+        Self {
+            precision: Precision::F32,
+            threads: 0,
+            batch_tokens: 2048,
+            max_length: None,
+            sessions: 1,
+            normalize: None,
+            providers: Vec::new(),
+            query_prompt: None,
+            document_prompt: None,
+            spinning: false,
+        }
+    }
+}
+
+impl EncoderOptions {
+    /// Refuses values that could not work.
+    pub(crate) fn check(&self) -> Result<(), EncoderError> {
+        let refuse = |name, problem: &str| {
+            Err(EncoderError::Option {
+                name,
+                problem: problem.to_owned(),
+            })
+        };
+        if self.batch_tokens == 0 {
+            return refuse("batch_tokens", "is 0; it must be at least 1");
+        }
+        if self.batch_tokens > 1 << 24 {
+            return refuse("batch_tokens", "is over 16,777,216; no batch that large fits a machine");
+        }
+        if self.sessions == 0 || self.sessions > 1024 {
+            return refuse("sessions", "must be between 1 and 1024");
+        }
+        if self.threads > 4096 {
+            return refuse("threads", "is over 4096");
+        }
+        if self.max_length.is_some_and(|n| !(3..=1 << 20).contains(&n)) {
+            return refuse("max_length", "must be between 3 and 1,048,576 tokens");
+        }
+        for (name, prompt) in [("query_prompt", &self.query_prompt), ("document_prompt", &self.document_prompt)] {
+            if prompt.as_ref().is_some_and(|prompt| prompt.len() > 16 << 10) {
+                return refuse(name, "is longer than 16 KiB");
+            }
+        }
+        Ok(())
+    }
+
+    /// CPU threads over all sessions together.
+    pub(crate) fn all_threads(&self) -> usize {
+        if self.threads == 0 {
+            std::thread::available_parallelism().map_or(1, |n| n.get())
+        } else {
+            self.threads
+        }
+    }
+
+    /// CPU threads for each session.
+    pub(crate) fn threads_per_session(&self) -> usize {
+        (self.all_threads() / self.sessions.max(1)).max(1)
+    }
+
+    /// True where nothing but the CPU or CUDA will run the graph, so that ONNX Runtime's own fused operators are
+    /// known to be there.
+    pub(crate) fn has_fused_operators(&self) -> bool {
+        self.providers
+            .iter()
+            .all(|provider| matches!(provider, Provider::Cpu | Provider::Cuda(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_read_back_what_they_print() {
+        for text in [
+            "cpu",
+            "cuda:0",
+            "cuda:3",
+            "tensorrt:1",
+            "openvino",
+            "coreml",
+            "directml:0",
+            "migraphx:2",
+        ] {
+            assert_eq!(text.parse::<Provider>().unwrap().to_string(), text);
+        }
+        assert_eq!("cuda".parse::<Provider>().unwrap(), Provider::Cuda(0));
+        for text in ["gpu", "cuda:", "cuda:-1", "cuda:1:2", "cpu:0", ""] {
+            assert!(text.parse::<Provider>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn threads_are_shared_among_sessions() {
+        let options = |threads, sessions| EncoderOptions {
+            threads,
+            sessions,
+            ..EncoderOptions::default()
+        };
+        assert_eq!(options(8, 2).threads_per_session(), 4);
+        assert_eq!(options(2, 5).threads_per_session(), 1);
+        assert!(options(0, 1).threads_per_session() >= 1);
+        assert!(options(0, 0).check().is_err());
+    }
+}

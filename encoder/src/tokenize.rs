@@ -1,0 +1,295 @@
+//! From text to token ids, cut to the model's length.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+use serde_json::Value;
+use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+
+use crate::error::EncoderError;
+use crate::folder::{JsonFile, ModelFolder, read_limited};
+
+/// Largest `tokenizer.json`, in bytes; the largest known ones have about 35 MB.
+const TOKENIZER_LIMIT: u64 = 256 << 20;
+
+/// A text up to this many bytes for each token that fits is tokenised in one go.
+const BYTES_A_TOKEN: usize = 16;
+
+/// However long a text is, no more than this many bytes for each token that fits are looked at, and at least a
+/// megabyte. Only a text of words without end ever comes near.
+const MOST_BYTES_A_TOKEN: usize = 64;
+
+/// Fewer texts than this are tokenised by the calling thread alone.
+const PARALLEL_FROM: usize = 32;
+
+/// The tokens of one text or pair.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tokens {
+    pub(crate) ids: Vec<u32>,
+    /// Segment of each token; empty where all are 0.
+    pub(crate) types: Vec<u32>,
+    /// How many tokens at the start belong to the prompt.
+    pub(crate) prompt: usize,
+}
+
+/// A model's tokenizer, with the length texts are cut to.
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    path: PathBuf,
+    hash: String,
+    max_length: usize,
+    lower_case: bool,
+    keeps_end: bool,
+    pad_id: u32,
+    threads: usize,
+    pool: OnceLock<Option<rayon::ThreadPool>>,
+}
+
+impl std::fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextTokenizer")
+            .field("path", &self.path)
+            .field("max_length", &self.max_length)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TextTokenizer {
+    pub(crate) fn open(folder: &ModelFolder, max_length: usize, threads: usize) -> Result<Self, EncoderError> {
+        let path = folder.tokenizer.clone();
+        let fault = |problem: String| EncoderError::model(&path, problem);
+        let bytes = read_limited(&path, TOKENIZER_LIMIT)?;
+        // Parsed on its own first: the tokenizer's own message for broken JSON does not say that it is that.
+        let raw: Value = serde_json::from_slice(&bytes).map_err(|source| EncoderError::Json {
+            path: path.clone(),
+            source,
+        })?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(&bytes).map_err(|error| fault(format!("is not a tokenizer this crate reads: {error}")))?;
+        // Padding is done batch by batch here.
+        tokenizer.with_padding(None);
+
+        let config = JsonFile::read_if_there(&folder.transformer.join("tokenizer_config.json"))?;
+        let side = match &config {
+            Some(config) => config.text("truncation_side")?,
+            None => None,
+        };
+        let side = side.or_else(|| raw.pointer("/truncation/direction").and_then(Value::as_str));
+        let keeps_end = match side.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("right") => false,
+            Some("left") => true,
+            Some(other) => {
+                return Err(EncoderError::key(
+                    config.as_ref().map_or(path.as_path(), JsonFile::path),
+                    "truncation_side",
+                    format!("is \"{other}\"; it can be \"right\" or \"left\""),
+                ));
+            }
+        };
+        tokenizer
+            .with_truncation(Some(TruncationParams {
+                direction: if keeps_end { TruncationDirection::Left } else { TruncationDirection::Right },
+                max_length,
+                strategy: TruncationStrategy::LongestFirst,
+                stride: 0,
+            }))
+            .map_err(|error| EncoderError::Option {
+                name: "max_length",
+                problem: format!("is {max_length}, which this tokenizer does not take: {error}"),
+            })?;
+        let pad_id = config
+            .as_ref()
+            .and_then(|config| config.get("pad_token"))
+            .and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()))
+            .and_then(|token| tokenizer.token_to_id(token))
+            .unwrap_or(folder.pad_id);
+        Ok(Self {
+            hash: crate::fingerprint::hex_of(&bytes),
+            tokenizer,
+            path,
+            max_length,
+            lower_case: folder.lower_case,
+            keeps_end,
+            pad_id,
+            threads,
+            pool: OnceLock::new(),
+        })
+    }
+
+    /// Longest sequence in tokens, special tokens included; the rest of a text is cut off.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// Tokens of `text` before it is cut, special tokens included. For splitting long documents.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn count(&self, text: &str) -> Result<usize, EncoderError> {
+        let encoding = self.run(&self.prepare(text), true)?;
+        Ok(full_length(&encoding))
+    }
+
+    /// The byte range in `text` of every token of the text's own, special tokens left out, nothing cut off. Chunks that
+    /// begin and end at such a border tokenise as they did in the whole.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn offsets(&self, text: &str) -> Result<Vec<std::ops::Range<usize>>, EncoderError> {
+        let encoding = self
+            .tokenizer
+            .encode(text, false)
+            .map_err(|error| self.fault(&*error))?;
+        let mut ranges: Vec<_> = encoding.get_offsets().to_vec();
+        let rest = encoding.get_overflowing().iter().flat_map(|part| part.get_offsets());
+        ranges.extend(rest);
+        ranges.sort_unstable();
+        Ok(ranges.into_iter().map(|(start, end)| start..end).collect())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    pub(crate) fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    /// Tokens of `prompt` followed by `text`.
+    pub(crate) fn encode(&self, prompt: &str, prompt_tokens: usize, text: &str) -> Result<Tokens, EncoderError> {
+        let whole = if prompt.is_empty() {
+            self.prepare(text)
+        } else {
+            // What no prefix of the text can add needs no copy.
+            self.cased(Cow::Owned([prompt, self.bounded(text)].concat()))
+        };
+        let encoding = self.run(self.enough(&whole)?, true)?;
+        Ok(tokens_of(&encoding, prompt_tokens))
+    }
+
+    /// Tokens of a pair, both cut to fit together.
+    pub(crate) fn encode_pair(&self, first: &str, second: &str) -> Result<Tokens, EncoderError> {
+        let (first, second) = (self.prepare(first), self.prepare(second));
+        let input = EncodeInput::Dual(self.enough(&first)?.into(), self.enough(&second)?.into());
+        let encoding = self
+            .tokenizer
+            .encode_fast(input, true)
+            .map_err(|error| self.fault(&*error))?;
+        Ok(tokens_of(&encoding, 0))
+    }
+
+    /// How many tokens a prompt takes at the start of a sequence, special tokens there included.
+    pub(crate) fn prompt_tokens(&self, prompt: &str) -> Result<usize, EncoderError> {
+        if prompt.is_empty() {
+            return Ok(0);
+        }
+        let encoding = self.run(&self.prepare(prompt), true)?;
+        let ends_special = encoding.get_special_tokens_mask().last() == Some(&1);
+        Ok(encoding.len().saturating_sub(usize::from(ends_special)))
+    }
+
+    /// Applies `work` to every item, on this tokenizer's own threads where there are many.
+    pub(crate) fn for_all<I: Sync, T: Send>(
+        &self,
+        items: &[I],
+        work: impl Fn(&I) -> Result<T, EncoderError> + Sync,
+    ) -> Result<Vec<T>, EncoderError> {
+        if items.len() >= PARALLEL_FROM
+            && self.threads > 1
+            && let Some(pool) = self.pool()
+        {
+            return pool.install(|| items.par_iter().map(&work).collect());
+        }
+        items.iter().map(work).collect()
+    }
+
+    /// Threads of our own, so that a caller's rayon pool is neither needed nor blocked.
+    fn pool(&self) -> Option<&rayon::ThreadPool> {
+        self.pool
+            .get_or_init(|| {
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(self.threads)
+                    .thread_name(|index| format!("tokenize-{index}"))
+                    .build()
+                    .ok()
+            })
+            .as_ref()
+    }
+
+    fn run(&self, text: &str, special: bool) -> Result<Encoding, EncoderError> {
+        self.tokenizer
+            .encode_fast(text, special)
+            .map_err(|error| self.fault(&*error))
+    }
+
+    fn fault(&self, error: &dyn std::error::Error) -> EncoderError {
+        EncoderError::Tokenize {
+            path: self.path.clone(),
+            problem: error.to_string(),
+        }
+    }
+
+    fn prepare<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.cased(Cow::Borrowed(self.bounded(text)))
+    }
+
+    fn cased<'a>(&self, text: Cow<'a, str>) -> Cow<'a, str> {
+        if self.lower_case { Cow::Owned(text.to_lowercase()) } else { text }
+    }
+
+    fn most_bytes(&self) -> usize {
+        (self.max_length * MOST_BYTES_A_TOKEN).max(1 << 20)
+    }
+
+    /// The part of a text that is looked at at all.
+    fn bounded<'a>(&self, text: &'a str) -> &'a str {
+        let most = self.most_bytes();
+        if text.len() <= most {
+            text
+        } else if self.keeps_end {
+            &text[text.ceil_char_boundary(text.len() - most)..]
+        } else {
+            &text[..text.floor_char_boundary(most)]
+        }
+    }
+
+    /// The shortest tried beginning of a text that is sure to fill the model's length, so that a book costs no more
+    /// than a page. It ends at white space, and some tokens after the last one that counts, so that those that count
+    /// are the same as in the whole.
+    fn enough<'a>(&self, text: &'a str) -> Result<&'a str, EncoderError> {
+        let mut size = (self.max_length * BYTES_A_TOKEN).max(4096);
+        if self.keeps_end {
+            return Ok(text);
+        }
+        while size < text.len() {
+            let head = &text[..text.floor_char_boundary(size)];
+            let head = head.rfind(char::is_whitespace).map_or(head, |end| &head[..end]);
+            if full_length(&self.run(head, false)?) >= self.max_length + 16 {
+                return Ok(head);
+            }
+            size *= 2;
+        }
+        Ok(text)
+    }
+}
+
+/// Tokens of an encoding with those that were cut off.
+fn full_length(encoding: &Encoding) -> usize {
+    let cut: usize = encoding.get_overflowing().iter().map(Encoding::len).sum();
+    encoding.len() + cut
+}
+
+fn tokens_of(encoding: &Encoding, prompt: usize) -> Tokens {
+    let types = encoding.get_type_ids();
+    Tokens {
+        ids: encoding.get_ids().to_vec(),
+        types: if types.iter().all(|kind| *kind == 0) { Vec::new() } else { types.to_vec() },
+        prompt: prompt.min(encoding.len()),
+    }
+}
