@@ -1,1 +1,43 @@
-//! Collections in BEIR layout, trec_eval metrics and paired significance tests.
+//! Collections in BEIR layout, trec_eval's metrics and paired significance tests.
+//!
+//! ```
+//! use beir::{EvalOptions, Metric, Qrels, Run, evaluate};
+//!
+//! # fn main() -> Result<(), beir::BeirError> {
+//! let qrels = Qrels::from_judgements([("q1", "d1", 2), ("q1", "d2", 1), ("q2", "d3", 1)]);
+//! let mut run = Run::new();
+//! run.insert("q1", vec![("d2".to_owned(), 7.5), ("d1".to_owned(), 6.0)]);
+//!
+//! let ndcg: Metric = "ndcg@10".parse()?;
+//! let evaluation = evaluate(&qrels, &run, &[ndcg], &EvalOptions::default());
+//! // q2 was judged and has no result: it counts 0.
+//! assert_eq!(evaluation.queries(), 2);
+//! assert!((evaluation.mean(ndcg) - 0.8597 / 2.0).abs() < 1e-4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Collection`] reads a BEIR folder, a zip of one, or a lone `.jsonl` corpus, a line at a time.
+//! - [`Qrels`] and [`Run`] read BEIR's and TREC's files; [`Run::write`] writes what trec_eval reads.
+//! - [`evaluate`] gives trec_eval's figures; [`significance::compare`] says whether two systems differ.
+//!
+//! Every error names the file, and the line where there is one.
+
+mod archive;
+mod collection;
+mod error;
+mod evaluate;
+mod lines;
+mod metric;
+mod qrels;
+mod record;
+mod run;
+pub mod significance;
+
+pub use collection::{Collection, Documents, Summary};
+pub use error::{BeirError, Place};
+pub use evaluate::{EvalOptions, Evaluation, Missing, evaluate, rank};
+pub use metric::Metric;
+pub use qrels::{Judgement, Qrels};
+pub use record::{Document, Query};
+pub use run::Run;

@@ -1,0 +1,141 @@
+//! The one error type of this crate.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A line of a file, counted from 1. A file inside a zip is written `ARCHIVE.zip/folder/file`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} line {}", self.file, self.line)
+    }
+}
+
+/// What went wrong: which file, which line, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeirError {
+    /// A file or folder could not be opened, read or written.
+    #[error("cannot {action} {file}: {source}")]
+    Io {
+        /// `open`, `read` or `write`.
+        action: &'static str,
+        /// The file or folder.
+        file: String,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// Nothing is there.
+    #[error("{} does not exist; a collection is a BEIR folder, a .zip of one, or a .jsonl file", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Something is there, but not a collection.
+    #[error("{} is not a collection: {problem}", path.display())]
+    NotACollection {
+        /// What was opened.
+        path: PathBuf,
+        /// What is missing or unclear.
+        problem: String,
+    },
+    /// The collection lacks a file that was asked for.
+    #[error("{collection} has no {file}{hint}")]
+    NoFile {
+        /// The collection, as it was named.
+        collection: String,
+        /// The file asked for, as `qrels/test.tsv`.
+        file: String,
+        /// What there is instead, starting with `; ` where there is anything to say.
+        hint: String,
+    },
+    /// The archive breaks off, is not a zip, or could do harm.
+    #[error("{}: {problem}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A line cannot be used as it stands.
+    #[error("{place}: {problem}")]
+    Line {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Two records bear the same id.
+    #[error("{place}: {what} id `{id}` was already used on line {first}; ids must be unique")]
+    DuplicateId {
+        /// Where the second one is.
+        place: Place,
+        /// `document`, `query`, ...
+        what: &'static str,
+        /// The id.
+        id: String,
+        /// The line of the first one.
+        first: u64,
+    },
+    /// A judgement names a query or document that the collection does not hold.
+    #[error("{place}: judgement names {what} `{id}`, which is not in {absent_from}")]
+    Unknown {
+        /// The judgement's line.
+        place: Place,
+        /// `query` or `document`.
+        what: &'static str,
+        /// The id it names.
+        id: String,
+        /// Where it was looked for.
+        absent_from: String,
+    },
+    /// A metric's name is not one of ours.
+    #[error(
+        "`{text}` is no metric; known are ndcg@K, mrr@K, recall@K, map@K and precision@K, K from 1 to 1,000,000"
+    )]
+    Metric {
+        /// The name given.
+        text: String,
+    },
+    /// An id or score cannot be written into a run file.
+    #[error("run of query `{query}`: {problem}")]
+    Run {
+        /// The query.
+        query: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Two systems cannot be compared.
+    #[error("cannot compare the systems: {problem}")]
+    Compare {
+        /// Why not.
+        problem: String,
+    },
+}
+
+impl BeirError {
+    pub(crate) fn io(action: &'static str, file: impl fmt::Display, source: std::io::Error) -> Self {
+        Self::Io {
+            action,
+            file: file.to_string(),
+            source,
+        }
+    }
+
+    pub(crate) fn line(file: &str, line: u64, problem: impl Into<String>) -> Self {
+        Self::Line {
+            place: Place {
+                file: file.to_owned(),
+                line,
+            },
+            problem: problem.into(),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A run against judgements.
+
+use std::collections::BTreeMap;
+
+use crate::metric::Metric;
+use crate::qrels::Qrels;
+use crate::run::Run;
+
+/// What a judged query without any result means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// It counts 0, as with trec_eval's `-c`: a system that answers nothing gains nothing by it.
+    #[default]
+    Zero,
+    /// It is left out of the mean, as trec_eval does without `-c`.
+    Skip,
+}
+
+impl std::str::FromStr for Missing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "zero" => Ok(Self::Zero),
+            "skip" => Ok(Self::Skip),
+            _ => Err(format!("`{text}` is neither `zero` nor `skip`")),
+        }
+    }
+}
+
+/// How a run is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvalOptions {
+    /// What becomes of judged queries without results.
+    pub missing: Missing,
+    /// Drop a result whose document id equals the query's id before ranking, as BEIR does: in sets where queries are
+    /// taken from the corpus, a query would find itself.
+    pub drop_identical_ids: bool,
+}
+
+impl Default for EvalOptions {
+    fn default() -> Self {
+        Self {
+            missing: Missing::Zero,
+            drop_identical_ids: true,
+        }
+    }
+}
+
+/// The documents of one answer in trec_eval's order: score descending, ties by document id descending (byte by byte).
+/// A score that is not a number comes last.
+pub fn rank(hits: &[(String, f64)]) -> Vec<(&str, f64)> {
+    let mut ranked: Vec<(&str, f64)> = hits.iter().map(|(id, score)| (id.as_str(), *score)).collect();
+    let key = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score };
+    ranked.sort_by(|a, b| {
+        key(b.1)
+            .partial_cmp(&key(a.1))
+            .unwrap_or(std::cmp::Ordering::Equal)
+            .then_with(|| b.0.cmp(a.0))
+    });
+    ranked
+}
+
+/// One query's grades.
+#[derive(Debug, Clone)]
+struct Judged {
+    query: String,
+    /// Grades of the documents found, best first.
+    ranked: Vec<i32>,
+    /// All grades of the query.
+    judged: Vec<i32>,
+}
+
+/// The outcome of [`evaluate`]: values by query, from which any metric up to the cut that was kept can be had.
+#[derive(Debug, Clone)]
+pub struct Evaluation {
+    metrics: Vec<Metric>,
+    queries: Vec<Judged>,
+    missing: usize,
+}
+
+/// Evaluates a run.
+///
+/// Results are kept down to the deepest cut of `metrics`; asking the evaluation for a deeper one later sees a run cut
+/// there. Queries that were not judged are ignored.
+pub fn evaluate(qrels: &Qrels, run: &Run, metrics: &[Metric], options: &EvalOptions) -> Evaluation {
+    let depth = metrics.iter().map(|metric| metric.cut()).max().unwrap_or(0);
+    let mut queries = Vec::with_capacity(qrels.len());
+    let mut missing = 0;
+    for (query, judged) in qrels.iter() {
+        let hits = run.get(query).unwrap_or(&[]);
+        if hits.is_empty() {
+            missing += 1;
+            if options.missing == Missing::Skip {
+                continue;
+            }
+        }
+        queries.push(Judged {
+            query: query.clone(),
+            ranked: grades(query, hits, judged, depth, options.drop_identical_ids),
+            judged: judged.values().copied().collect(),
+        });
+    }
+    Evaluation {
+        metrics: metrics.to_vec(),
+        queries,
+        missing,
+    }
+}
+
+fn grades(
+    query: &str,
+    hits: &[(String, f64)],
+    judged: &BTreeMap<String, i32>,
+    depth: usize,
+    drop_identical: bool,
+) -> Vec<i32> {
+    rank(hits)
+        .into_iter()
+        .filter(|(document, _)| !(drop_identical && *document == query))
+        .take(depth)
+        .map(|(document, _)| judged.get(document).copied().unwrap_or(0))
+        .collect()
+}
+
+impl Evaluation {
+    /// The metrics that were asked for.
+    pub fn metrics(&self) -> &[Metric] {
+        &self.metrics
+    }
+
+    /// How many queries the means are taken over.
+    pub fn queries(&self) -> usize {
+        self.queries.len()
+    }
+
+    /// How many judged queries had no result.
+    pub fn without_results(&self) -> usize {
+        self.missing
+    }
+
+    /// The mean over the queries; 0 where there are none.
+    pub fn mean(&self, metric: Metric) -> f64 {
+        if self.queries.is_empty() {
+            return 0.0;
+        }
+        self.values(metric).iter().sum::<f64>() / self.queries.len() as f64
+    }
+
+    /// Values by query, in the order of the query ids.
+    pub fn per_query(&self, metric: Metric) -> Vec<(String, f64)> {
+        let ids = self.queries.iter().map(|judged| judged.query.clone());
+        ids.zip(self.values(metric)).collect()
+    }
+
+    /// The values of [`per_query`](Self::per_query) without the ids.
+    pub fn values(&self, metric: Metric) -> Vec<f64> {
+        self.queries
+            .iter()
+            .map(|judged| metric.value(&judged.ranked, &judged.judged))
+            .collect()
+    }
+}
