@@ -1,0 +1,20 @@
+//! Export: from a model folder with safetensors to a folder that every consumer of sentence-transformers and ONNX
+//! models loads.
+//!
+//! [`export`] reads the model, writes its graph in standard ONNX operators and in ONNX Runtime's fused ones, in f32 and
+//! int8, runs each file against the trainer's own forward pass, and moves the finished folder to its place only when
+//! all of them agree.
+
+mod architecture;
+mod error;
+mod folder;
+mod fused;
+mod graph;
+mod head;
+pub mod onnx;
+mod quantise;
+mod source;
+mod weights;
+
+pub use error::ExportError;
+pub use folder::{ExportOptions, Exported, Kind, export};
