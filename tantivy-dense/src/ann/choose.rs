@@ -1,0 +1,196 @@
+//! Which index pays for how many rows.
+//!
+//! The defaults come from measurements that the chapter "choosing an index" of the crate's documentation lists. In short: a scan of the rows is exact, needs no
+//! building, and stays below some twenty milliseconds up to 50,000 rows of 768 values; a graph answers in well under one
+//! from there on, for the price of minutes of building per million rows; lists build several times faster and take
+//! little memory, so they take over where a graph's build would last for hours.
+
+use super::{AnnBuild, AnnSearch, Similarity};
+
+/// What to build for segments of which size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnnPolicy {
+    /// No index below this many values (rows x dimension): they are scanned.
+    pub exact_below_values: usize,
+    /// No index below this many rows, however long they are.
+    pub exact_below_rows: usize,
+    /// Lists instead of a graph from this many rows on.
+    pub lists_from_rows: usize,
+    /// Build this instead of what the policy would choose, wherever an index pays. A faiss factory string.
+    pub factory: Option<String>,
+    /// Threads of a build, 0 for all.
+    pub threads: usize,
+    /// efConstruction of a graph.
+    pub ef_construction: usize,
+    /// Default ef of searches; `None` chooses by the index.
+    pub ef: Option<usize>,
+    /// Default nprobe of searches; `None` chooses by the number of lists.
+    pub nprobe: Option<usize>,
+}
+
+impl Default for AnnPolicy {
+    fn default() -> AnnPolicy {
+        AnnPolicy {
+            exact_below_values: 50_000 * 768,
+            exact_below_rows: 10_000,
+            lists_from_rows: 5_000_000,
+            factory: None,
+            threads: 0,
+            ef_construction: 100,
+            ef: None,
+            nprobe: None,
+        }
+    }
+}
+
+/// What to build for one segment, and how to search it by default.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AnnPlan {
+    /// What to build.
+    pub build: AnnBuild,
+    /// The breadth of searches that ask for none.
+    pub search: AnnSearch,
+}
+
+impl AnnPolicy {
+    /// A policy that never builds.
+    pub fn never() -> AnnPolicy {
+        AnnPolicy {
+            exact_below_rows: usize::MAX,
+            ..AnnPolicy::default()
+        }
+    }
+
+    /// A policy that builds `factory` over every segment of at least `rows` rows.
+    pub fn always(factory: impl Into<String>, rows: usize) -> AnnPolicy {
+        AnnPolicy {
+            exact_below_values: 0,
+            exact_below_rows: rows,
+            factory: Some(factory.into()),
+            ..AnnPolicy::default()
+        }
+    }
+
+    /// What to build over `rows` rows of `dimension` values, or `None` where scanning them is the better choice.
+    ///
+    /// Does not look at whether the feature `faiss` is on.
+    pub fn plan(&self, similarity: Similarity, dimension: usize, rows: usize) -> Option<AnnPlan> {
+        if rows == 0
+            || rows < self.exact_below_rows
+            || rows.saturating_mul(dimension) < self.exact_below_values
+        {
+            return None;
+        }
+        let factory = match &self.factory {
+            Some(factory) => factory.clone(),
+            None if rows < self.lists_from_rows => "HNSW32".to_owned(),
+            None => format!("IVF{},SQ8", lists_for(rows)),
+        };
+        let search = AnnSearch {
+            ef: Some(self.ef.unwrap_or(DEFAULT_EF)),
+            nprobe: match (self.nprobe, lists_in(&factory)) {
+                (Some(nprobe), _) => Some(nprobe),
+                (None, Some(lists)) => Some(probes_for(lists)),
+                (None, None) => None,
+            },
+            k_factor: factory
+                .contains("Refine")
+                .then_some(4.0)
+                .or(factory.contains("RFlat").then_some(4.0)),
+        };
+        Some(AnnPlan {
+            build: AnnBuild {
+                threads: self.threads,
+                ef_construction: self.ef_construction,
+                ..AnnBuild::new(factory, similarity, dimension)
+            },
+            search,
+        })
+    }
+}
+
+/// Default ef: recall@10 of 0.95 and more on everything measured, see the chapter on choosing.
+const DEFAULT_EF: usize = 96;
+
+/// Lists for `rows` rows: a power of two near four times the square root, so that finding the lists and scanning a
+/// thirty-second of them cost about the same.
+fn lists_for(rows: usize) -> usize {
+    let wanted = 4.0 * (rows as f64).sqrt();
+    2_usize.pow(wanted.log2().round().clamp(4.0, 17.0) as u32)
+}
+
+/// Lists to look into by default, of `lists`.
+fn probes_for(lists: usize) -> usize {
+    (lists / 32).clamp(8, 256).min(lists)
+}
+
+/// The number of lists that a factory string asks for (`IVF1024`), if it asks for any.
+fn lists_in(factory: &str) -> Option<usize> {
+    factory.split([',', '(', ')']).find_map(|part| {
+        let digits: String = part
+            .strip_prefix("IVF")?
+            .chars()
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn factory(policy: &AnnPolicy, dimension: usize, rows: usize) -> Option<String> {
+        policy
+            .plan(Similarity::InnerProduct, dimension, rows)
+            .map(|plan| plan.build.factory)
+    }
+
+    #[test]
+    fn small_segments_are_scanned_large_ones_get_a_graph_huge_ones_lists() {
+        let policy = AnnPolicy::default();
+        assert_eq!(factory(&policy, 768, 49_999), None);
+        assert_eq!(factory(&policy, 768, 50_000).as_deref(), Some("HNSW32"));
+        assert_eq!(factory(&policy, 8, 4_800_000).as_deref(), Some("HNSW32"));
+        assert_eq!(
+            factory(&policy, 100_000, 9_999),
+            None,
+            "few rows are scanned however long they are"
+        );
+        assert_eq!(
+            factory(&policy, 768, 5_000_000).as_deref(),
+            Some("IVF8192,SQ8")
+        );
+        assert_eq!(factory(&AnnPolicy::never(), 768, usize::MAX / 1024), None);
+        assert_eq!(factory(&policy, 768, 0), None);
+    }
+
+    #[test]
+    fn a_factory_of_the_users_own_is_built_where_an_index_pays() {
+        let policy = AnnPolicy {
+            factory: Some("OPQ16,IVF512(HNSW16),PQ16".to_owned()),
+            ..AnnPolicy::default()
+        };
+        assert_eq!(factory(&policy, 768, 100), None);
+        let plan = policy
+            .plan(Similarity::SquaredL2, 768, 60_000)
+            .expect("an index pays here");
+        assert_eq!(plan.build.factory, "OPQ16,IVF512(HNSW16),PQ16");
+        assert_eq!(plan.search.nprobe, Some(16), "a thirty-second of the lists");
+        assert_eq!(
+            factory(&AnnPolicy::always("Flat", 5), 2, 5).as_deref(),
+            Some("Flat")
+        );
+        assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 4), None);
+    }
+
+    #[test]
+    fn lists_are_found_in_factory_strings() {
+        assert_eq!(lists_in("IVF1024,SQ8"), Some(1024));
+        assert_eq!(lists_in("OPQ16_64,IVF65536_HNSW32,PQ16"), Some(65536));
+        assert_eq!(lists_in("HNSW32"), None);
+        assert_eq!(lists_in("IVF,Flat"), None);
+        assert_eq!(lists_for(1_000_000), 4096);
+        assert_eq!(lists_for(1), 16);
+    }
+}

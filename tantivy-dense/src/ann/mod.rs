@@ -1,0 +1,72 @@
+//! Approximate indexes over a segment's vectors, as an accelerator beside the rows.
+//!
+//! The rows of a segment (`SEGMENT.vec`) are the truth. Where it pays, a merge also builds an index over them by faiss
+//! and writes it to `SEGMENT.ann`. A reader that cannot use it, for whatever reason, says why and scans the rows.
+//!
+//! - [`choose`]: whether an index pays for a segment, which one, and how widely to search it;
+//! - [`AnnIndex`]: building, writing, opening and searching one (feature `faiss`);
+//! - [`file`]: the `.ann` file, which is read and checked whether or not the feature is on.
+//!
+//! # Example: from rows to a search
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//! use tantivy::directory::OwnedBytes;
+//! use tantivy_dense::ann::{AnnBuild, AnnIndex, AnnSearch, RowSlice, Similarity};
+//!
+//! # fn main() -> Result<(), tantivy_dense::DenseError> {
+//! if !AnnIndex::available() {
+//!     return Ok(()); // built without the feature `faiss`
+//! }
+//! let rows: Vec<f32> = (0..400).map(|i| (i as f32).sin()).collect(); // 100 rows of 4
+//! let build = AnnBuild::new("HNSW16", Similarity::SquaredL2, 4);
+//! let index = AnnIndex::build(&build, &RowSlice::new(&rows, 4)?, &AtomicBool::new(false))?;
+//!
+//! let (bytes, checksum) = index.to_bytes(false)?;
+//! let spec = build.spec(100);
+//! let index = AnnIndex::open(OwnedBytes::new(bytes), checksum, &spec, None)?;
+//! let near = index.search(&rows[40..44], 3, &AnnSearch::default(), None)?;
+//! assert_eq!(near[0], (10, 0.0)); // row 10 itself, at squared distance 0
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod choose;
+pub mod file;
+mod index;
+#[cfg(not(feature = "faiss"))]
+#[path = "absent.rs"]
+mod native;
+#[cfg(feature = "faiss")]
+mod native;
+#[cfg(all(test, feature = "faiss"))]
+mod tests;
+
+pub use choose::{AnnPlan, AnnPolicy};
+pub use file::{AnnBlob, AnnEntry, AnnFile, AnnFileWriter, Lookup, Unusable};
+pub use index::{AnnBuild, AnnFound, AnnIndex, AnnKind, AnnSearch, AnnSpec, RowSlice, RowSource};
+
+/// How two vectors are compared. Cosine is the inner product of rows and queries that were normalised before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Similarity {
+    /// Inner product, higher is nearer.
+    InnerProduct,
+    /// The negative of the squared Euclidean distance, higher is nearer, 0 for equal vectors.
+    SquaredL2,
+}
+
+impl Similarity {
+    fn tag(self) -> u8 {
+        match self {
+            Similarity::InnerProduct => 0,
+            Similarity::SquaredL2 => 1,
+        }
+    }
+
+    fn from_tag(tag: u8) -> Option<Similarity> {
+        match tag {
+            0 => Some(Similarity::InnerProduct),
+            1 => Some(Similarity::SquaredL2),
+            _ => None,
+        }
+    }
+}
