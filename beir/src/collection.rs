@@ -10,7 +10,7 @@ use crate::archive;
 use crate::error::{BeirError, Place};
 use crate::lines::Lines;
 use crate::qrels::{self, Judgement, Qrels};
-use crate::record::{self, Document, Query};
+use crate::record::{self, Document, Query, Record};
 
 const CORPUS: &str = "corpus.jsonl";
 const QUERIES: &str = "queries.jsonl";
@@ -125,9 +125,22 @@ impl Collection {
     /// When the corpus cannot be opened. Each item is an error where its line is not a usable record or bears an id
     /// seen before.
     pub fn documents(&self) -> Result<Documents, BeirError> {
-        Ok(Documents {
+        Ok(Documents(self.stream(record::document)?))
+    }
+
+    /// The documents with their metadata, as [`documents`](Self::documents).
+    ///
+    /// # Errors
+    /// As [`documents`](Self::documents).
+    pub fn records(&self) -> Result<Records, BeirError> {
+        Ok(Records(self.stream(record::record)?))
+    }
+
+    fn stream<T>(&self, parse: Parse<T>) -> Result<Stream<T>, BeirError> {
+        Ok(Stream {
             lines: self.lines(CORPUS)?,
             seen: SeenIds::new("document"),
+            parse,
             ended: false,
         })
     }
@@ -284,21 +297,38 @@ pub struct Summary {
 }
 
 /// The documents of a corpus, streamed. See [`Collection::documents`].
-pub struct Documents {
+pub struct Documents(Stream<Document>);
+
+/// The documents of a corpus with their metadata, streamed. See [`Collection::records`].
+pub struct Records(Stream<Record>);
+
+type Parse<T> = fn(&str, u64, &str) -> Result<T, BeirError>;
+
+struct Stream<T> {
     lines: Lines,
     seen: SeenIds,
+    parse: Parse<T>,
     ended: bool,
 }
 
-impl Documents {
-    fn read(&mut self) -> Result<Option<Document>, BeirError> {
+impl<T> Stream<T> {
+    fn next(&mut self, id: impl Fn(&T) -> &str) -> Option<Result<T, BeirError>> {
+        if self.ended {
+            return None;
+        }
+        let item = self.read(id).transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+
+    fn read(&mut self, id: impl Fn(&T) -> &str) -> Result<Option<T>, BeirError> {
         let file = self.lines.file().to_owned();
         let Some((number, line)) = self.lines.next_line()? else {
             return Ok(None);
         };
-        let document = record::document(&file, number, line)?;
-        self.seen.check(&file, number, &document.id)?;
-        Ok(Some(document))
+        let item = (self.parse)(&file, number, line)?;
+        self.seen.check(&file, number, id(&item))?;
+        Ok(Some(item))
     }
 }
 
@@ -306,12 +336,15 @@ impl Iterator for Documents {
     type Item = Result<Document, BeirError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let item = self.read().transpose();
-        self.ended = !matches!(item, Some(Ok(_)));
-        item
+        self.0.next(|document| &document.id)
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BeirError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next(|record| &record.document.id)
     }
 }
 

@@ -34,10 +34,10 @@ mod record;
 mod run;
 pub mod significance;
 
-pub use collection::{Collection, Documents, Summary};
+pub use collection::{Collection, Documents, Records, Summary};
 pub use error::{BeirError, Place};
 pub use evaluate::{EvalOptions, Evaluation, Missing, evaluate, rank};
 pub use metric::Metric;
 pub use qrels::{Judgement, Qrels};
-pub use record::{Document, Query};
+pub use record::{Document, Query, Record};
 pub use run::Run;

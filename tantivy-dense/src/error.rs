@@ -87,10 +87,10 @@ pub enum DenseError {
         name: String,
     },
     /// Something written by a later version of this crate.
-    #[error("{what} has format version {found}, and this version of tantivy-dense reads up to {supported}: update tantivy-dense")]
+    #[error("`{file}` has format version {found}, and this version of tantivy-dense reads up to {supported}: update tantivy-dense")]
     NewerFormat {
-        /// The file, or the field.
-        what: String,
+        /// Name of the file, or of the field.
+        file: String,
         /// Version found.
         found: u32,
         /// Newest version this crate reads.
@@ -103,6 +103,15 @@ pub enum DenseError {
         file: String,
         /// What is wrong with it.
         what: String,
+    },
+    /// A segment without the file of its vectors.
+    #[error(
+        "there is no file `{file}`: either the segment was written without the plugin, which drops vectors, or a merge \
+         replaced it while the searcher was opened: reload, and use a reader made by `Dense::reader`"
+    )]
+    NoRows {
+        /// Name of the file in the index.
+        file: String,
     },
     /// An index that holds vectors, opened for writing without the plugin.
     #[error(

@@ -262,7 +262,7 @@ impl VectorField {
         let version = custom.params().get("version").and_then(serde_json::Value::as_u64).unwrap_or(0);
         if version > u64::from(OPTIONS_VERSION) {
             return Err(DenseError::NewerFormat {
-                what: format!("field `{name}` of the schema"),
+                file: name.to_owned(),
                 found: u32::try_from(version).unwrap_or(u32::MAX),
                 supported: OPTIONS_VERSION,
             });
@@ -383,6 +383,15 @@ impl VectorField {
 
 /// `vector` divided by its length, which was found in double precision.
 pub(crate) fn normalised(vector: &[f32]) -> Vec<f32> {
-    let norm = vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
+    let norm = squares(vector).sqrt();
     vector.iter().map(|&value| (f64::from(value) / norm) as f32).collect()
+}
+
+/// Euclidean length.
+pub(crate) fn length(vector: &[f32]) -> f32 {
+    squares(vector).sqrt() as f32
+}
+
+fn squares(vector: &[f32]) -> f64 {
+    vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
 }

@@ -38,7 +38,7 @@ mod index;
 mod native;
 #[cfg(feature = "faiss")]
 mod native;
-#[cfg(all(test, feature = "faiss"))]
+#[cfg(test)]
 mod tests;
 
 pub use choose::{AnnPlan, AnnPolicy};

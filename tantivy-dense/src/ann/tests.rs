@@ -1,3 +1,5 @@
+#![cfg(feature = "faiss")]
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use tantivy::directory::OwnedBytes;
 use super::*;
 use crate::DenseError;
 
-const NOT_CANCELLED: AtomicBool = AtomicBool::new(false);
+static NOT_CANCELLED: AtomicBool = AtomicBool::new(false);
 
 /// Rows in clusters of different sizes, as embeddings lie, normalised where inner products are compared.
 fn clustered(rows: usize, dimension: usize, seed: u64) -> Vec<f32> {

@@ -1,0 +1,142 @@
+//! Metrics and p-values against those of trec_eval and scipy. `golden/make_golden.py` says how they were made.
+
+use std::collections::BTreeMap;
+
+use beir::significance::{CompareOptions, compare};
+use beir::{EvalOptions, Metric, Missing, Qrels, Run, evaluate};
+use serde::Deserialize;
+
+type ByQuery<T> = BTreeMap<String, BTreeMap<String, T>>;
+
+#[derive(Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+    significance: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    qrels: ByQuery<i32>,
+    run: ByQuery<f64>,
+    values: ByQuery<f64>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    a: Vec<f64>,
+    b: Vec<f64>,
+    p: f64,
+    difference: f64,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("golden/golden.json")).unwrap()
+}
+
+fn run_of(case: &Case) -> Run {
+    let mut run = Run::new();
+    for (query, hits) in &case.run {
+        run.insert(query, hits.iter().map(|(id, score)| (id.clone(), *score)).collect());
+    }
+    run
+}
+
+#[test]
+fn metrics_equal_trec_eval() {
+    let mut compared = 0;
+    for case in golden().cases {
+        let qrels = Qrels(case.qrels.clone());
+        let skip = EvalOptions {
+            missing: Missing::Skip,
+            drop_identical_ids: false,
+        };
+        let metrics: Vec<Metric> = case.values.values().next().unwrap().keys().map(|name| name.parse().unwrap()).collect();
+        let evaluation = evaluate(&qrels, &run_of(&case), &metrics, &skip);
+        for metric in metrics {
+            let ours = evaluation.per_query(metric);
+            assert_eq!(ours.len(), case.values.len(), "{}: queries evaluated", case.name);
+            for (query, value) in ours {
+                let theirs = case.values[&query][&metric.to_string()];
+                assert!((value - theirs).abs() < 1e-12, "{} {query} {metric}: {value}, trec_eval {theirs}", case.name);
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 500, "{compared}");
+}
+
+#[test]
+fn a_query_without_results_counts_zero_unless_skipped() {
+    for case in golden().cases {
+        let qrels = Qrels(case.qrels.clone());
+        let metric = Metric::Ndcg(10);
+        let sum: f64 = case.values.values().map(|of_query| of_query["ndcg@10"]).sum();
+        let run = run_of(&case);
+        let zero = evaluate(&qrels, &run, &[metric], &EvalOptions::default());
+        assert_eq!(zero.queries(), qrels.len());
+        assert!((zero.mean(metric) - sum / qrels.len() as f64).abs() < 1e-12);
+        assert_eq!(zero.without_results(), qrels.len() - case.values.len());
+        assert!(zero.without_results() > 0, "the case has such a query");
+        let skip = EvalOptions {
+            missing: Missing::Skip,
+            ..EvalOptions::default()
+        };
+        let skipped = evaluate(&qrels, &run, &[metric], &skip);
+        assert!((skipped.mean(metric) - sum / case.values.len() as f64).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn a_run_file_written_and_read_gives_the_same_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in golden().cases {
+        let path = folder.path().join("a.run");
+        let run = run_of(&case);
+        run.write(&path, "golden").unwrap();
+        let back = Run::read(&path).unwrap();
+        assert_eq!(back.len(), run.len());
+        let qrels = Qrels(case.qrels.clone());
+        let metrics = [Metric::Ndcg(10), Metric::Map(100), Metric::Mrr(3)];
+        for metric in metrics {
+            let figures = |run| evaluate(&qrels, run, &metrics, &EvalOptions::default()).values(metric);
+            assert_eq!(figures(&run), figures(&back));
+        }
+    }
+}
+
+#[test]
+fn a_document_that_bears_the_querys_id_is_dropped_unless_told() {
+    let qrels = Qrels::from_judgements([("x", "right", 1), ("x", "x", 1)]);
+    let mut run = Run::new();
+    run.insert("x", vec![("x".to_owned(), 9.0), ("right".to_owned(), 1.0)]);
+    let metrics = [Metric::Mrr(1), Metric::Recall(1)];
+    let dropped = evaluate(&qrels, &run, &metrics, &EvalOptions::default());
+    assert_eq!((dropped.mean(metrics[0]), dropped.mean(metrics[1])), (1.0, 0.5));
+    qrels.get("x").unwrap();
+    let only_itself = Qrels::from_judgements([("x", "right", 1)]);
+    let kept = EvalOptions {
+        drop_identical_ids: false,
+        ..EvalOptions::default()
+    };
+    assert_eq!(evaluate(&only_itself, &run, &metrics, &kept).mean(Metric::Mrr(1)), 0.0);
+    assert_eq!(evaluate(&only_itself, &run, &metrics, &EvalOptions::default()).mean(Metric::Mrr(1)), 1.0);
+}
+
+#[test]
+fn p_values_equal_full_enumeration() {
+    for pair in golden().significance {
+        let exact = compare(&pair.a, &pair.b, &CompareOptions::default()).unwrap();
+        assert!((exact.p_value - pair.p).abs() < 1e-12, "{exact:?}, scipy {}", pair.p);
+        assert!((exact.difference - pair.difference).abs() < 1e-12);
+        // Drawn at random instead of counted out, it comes close.
+        let drawn = CompareOptions {
+            permutations: (1 << pair.a.len()) - 1,
+            ..CompareOptions::default()
+        };
+        if pair.a.len() > 9 {
+            let drawn = compare(&pair.a, &pair.b, &drawn).unwrap();
+            assert!((drawn.p_value - pair.p).abs() < 0.05, "{drawn:?}, exact {}", pair.p);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The encoder's side of `tests/parity`: texts in, vectors and timings out.
+//!
+//!     vectors --model FOLDER [--precision f32|int8] [--threads N] [--sessions N] [--batch-tokens N]
+//!             [--query-prompt TEXT] [--document-prompt TEXT] [--max-length N] [--spinning]
+//!             [--query] [--latency TEXT] < texts.json > vectors.json
+//!
+//! Reads a JSON list of texts from standard input; writes `{"vectors": [..], "seconds": s, "p50_ms": ms, ..}`. With
+//! `--latency` the text is also encoded alone 300 times; with `--no-vectors` only the timings are written.
+
+use std::io::Read;
+use std::time::Instant;
+
+use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder, TextKind};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut options = EncoderOptions::default();
+    let (mut model, mut latency) = (None, None);
+    let (mut kind, mut with_vectors) = (TextKind::Document, true);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(flag) = arguments.next() {
+        let mut value = || arguments.next().ok_or_else(|| format!("{flag} wants a value"));
+        match flag.as_str() {
+            "--model" => model = Some(value()?),
+            "--precision" => options.precision = value()?.parse()?,
+            "--threads" => options.threads = value()?.parse()?,
+            "--sessions" => options.sessions = value()?.parse()?,
+            "--batch-tokens" => options.batch_tokens = value()?.parse()?,
+            "--max-length" => options.max_length = Some(value()?.parse()?),
+            "--query-prompt" => options.query_prompt = Some(value()?),
+            "--document-prompt" => options.document_prompt = Some(value()?),
+            "--provider" => options.providers.push(value()?.parse()?),
+            "--latency" => latency = Some(value()?),
+            "--spinning" => options.spinning = true,
+            "--query" => kind = TextKind::Query,
+            "--no-vectors" => with_vectors = false,
+            other => return Err(format!("unknown argument {other}").into()),
+        }
+    }
+    let model = model.ok_or("--model is needed")?;
+    let started = Instant::now();
+    let encoder = SentenceEncoder::open(model.as_ref(), &options)?;
+    let opened = started.elapsed();
+
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input)?;
+    let texts: Vec<String> = serde_json::from_slice(&input)?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let started = Instant::now();
+    let vectors = encoder.encode(&texts, kind)?;
+    let seconds = started.elapsed().as_secs_f64();
+
+    let (mut p50, mut p95) = (None, None);
+    if let Some(text) = latency {
+        let mut times = Vec::with_capacity(300);
+        for round in 0..320 {
+            let started = Instant::now();
+            encoder.encode(&[&text], kind)?;
+            // The first ones warm up.
+            if round >= 20 {
+                times.push(started.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        times.sort_by(f64::total_cmp);
+        p50 = times.get(times.len() / 2).copied();
+        p95 = times.get(times.len() * 95 / 100).copied();
+    }
+    let report = serde_json::json!({
+        "file": encoder.model_file(),
+        "open_seconds": opened.as_secs_f64(),
+        "seconds": seconds,
+        "texts_per_second": texts.len() as f64 / seconds.max(1e-9),
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "vectors": if with_vectors { serde_json::to_value(&vectors)? } else { serde_json::Value::Null },
+    });
+    println!("{report}");
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! What tantivy calls when it writes, merges and measures segments.
+
+mod merge;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tantivy::index::SegmentComponent;
+use tantivy::space_usage::ComponentSpaceUsage;
+use tantivy::{HasLen, PluginMergeContext, PluginWriter, PluginWriterContext, SegmentPlugin, SegmentReader};
+
+use crate::VectorField;
+use crate::dense::Inner;
+use crate::rows::{EXTENSION, FieldWriter, RowsFileWriter};
+
+/// All files of a segment that this crate may ever write. tantivy fixes the list when an index is made.
+pub(crate) const EXTENSIONS: [&str; 2] = [EXTENSION, crate::ann::file::EXTENSION];
+
+/// The plugin.
+pub(crate) struct DensePlugin(pub(crate) Arc<Inner>);
+
+impl SegmentPlugin for DensePlugin {
+    fn extensions(&self) -> &[&str] {
+        &EXTENSIONS
+    }
+
+    fn create_writer(&self, context: &PluginWriterContext) -> tantivy::Result<Box<dyn PluginWriter>> {
+        let fields = VectorField::all(&context.segment.schema())?;
+        let out = context.segment.open_write(rows_component())?;
+        let mut file = RowsFileWriter::new(out);
+        let fields = fields.into_iter().map(|field| FieldWriter::new(field, &mut file)).collect();
+        Ok(Box::new(write::SegmentVectorWriter::new(file, fields)))
+    }
+
+    fn merge(&self, context: PluginMergeContext) -> tantivy::Result<()> {
+        Ok(merge::merge(&self.0, &context)?)
+    }
+
+    fn space_usage(
+        &self,
+        segment_reader: &SegmentReader,
+    ) -> tantivy::Result<BTreeMap<String, ComponentSpaceUsage>> {
+        let mut usage = BTreeMap::new();
+        for extension in EXTENSIONS {
+            let component = SegmentComponent::Custom(extension.to_owned());
+            match segment_reader.open_read(component) {
+                Ok(file) => {
+                    usage.insert(extension.to_owned(), ComponentSpaceUsage::Basic(file.len().into()));
+                }
+                // Most segments have no approximate index.
+                Err(tantivy::directory::error::OpenReadError::FileDoesNotExist(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(usage)
+    }
+}
+
+/// The file of rows, as tantivy names it.
+pub(crate) fn rows_component() -> SegmentComponent {
+    SegmentComponent::Custom(EXTENSION.to_owned())
+}
+
+/// The file of approximate indexes, as tantivy names it.
+pub(crate) fn ann_component() -> SegmentComponent {
+    SegmentComponent::Custom(crate::ann::file::EXTENSION.to_owned())
+}

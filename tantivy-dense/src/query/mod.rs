@@ -1,0 +1,10 @@
+//! Searching by vector.
+
+mod exact;
+mod knn;
+mod rowset;
+mod top;
+mod weight;
+
+pub use knn::{Found, Hit, KnnQuery, SearchPath, SegmentReport};
+pub(crate) use rowset::RowSet;
