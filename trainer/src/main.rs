@@ -1,5 +1,119 @@
 //! The `adam-train` command.
 
-fn main() {
-    println!("{:?}", tch::Tensor::from_slice(&[1f32, 2.0]).sum(tch::Kind::Float));
+use adam_train::TrainError;
+use adam_train::commands::{export, run};
+use adam_train::report::Reporter;
+use adam_train::stages::Stage;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Distils a cross-encoder teacher into a small sentence encoder, and exports it as ONNX.
+///
+/// One TOML file describes a run: where the data is, which model to start from, how each stage works. Every key but the
+/// paths has a default. A run that was stopped, by Ctrl-C or otherwise, goes on where it was when the same command is given
+/// again; what a change of settings does not touch is not done twice.
+#[derive(Parser)]
+#[command(name = "adam-train", version, max_term_width = 100, after_long_help = EXAMPLES)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  adam-train check trainer/configs/scifact.toml --data scifact.zip
+      What is in the data, how long texts are, how many steps each stage takes.
+  adam-train run trainer/configs/scifact.toml --data scifact.zip --work runs/scifact
+      The whole run. The student is runs/scifact/student, the last line the verdict.
+  adam-train run trainer/configs/scifact.toml --data scifact.zip --work runs/scifact --set distil.epochs=3
+      Distils again for longer; mining, teacher and scores are reused.
+  adam-train export --model all-MiniLM-L6-v2 --output minilm-onnx
+      Any BERT-family sentence encoder as a folder with ONNX.
+
+Exit codes: 0 done, 1 the work failed, 2 the call was wrong.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole run: every stage below, as far as it is not finished. Ends with the line `VERDICT: ...`.
+    Run(run::RunArgs),
+    /// Contrastive training of the student before mining, where the configuration asks for it.
+    WarmUp(run::RunArgs),
+    /// Candidates for every training query, by BM25 and by the student's vectors.
+    Mine(run::RunArgs),
+    /// Training of the cross-encoder teacher, and what it needs.
+    Teacher(run::RunArgs),
+    /// The teacher's scores of candidates and dark examples, and what they need; resumable.
+    Score(run::RunArgs),
+    /// Distillation of the student, and what it needs.
+    Distil(run::RunArgs),
+    /// A model folder as ONNX, in a folder that every consumer of sentence encoders loads.
+    Export(export::ExportCommand),
+    /// The student against the model before training, on whole passages; and what it needs.
+    Eval(run::RunArgs),
+    /// Reads configuration and data and says what a run would do. Trains nothing.
+    Check {
+        #[command(flatten)]
+        args: run::RunArgs,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    // Wrong calls end here with code 2, `--help` with 0.
+    let line = Line::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    match carry_out(line.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("adam-train: {error}");
+            ExitCode::from(if matches!(error, TrainError::Config(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<(), TrainError> {
+    let stop = stop_on_interrupt()?;
+    let reporter = Reporter::new();
+    let (args, last) = match command {
+        Command::Run(args) => (args, Stage::Eval),
+        Command::WarmUp(args) => (args, Stage::WarmUp),
+        Command::Mine(args) => (args, Stage::Mine),
+        Command::Teacher(args) => (args, Stage::Teacher),
+        Command::Score(args) => (args, Stage::Score),
+        Command::Distil(args) => (args, Stage::Distil),
+        Command::Eval(args) => (args, Stage::Eval),
+        Command::Export(command) => match command.into_stage() {
+            Ok(args) => (args, Stage::Export),
+            Err(args) => return export::run(&args),
+        },
+        Command::Check { args, json } => {
+            print!("{}", run::check(&args, json)?);
+            return Ok(());
+        }
+    };
+    if let Some(verdict) = run::run(&args, last, &reporter, &stop)? {
+        println!("{}", verdict.line());
+    }
+    Ok(())
+}
+
+/// The first Ctrl-C asks the stage to write a checkpoint and end; the second ends at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>, TrainError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping after this step; once more to stop at once");
+    })
+    .map_err(|e| TrainError::config(format!("Ctrl-C cannot be handled: {e}")))?;
+    Ok(stop)
 }

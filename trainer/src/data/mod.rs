@@ -204,7 +204,7 @@ impl fmt::Display for Dropped {
         if self.line == 0 {
             write!(f, "{}: {}", self.file.display(), self.reason)
         } else {
-            write!(f, "{}:{}: {}", self.file.display(), self.line, self.reason)
+            write!(f, "{}, line {}: {}", self.file.display(), self.line, self.reason)
         }
     }
 }

@@ -198,6 +198,58 @@ impl ScoreCache {
     }
 }
 
+/// The scores of a file, looked at without touching it: for reports, also while another process writes.
+#[derive(Debug)]
+pub struct KnownScores {
+    teacher: String,
+    scores: HashMap<ScoreKey, f32>,
+    notes: Vec<String>,
+}
+
+impl KnownScores {
+    /// Reads the file of scores; one that is not there has none.
+    ///
+    /// # Errors
+    /// When the file belongs to another program or version, or cannot be read.
+    pub fn read(path: &Path, teacher: &str) -> Result<Self, TrainError> {
+        let mut known = Self {
+            teacher: teacher.to_owned(),
+            scores: HashMap::new(),
+            notes: Vec::new(),
+        };
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(known),
+            Err(e) => return Err(TrainError::io(path, e)),
+        };
+        let length = file.metadata().map_err(|e| TrainError::io(path, e))?.len();
+        if length >= HEADER as u64 {
+            read_records(path, &mut file, length, &mut known.scores, &mut known.notes)?;
+        }
+        Ok(known)
+    }
+
+    /// How many scores there are, of all teachers.
+    pub fn len(&self) -> usize {
+        self.scores.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty()
+    }
+
+    /// What is wrong with the file.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The teacher's score of a pair, where it is known.
+    pub fn get(&self, query: &str, passage: Passage<'_>) -> Option<f32> {
+        self.scores.get(&score_key(&self.teacher, query, passage)).copied()
+    }
+}
+
 impl Drop for ScoreCache {
     fn drop(&mut self) {
         // Best effort: whoever needs certainty has called `flush` and seen its answer.
@@ -291,7 +343,7 @@ fn read_records(
     }
     let end = HEADER as u64 + last_good * RECORD as u64;
     if end < length {
-        notes.push(format!("{} bytes of a torn end were cut off", length - end));
+        notes.push(format!("{} bytes of a torn end are left out", length - end));
     }
     if bad_before_last_good > 0 {
         notes.push(format!("{bad_before_last_good} damaged scores are left out and will be made again"));

@@ -102,6 +102,25 @@ fn damage_in_the_middle_costs_only_what_is_damaged() {
 }
 
 #[test]
+fn looking_does_not_touch() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scores.bin");
+    assert!(KnownScores::read(&path, "teacher-1").unwrap().is_empty());
+    filled(&path, 4);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend([1, 2, 3]);
+    std::fs::write(&path, &bytes).unwrap();
+    let known = KnownScores::read(&path, "teacher-1").unwrap();
+    assert_eq!((known.len(), known.notes().len()), (4, 1));
+    assert_eq!(known.get("q", Passage::Tokens(&[2])), Some(1.5));
+    assert_eq!(known.get("q", Passage::Tokens(&[9])), None);
+    assert_eq!(KnownScores::read(&path, "teacher-2").unwrap().get("q", Passage::Tokens(&[2])), None);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    std::fs::write(&path, "something else entirely").unwrap();
+    assert!(KnownScores::read(&path, "t").is_err());
+}
+
+#[test]
 fn two_writers_are_one_too_many() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("scores.bin");

@@ -294,7 +294,7 @@ impl Architecture {
 /// Which row of the relative bias table a distance (key position minus query position) belongs to: one row for each of
 /// the small distances, logarithmically wider rows up to 128, all that is farther in the last; keys after the query
 /// have the upper half of the table.
-fn bucket(distance: i64, buckets: usize) -> usize {
+pub(crate) fn bucket(distance: i64, buckets: usize) -> usize {
     let half = buckets / 2;
     let exact = (half / 2).max(1);
     let after = if distance > 0 { half } else { 0 };

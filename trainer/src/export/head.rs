@@ -7,11 +7,21 @@ use super::onnx::messages::{Dimension, data_type};
 
 /// How token vectors become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pooling {
+pub enum Pooling {
     /// The mean over the tokens that are not padding.
     Mean,
     /// The first token's vector.
     Cls,
+}
+
+impl Pooling {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Cls => "cls",
+        }
+    }
 }
 
 /// The top of a model.

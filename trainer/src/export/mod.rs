@@ -5,16 +5,22 @@
 //! int8, runs each file against the trainer's own forward pass, and moves the finished folder to its place only when
 //! all of them agree.
 
-mod architecture;
+pub(crate) mod architecture;
+mod card;
 mod error;
+mod files;
 mod folder;
 mod fused;
 mod graph;
-mod head;
+pub(crate) mod head;
 pub mod onnx;
+mod parity;
 mod quantise;
-mod source;
+pub(crate) mod source;
 mod weights;
 
+pub use card::{MetricRow, ModelCard};
 pub use error::ExportError;
-pub use folder::{ExportOptions, Exported, Kind, export};
+pub use folder::{ExportOptions, Exported, FileReport, Kind, export, is_export};
+pub use head::Pooling;
+pub use parity::Parity;

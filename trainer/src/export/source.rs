@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::architecture::{Architecture, Config};
+use super::architecture::{Architecture, Config, Family};
 use super::error::ExportError;
 use super::head::{Head, Pooling};
 use super::weights::Weights;
@@ -130,6 +130,52 @@ impl Source {
         }
         let pooling = pooling.ok_or_else(|| fault("has no Pooling module".to_owned()))?;
         Ok(Head::Sentence { pooling, normalised })
+    }
+}
+
+/// The file the trainer writes beside a cross-encoder's weights.
+const TEACHER_FILE: &str = "teacher.json";
+
+impl Source {
+    /// What stands on a cross-encoder's encoder: as the trainer saved it, or one of Hugging Face's classifiers with one
+    /// label.
+    pub(crate) fn pair_head(&self) -> Result<Head, ExportError> {
+        let path = self.root.join(TEACHER_FILE);
+        if path.is_file() {
+            let file = Config::read(&path)?;
+            let pooling = match file.text("pooling") {
+                Some("mean") => Pooling::Mean,
+                Some("cls") => Pooling::Cls,
+                _ => return Err(file.fault("pooling", "must be \"mean\" or \"cls\"")),
+            };
+            return Ok(Head::Pair {
+                pooling,
+                dense: None,
+                score: "classifier".to_owned(),
+            });
+        }
+        // BERT's classifiers read the pooler, the others have a dense layer of their own; DistilBERT's uses ReLU.
+        let (dense, score) = match self.architecture.family {
+            Family::Bert => ("pooler.dense", "classifier"),
+            Family::Roberta | Family::MpNet => ("classifier.dense", "classifier.out_proj"),
+            Family::DistilBert => {
+                return Err(self.config.fault(
+                    "model_type",
+                    format!("is \"distilbert\" and there is no {TEACHER_FILE}; its own classifier is not supported"),
+                ));
+            }
+        };
+        if !self.weights.has(&format!("{score}.weight")) {
+            return Err(ExportError::model(
+                &self.root,
+                format!("has neither {TEACHER_FILE} nor a tensor {score}.weight, so it is no cross-encoder"),
+            ));
+        }
+        Ok(Head::Pair {
+            pooling: Pooling::Cls,
+            dense: Some(dense.to_owned()),
+            score: score.to_owned(),
+        })
     }
 }
 

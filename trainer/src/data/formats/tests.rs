@@ -125,7 +125,7 @@ fn tevatron_with_ids_beside_a_corpus() {
     assert_eq!(data.format, Format::TevatronIds);
     assert_eq!((texts(&data, &data.queries[0].positives), texts(&data, &data.queries[0].negatives)), (vec!["A".into()], vec!["B".into()]));
     assert_eq!(reasons(&data), [(2, "it names the passage `z`, which is not in the table of passages".to_owned())]);
-    assert!(data.dropped[0].to_string().ends_with("train.jsonl:2: it names the passage `z`, which is not in the table of passages"));
+    assert!(data.dropped[0].to_string().ends_with("train.jsonl, line 2: it names the passage `z`, which is not in the table of passages"));
 }
 
 const DOCUMENTS: &str = "{\"document_id\": 10, \"text\": \"A\"}\n{\"document_id\": 11, \"text\": \"B\"}\n{\"document_id\": 12, \"text\": \"C\"}\n";
@@ -208,6 +208,35 @@ fn three_tables_in_parquet() {
 }
 
 #[test]
+fn beir_folders() {
+    let corpus = "{\"_id\": \"d1\", \"title\": \"T\", \"text\": \"one\"}\n{\"_id\": \"d2\", \"title\": \"\", \"text\": \"two\"}\n\
+                  {\"_id\": \"d3\", \"title\": \"\", \"text\": \"\"}\n";
+    let queries = "{\"_id\": \"q1\", \"text\": \"first\"}\n{\"_id\": \"q2\", \"text\": \"second\"}\n{\"_id\": \"q3\", \"text\": \"third\"}\n";
+    let qrels = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\n\nq9\td1\t1\nq2\td9\t1\nq2\td2\t2\nq3\td1\t0\nq3\td3\t1\n";
+    let folder = folder(&[("corpus.jsonl", corpus), ("queries.jsonl", queries), ("qrels/train.tsv", qrels)]);
+    let mut settings = config(folder.path());
+    let data = load(&settings).unwrap();
+    assert_eq!(data.format, Format::Beir);
+    assert_eq!(data.passages.full_text(0).unwrap(), "T one");
+    assert_eq!(data.queries.len(), 2);
+    assert_eq!((data.queries[0].positives.clone(), data.queries[0].negatives.clone()), (vec![0], vec![1]));
+    assert_eq!(data.queries[1].positives, [1]);
+    let said: Vec<String> = data.dropped.iter().map(|d| d.to_string()).collect();
+    assert!(said.iter().any(|s| s.ends_with("the passage `d3` has no text")), "{said:?}");
+    assert!(said.iter().any(|s| s.contains("train.tsv, line 5: it names the query `q9`")), "{said:?}");
+    assert!(said.iter().any(|s| s.contains("train.tsv, line 6: it names the document `d9`")), "{said:?}");
+    assert!(said.iter().any(|s| s.ends_with("the query `q3` has no positive passage")), "{said:?}");
+    settings.min_grade = 2;
+    let data = load(&settings).unwrap();
+    assert_eq!(data.queries.iter().map(|q| q.id.as_str()).collect::<Vec<_>>(), ["q2"]);
+    settings.split = "dev".to_owned();
+    assert!(load(&settings).unwrap_err().to_string().contains("dev.tsv"));
+    fs::write(folder.path().join("corpus.jsonl"), format!("{corpus}not json\n")).unwrap();
+    settings.split = "train".to_owned();
+    assert!(load(&settings).unwrap_err().to_string().contains("line 4"));
+}
+
+#[test]
 fn ms_marco() {
     let folder = folder(&[
         ("collection.tsv", "0\tzero\n1\tone\n2\thttp://x\tTitle\tbody of\ttwo\n3\n4\t\n"),
@@ -233,16 +262,16 @@ fn wrong_rows_are_named_and_too_many_end_the_run() {
     let path = folder.path().join("rows.jsonl");
     let data = load(&config(&path)).unwrap();
     assert_eq!((data.rows_kept, data.rows_dropped), (2, 4));
-    assert!(data.dropped[0].to_string().contains("rows.jsonl:2: not a JSON row"));
+    assert!(data.dropped[0].to_string().contains("rows.jsonl, line 2: not a JSON row"));
     assert!(reasons(&data)[1].1.contains("`query` must be text, and is a number"));
 
     let mut settings = config(&path);
     settings.max_wrong_share = 0.5;
     let error = load(&settings).unwrap_err().to_string();
-    assert!(error.contains("4 of 6 rows") && error.contains("rows.jsonl:2:"), "{error}");
+    assert!(error.contains("4 of 6 rows") && error.contains("rows.jsonl, line 2:"), "{error}");
     settings.wrong_rows = WrongRows::Fail;
     let error = load(&settings).unwrap_err().to_string();
-    assert!(error.contains("rows.jsonl:2: not a JSON row"), "{error}");
+    assert!(error.contains("rows.jsonl, line 2: not a JSON row"), "{error}");
 }
 
 #[test]
@@ -296,7 +325,8 @@ fn settings_read_from_toml() {
     }
 }
 
-const FORMATS: [Format; 7] = [
+const FORMATS: [Format; 8] = [
+    Format::Beir,
     Format::Auto,
     Format::Triplets,
     Format::FlagEmbedding,
@@ -309,8 +339,10 @@ const FORMATS: [Format; 7] = [
 /// Runs every reader on a folder whose every file holds the bytes; only a panic is a failure.
 fn run_all(bytes: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["train.jsonl", "queries.jsonl", "documents.jsonl", "collection.tsv", "queries.train.tsv", "qrels.train.tsv"] {
-        fs::write(folder.path().join(name), bytes).unwrap();
+    for name in ["train.jsonl", "queries.jsonl", "documents.jsonl", "collection.tsv", "queries.train.tsv", "qrels.train.tsv", "corpus.jsonl", "qrels/train.tsv"] {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
     }
     for format in FORMATS {
         for path in [folder.path().to_owned(), folder.path().join("train.jsonl")] {

@@ -1,0 +1,163 @@
+//! `adam-train export`: a model folder becomes a folder that every consumer loads.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::commands::run::RunArgs;
+use crate::error::TrainError;
+use crate::export::{ExportOptions, Exported, Kind, ModelCard, Pooling, export, is_export};
+
+/// The call: a model folder to export, or a run whose student to export.
+#[derive(Debug, Clone, Args)]
+pub struct ExportCommand {
+    /// A run's configuration: exports that run's student, after whatever stage is missing before it. Without it, name
+    /// --model and --output.
+    #[arg(value_name = "FILE.toml", conflicts_with_all = ["output", "kind", "max_length", "pooling", "query_prompt",
+        "document_prompt", "no_int8", "name", "licence", "if_missing"])]
+    configuration: Option<PathBuf>,
+    /// With a configuration: training data instead of `data.path`.
+    #[arg(long, value_name = "PATH", requires = "configuration")]
+    data: Option<PathBuf>,
+    /// With a configuration: folder of the run instead of `run.output`.
+    #[arg(long, value_name = "DIR", requires = "configuration")]
+    work: Option<PathBuf>,
+    /// With a configuration: one setting over the file's. Repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "configuration")]
+    settings: Vec<String>,
+    #[command(flatten)]
+    model: ExportArgs,
+}
+
+impl ExportCommand {
+    /// The call as a stage of a run, or else as the export of a folder.
+    ///
+    /// # Errors
+    /// Not an error: the folder to export.
+    pub fn into_stage(self) -> Result<RunArgs, Box<ExportArgs>> {
+        match self.configuration {
+            Some(configuration) => Ok(RunArgs {
+                configuration,
+                data: self.data,
+                work: self.work,
+                model: self.model.model,
+                device: None,
+                settings: self.settings,
+            }),
+            None => Err(Box::new(self.model)),
+        }
+    }
+}
+
+/// Write a model as ONNX, in a folder that sentence-transformers, text-embeddings-inference, fastembed, Vespa,
+/// OpenSearch and `adam` load.
+///
+/// Every f32 file is run and compared with the trainer's own forward pass; above a difference of 1e-4 nothing is
+/// written. Int8 files are compared and the result is reported.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// Folder with config.json, model.safetensors and tokenizer.json.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "configuration")]
+    pub model: Option<PathBuf>,
+    /// Folder to write; replaced if an export wrote it, else refused if it exists.
+    #[arg(long, value_name = "DIR", required_unless_present = "configuration")]
+    pub output: Option<PathBuf>,
+    /// Do nothing where an export is at the output already.
+    #[arg(long)]
+    pub if_missing: bool,
+    /// What the model is.
+    #[arg(long, value_enum, default_value_t = ModelKind::Sentence)]
+    pub kind: ModelKind,
+    /// Longest text in tokens [default: as the model's folder says].
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// How token vectors become one [default: as the model's folder says].
+    #[arg(long, value_enum)]
+    pub pooling: Option<PoolingName>,
+    /// Text to put before every query [default: as the model's folder says].
+    #[arg(long, value_name = "TEXT")]
+    pub query_prompt: Option<String>,
+    /// Text to put before every document [default: as the model's folder says].
+    #[arg(long, value_name = "TEXT")]
+    pub document_prompt: Option<String>,
+    /// Leave the int8 files out.
+    #[arg(long)]
+    pub no_int8: bool,
+    /// The model's title on its card [default: the output folder's name].
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Licence for the card, as an SPDX id [default: as the model's README says].
+    #[arg(long, value_name = "ID")]
+    pub licence: Option<String>,
+}
+
+/// Kinds of models, as the command line has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelKind {
+    /// A sentence encoder.
+    Sentence,
+    /// A cross-encoder, with one score for each pair of texts.
+    Pair,
+}
+
+/// Ways of pooling, as the command line has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PoolingName {
+    /// The mean over the text's tokens.
+    Mean,
+    /// The first token's vector.
+    Cls,
+}
+
+/// Runs the command. Prints a line a file on standard output.
+///
+/// # Errors
+/// As [`export`].
+pub fn run(args: &ExportArgs) -> Result<(), TrainError> {
+    let (Some(model), Some(output)) = (&args.model, &args.output) else {
+        return Err(TrainError::config("`export` needs --model and --output, or a run's configuration"));
+    };
+    if args.if_missing && is_export(output) {
+        println!("{}: is there already", output.display());
+        return Ok(());
+    }
+    let options = ExportOptions {
+        kind: match args.kind {
+            ModelKind::Sentence => Kind::Sentence,
+            ModelKind::Pair => Kind::Pair,
+        },
+        max_length: args.max_length,
+        int8: !args.no_int8,
+        pooling: args.pooling.map(|pooling| match pooling {
+            PoolingName::Mean => Pooling::Mean,
+            PoolingName::Cls => Pooling::Cls,
+        }),
+        query_prompt: args.query_prompt.clone(),
+        document_prompt: args.document_prompt.clone(),
+        card: ModelCard {
+            name: args.name.clone(),
+            licence: args.licence.clone(),
+            ..ModelCard::default()
+        },
+        ..ExportOptions::new(model, output)
+    };
+    print!("{}", describe(&export(&options)?));
+    Ok(())
+}
+
+fn describe(exported: &Exported) -> String {
+    let mut text = format!(
+        "{}: {} values a vector, at most {} tokens\n",
+        exported.folder.display(),
+        exported.dimension,
+        exported.max_length
+    );
+    for file in &exported.files {
+        let parity = file.parity.as_ref().map_or_else(String::new, |parity| format!(", {parity}"));
+        text.push_str(&format!("  {:<33}{:6.1} MB{parity}\n", file.name, file.bytes as f64 / 1e6));
+    }
+    for (name, why) in &exported.left_out {
+        text.push_str(&format!("  {name:<33}left out: {why}\n"));
+    }
+    text
+}

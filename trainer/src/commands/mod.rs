@@ -1,0 +1,5 @@
+//! The commands of `adam-train`, one file each.
+
+pub mod check;
+pub mod export;
+pub mod run;

@@ -1,0 +1,117 @@
+//! `adam-train run` and each stage alone: reads the configuration, runs what is missing, ends with the verdict.
+
+use crate::commands::check::{CheckInput, ModelSize, StagePlan, check as look};
+use crate::config::{Config, TeacherKind};
+use crate::data::batches::BatchLimits;
+use crate::error::TrainError;
+use crate::model::ModelTokenizer;
+use crate::report::Reporter;
+use crate::stages::{Pipeline, Stage, Verdict};
+use crate::torch::DeviceChoice;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+/// What every stage takes.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// The configuration, in TOML.
+    #[arg(value_name = "FILE.toml")]
+    pub configuration: PathBuf,
+    /// Training data instead of `data.path`: a BEIR folder or zip, or a file of another format (see `data.format`).
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Folder of the run instead of `run.output`; the student ends in DIR/student.
+    #[arg(long, value_name = "DIR")]
+    pub work: Option<PathBuf>,
+    /// Model to start from instead of `student.model`: a folder with config.json, model.safetensors, tokenizer.json.
+    #[arg(long, value_name = "FOLDER")]
+    pub model: Option<PathBuf>,
+    /// Where to compute instead of `run.device`.
+    #[arg(long, value_enum, value_name = "DEVICE")]
+    pub device: Option<DeviceChoice>,
+    /// One setting over the file's, such as --set distil.epochs=2. Repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
+}
+
+impl RunArgs {
+    /// The configuration with what the command line says put over it.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn read(&self) -> Result<Config, TrainError> {
+        let mut settings = self.settings.clone();
+        let mut name = |key: &str, path: &Option<PathBuf>| {
+            if let Some(path) = path {
+                let text = toml::Value::String(path.display().to_string());
+                settings.push(format!("{key}={text}"));
+            }
+        };
+        name("data.path", &self.data);
+        name("run.output", &self.work);
+        name("student.model", &self.model);
+        let mut config = Config::read(&self.configuration, &settings)?;
+        if let Some(device) = self.device {
+            config.run.device = device;
+        }
+        Ok(config)
+    }
+}
+
+/// Runs every stage up to `last` that is not finished.
+///
+/// # Errors
+/// As [`Pipeline::run`].
+pub fn run(args: &RunArgs, last: Stage, reporter: &Reporter, stop: &AtomicBool) -> Result<Option<Verdict>, TrainError> {
+    let config = args.read()?;
+    Pipeline::open(&config, reporter, stop)?.run(last)
+}
+
+/// Says what a run would meet, without training. The text, or JSON.
+///
+/// # Errors
+/// Settings or data that cannot be used.
+pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
+    let config = args.read()?;
+    let tokens = ModelTokenizer::open(&config.student.model)?;
+    let teacher = &config.teacher;
+    let dark = config.dark.reinforced + config.dark.noisy;
+    let plan = |name: &str, training: &crate::config::TrainingConfig, passages: usize| StagePlan {
+        name: name.to_owned(),
+        epochs: training.epochs as f64,
+        queries: training.queries_per_step,
+        passages,
+        tokens_at_once: Some(training.micro_tokens),
+    };
+    let mut stages = Vec::new();
+    if config.warm_up.training.epochs > 0 {
+        stages.push(plan("warm-up", &config.warm_up.training, 1 + config.warm_up.negatives));
+    }
+    if teacher.kind == TeacherKind::Train {
+        stages.push(plan("teacher", &teacher.training, 1 + teacher.negatives));
+    }
+    stages.push(plan("distil", &config.distil, 1 + config.candidates.negatives + dark));
+    let token_folder = config.run.output.join("tokens");
+    let report = look(&CheckInput {
+        data: &config.data,
+        tokenizer: Some(tokens.tokenizer()),
+        token_folder: token_folder.is_dir().then_some(token_folder.as_path()),
+        prompts: ("", ""),
+        query_cap: config.student.query_length,
+        passage_cap: config.student.passage_length,
+        model: Some(ModelSize::of_folder(&config.student.model)?),
+        activation_bytes: 4,
+        batches: BatchLimits {
+            max_tokens: config.distil.micro_tokens,
+            max_texts: 4096,
+            max_padding: config.distil.max_padding,
+        },
+        stages,
+        scores: None,
+    })?;
+    if json {
+        return serde_json::to_string_pretty(&report).map_err(|e| TrainError::config(e.to_string()));
+    }
+    Ok(report.to_text())
+}

@@ -1,0 +1,500 @@
+//! The configuration file: TOML, every key optional but the paths, unknown keys refused.
+//!
+//! Paths are relative to the file's own folder, so that a configuration can be moved together with what it names.
+
+use crate::adam::candidates::CandidateConfig;
+use crate::adam::dark::DarkConfig;
+use crate::adam::loss::LossConfig;
+use crate::adam::pacing::PacingConfig;
+use crate::data::DataConfig;
+use crate::error::TrainError;
+use crate::model::Pooling;
+use crate::stages::mine::MineConfig;
+use crate::torch::{AdamWConfig, DeviceChoice, PrecisionChoice};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A configuration larger than this is none.
+const FILE_LIMIT: u64 = 1 << 20;
+
+/// Everything a run depends on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where products go, seed, machine.
+    pub run: RunConfig,
+    /// Training data.
+    pub data: DataConfig,
+    /// The student.
+    pub student: StudentConfig,
+    /// Contrastive training before mining.
+    pub warm_up: WarmUpConfig,
+    /// Mining of candidates.
+    pub mine: MineConfig,
+    /// The teacher.
+    pub teacher: TeacherConfig,
+    /// Which mined passages a step sees.
+    pub candidates: CandidateConfig,
+    /// Dark examples.
+    pub dark: DarkConfig,
+    /// Self-paced selection.
+    pub pacing: PacingConfig,
+    /// Losses of distillation.
+    pub loss: LossConfig,
+    /// Distillation.
+    pub distil: TrainingConfig,
+    /// Evaluation while training, on held-out queries.
+    pub dev: DevConfig,
+    /// Evaluation before and after, on whole passages.
+    pub eval: EvalConfig,
+}
+
+/// Where products go, seed, machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// The run's folder.
+    pub output: PathBuf,
+    /// The seed of every random choice.
+    pub seed: u64,
+    /// CPU threads; 0 is one for each core.
+    pub threads: usize,
+    /// CPU or CUDA.
+    pub device: DeviceChoice,
+    /// f32 or bf16.
+    pub precision: PrecisionChoice,
+    /// Minutes between checkpoints of a training loop.
+    pub checkpoint_minutes: f64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            output: PathBuf::new(),
+            seed: 1,
+            threads: 0,
+            device: DeviceChoice::Auto,
+            precision: PrecisionChoice::Auto,
+            checkpoint_minutes: 5.0,
+        }
+    }
+}
+
+/// The student.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StudentConfig {
+    /// The folder of the model to start from, in sentence-transformers layout with safetensors.
+    pub model: PathBuf,
+    /// Most tokens of a query in training, special ones included.
+    pub query_length: usize,
+    /// Most tokens of a passage in training, special ones included. Evaluation and the exported student use the model's own length.
+    pub passage_length: usize,
+    /// Leave the word, position and type tables as they are.
+    pub freeze_embeddings: bool,
+    /// Leave this many of the lowest layers as they are (and the tables with them).
+    pub freeze_layers: usize,
+}
+
+impl Default for StudentConfig {
+    fn default() -> Self {
+        Self {
+            model: PathBuf::new(),
+            query_length: 64,
+            passage_length: 256,
+            freeze_embeddings: false,
+            freeze_layers: 0,
+        }
+    }
+}
+
+/// Any training loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Passes over the training queries; 0 leaves the loop out.
+    pub epochs: usize,
+    /// Queries of an optimiser step.
+    pub queries_per_step: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Share of the steps over which the rate rises from 0; it then falls in a straight line to 0.
+    pub warm_up: f64,
+    /// Probability that an activation is dropped.
+    pub dropout: f64,
+    /// AdamW.
+    pub adamw: AdamWConfig,
+    /// Most tokens, padding included, that go through the model together.
+    pub micro_tokens: usize,
+    /// A step with more tokens than this is computed in two passes (vectors first, then gradients part by part), which takes a third
+    /// more time and bounded memory. The gradients are the same.
+    pub most_tokens: usize,
+    /// Largest share of padding in what goes through the model together.
+    pub max_padding: f64,
+    /// Evaluations on the development queries per epoch, besides the one before the first step.
+    pub evaluations: usize,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            queries_per_step: 16,
+            learning_rate: 2e-5,
+            warm_up: 0.1,
+            dropout: 0.0,
+            adamw: AdamWConfig::default(),
+            micro_tokens: 4096,
+            most_tokens: 32_768,
+            max_padding: 0.05,
+            evaluations: 1,
+        }
+    }
+}
+
+impl TrainingConfig {
+    fn problem(&self) -> Option<String> {
+        if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
+            return Some(format!("`learning_rate` must be above 0, and is {}", self.learning_rate));
+        }
+        for (name, value) in [("warm_up", self.warm_up), ("max_padding", self.max_padding)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Some(format!("`{name}` must lie in 0..=1, and is {value}"));
+            }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Some(format!("`dropout` must lie in 0..1, and is {}", self.dropout));
+        }
+        for (name, value) in [
+            ("queries_per_step", self.queries_per_step),
+            ("micro_tokens", self.micro_tokens),
+            ("most_tokens", self.most_tokens),
+        ] {
+            if value == 0 || value > 1 << 28 {
+                return Some(format!("`{name}` must lie in 1..=268435456, and is {value}"));
+            }
+        }
+        let a = &self.adamw;
+        let decays = [a.beta1, a.beta2].iter().all(|b| (0.0..1.0).contains(b));
+        let rest = [a.epsilon, a.weight_decay, a.clip].iter().all(|x| x.is_finite() && *x >= 0.0);
+        if !decays || !rest || a.epsilon == 0.0 {
+            return Some("`adamw` must have betas in 0..1, epsilon above 0, weight_decay and clip of 0 or more".to_owned());
+        }
+        (self.epochs > 10_000).then(|| format!("`epochs` may be 10000 at most, and is {}", self.epochs))
+    }
+}
+
+/// Contrastive training of the student before mining: each query's positive against the other passages of the step and BM25's finds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WarmUpConfig {
+    /// The loop; `epochs = 0` leaves it out, which suits students that are retrievers already.
+    pub training: TrainingConfig,
+    /// BM25 negatives a query.
+    pub negatives: usize,
+    /// Ranks they are drawn from.
+    pub to_rank: usize,
+    /// The similarity is multiplied by this before the softmax.
+    pub scale: f64,
+}
+
+impl Default for WarmUpConfig {
+    fn default() -> Self {
+        Self {
+            training: TrainingConfig {
+                epochs: 0,
+                ..TrainingConfig::default()
+            },
+            negatives: 1,
+            to_rank: 100,
+            scale: 20.0,
+        }
+    }
+}
+
+/// Where the teacher comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TeacherKind {
+    /// Trained here from `model`.
+    #[default]
+    Train,
+    /// A folder that an earlier run's teacher stage wrote.
+    Trained,
+    /// Any cross-encoder in ONNX.
+    Onnx,
+}
+
+/// The teacher.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeacherConfig {
+    /// Where it comes from.
+    pub kind: TeacherKind,
+    /// Its folder; absent: the student's model.
+    pub model: Option<PathBuf>,
+    /// How token vectors become one, for a fresh head.
+    pub pooling: Pooling,
+    /// Most tokens of a query and a passage together, special ones included.
+    pub length: usize,
+    /// Most of them for the query.
+    pub query_length: usize,
+    /// Mined negatives a query and step.
+    pub negatives: usize,
+    /// Mined ranks they are drawn from.
+    pub to_rank: usize,
+    /// Leave the word, position and type tables as they are.
+    pub freeze_embeddings: bool,
+    /// Leave this many of the lowest layers as they are.
+    pub freeze_layers: usize,
+    /// The loop.
+    pub training: TrainingConfig,
+}
+
+impl Default for TeacherConfig {
+    fn default() -> Self {
+        Self {
+            kind: TeacherKind::Train,
+            model: None,
+            pooling: Pooling::Mean,
+            length: 256,
+            query_length: 64,
+            negatives: 7,
+            to_rank: 50,
+            freeze_embeddings: false,
+            freeze_layers: 0,
+            training: TrainingConfig {
+                epochs: 2,
+                queries_per_step: 8,
+                learning_rate: 5e-5,
+                ..TrainingConfig::default()
+            },
+        }
+    }
+}
+
+/// Evaluation while training: held-out queries (`data.hold_out`) over their positives and best mined candidates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DevConfig {
+    /// Mined candidates a held-out query.
+    pub candidates: usize,
+    /// At most this many held-out queries take part.
+    pub max_queries: usize,
+    /// Whether the teacher is measured too.
+    pub teacher: bool,
+}
+
+impl Default for DevConfig {
+    fn default() -> Self {
+        Self {
+            candidates: 30,
+            max_queries: 1000,
+            teacher: true,
+        }
+    }
+}
+
+/// Evaluation before and after, on whole passages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Off: no baseline, no verdict.
+    pub enabled: bool,
+    /// A BEIR folder or zip; absent: `data.path` when that is one.
+    pub collection: Option<PathBuf>,
+    /// Its split of judgements.
+    pub split: String,
+    /// Documents ranked a query.
+    pub depth: usize,
+    /// Most tokens in one batch of the ONNX encoder.
+    pub batch_tokens: usize,
+    /// Random sign patterns of the significance test.
+    pub permutations: usize,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            collection: None,
+            split: "test".to_owned(),
+            depth: 100,
+            batch_tokens: 2048,
+            permutations: 10_000,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file and puts `settings` (`key.key=value`, the value in TOML or a bare word) over what it says.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, holds a key that is not known, or settings do not go together.
+    pub fn read(path: &Path, settings: &[String]) -> Result<Self, TrainError> {
+        let size = std::fs::metadata(path).map_err(|e| TrainError::io(path, e))?.len();
+        if size > FILE_LIMIT {
+            return Err(TrainError::data(path, format!("has {size} bytes, too many for a configuration")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| TrainError::io(path, e))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut config = Self::parse(&text, settings).map_err(|e| match e {
+            TrainError::Config(problem) => TrainError::data(path, problem),
+            other => other,
+        })?;
+        config.resolve(folder, settings);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// As [`Config::read`] for text, with paths as they stand and nothing checked beyond keys and kinds.
+    ///
+    /// # Errors
+    /// When it is not TOML or holds a key that is not known.
+    pub fn parse(text: &str, settings: &[String]) -> Result<Self, TrainError> {
+        let fault = |e: toml::de::Error| TrainError::config(e.to_string().trim_end().to_owned());
+        let mut table: toml::Table = toml::from_str(text).map_err(fault)?;
+        for setting in settings {
+            set(&mut table, setting)?;
+        }
+        table.try_into().map_err(fault)
+    }
+
+    /// Makes paths that came from the file relative to its folder; those set on the command line stay relative to where it runs.
+    fn resolve(&mut self, folder: &Path, settings: &[String]) {
+        let from_command = |key: &str| settings.iter().any(|s| s.split('=').next().map(str::trim) == Some(key));
+        let place = |key: &str, path: &mut PathBuf| {
+            if !path.as_os_str().is_empty() && path.is_relative() && !from_command(key) {
+                *path = folder.join(&path);
+            }
+        };
+        place("run.output", &mut self.run.output);
+        place("data.path", &mut self.data.path);
+        place("student.model", &mut self.student.model);
+        let optional = [
+            ("data.queries", &mut self.data.queries),
+            ("data.documents", &mut self.data.documents),
+            ("teacher.model", &mut self.teacher.model),
+            ("eval.collection", &mut self.eval.collection),
+        ];
+        for (key, path) in optional {
+            if let Some(path) = path {
+                place(key, path);
+            }
+        }
+    }
+
+    /// Whether the settings make sense together.
+    ///
+    /// # Errors
+    /// When one does not, by its section and key.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let refuse = |section: &str, problem: Option<String>| match problem {
+            Some(problem) => Err(TrainError::config(format!("[{section}] {problem}"))),
+            None => Ok(()),
+        };
+        let missing = |path: &Path, what: &str| path.as_os_str().is_empty().then(|| format!("`{what}` is missing"));
+        refuse("run", missing(&self.run.output, "output"))?;
+        refuse("student", missing(&self.student.model, "model"))?;
+        refuse("data", self.data.problem())?;
+        refuse("mine", self.mine.problem())?;
+        refuse("candidates", self.candidates.problem())?;
+        refuse("pacing", self.pacing.problem())?;
+        refuse("loss", self.loss.problem())?;
+        refuse("warm_up.training", self.warm_up.training.problem())?;
+        refuse("teacher.training", self.teacher.training.problem())?;
+        refuse("distil", self.distil.problem())?;
+        let length = |value: usize, what: &str| {
+            (!(8..=65_536).contains(&value)).then(|| format!("`{what}` must lie in 8..=65536, and is {value}"))
+        };
+        refuse("student", length(self.student.query_length, "query_length"))?;
+        refuse("student", length(self.student.passage_length, "passage_length"))?;
+        refuse("teacher", length(self.teacher.length, "length"))?;
+        refuse("teacher", length(self.teacher.query_length, "query_length"))?;
+        refuse(
+            "teacher",
+            (self.teacher.query_length + 16 > self.teacher.length)
+                .then(|| "`query_length` leaves no room for passages in `length`".to_owned()),
+        )?;
+        refuse(
+            "teacher",
+            (self.teacher.negatives == 0 && self.teacher.kind == TeacherKind::Train)
+                .then(|| "`negatives` must be at least 1".to_owned()),
+        )?;
+        refuse(
+            "run",
+            (!(self.run.checkpoint_minutes.is_finite() && self.run.checkpoint_minutes > 0.0))
+                .then(|| "`checkpoint_minutes` must be above 0".to_owned()),
+        )?;
+        refuse("run", (self.run.threads > 1024).then(|| "`threads` may be 1024 at most".to_owned()))?;
+        refuse(
+            "warm_up",
+            (!(self.warm_up.scale.is_finite() && self.warm_up.scale > 0.0)).then(|| "`scale` must be above 0".to_owned()),
+        )?;
+        refuse("eval", (self.eval.depth < 10).then(|| "`depth` must be at least 10".to_owned()))?;
+        refuse("eval", (self.eval.batch_tokens == 0).then(|| "`batch_tokens` must be at least 1".to_owned()))
+    }
+}
+
+/// Puts one `key.key=value` into a table.
+fn set(table: &mut toml::Table, setting: &str) -> Result<(), TrainError> {
+    let wrong = || TrainError::config(format!("`--set {setting}` must be KEY=VALUE, such as distil.epochs=2"));
+    let (key, value) = setting.split_once('=').ok_or_else(wrong)?;
+    let value = value.trim();
+    let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"))
+        .ok()
+        .and_then(|mut t| t.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let parts: Vec<&str> = key.split('.').map(str::trim).collect();
+    let (last, path) = parts.split_last().ok_or_else(wrong)?;
+    if parts.iter().any(|part| part.is_empty()) {
+        return Err(wrong());
+    }
+    let mut at = table;
+    for part in path {
+        at = at
+            .entry((*part).to_owned())
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+            .as_table_mut()
+            .ok_or_else(wrong)?;
+    }
+    at.insert((*last).to_owned(), parsed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_go_over_the_file_and_unknown_keys_are_refused() {
+        let text = "[run]\noutput = \"runs/a\"\n[distil]\nepochs = 2\n";
+        let config = Config::parse(text, &["distil.epochs=5".into(), "student.model=a b".into(), "loss.scale = 30".into()]).unwrap();
+        assert_eq!(config.distil.epochs, 5);
+        assert_eq!(config.student.model, PathBuf::from("a b"));
+        assert_eq!(config.loss.scale, 30.0);
+        let wrong = Config::parse("[distil]\nepoch = 2\n", &[]).unwrap_err().to_string();
+        assert!(wrong.contains("epoch"), "{wrong}");
+        assert!(Config::parse("", &["a".into()]).is_err());
+        assert!(Config::parse("run = 1", &["run.seed=2".into()]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_section_and_key() {
+        let base = ["run.output=o", "student.model=m", "data.path=d"].map(str::to_owned);
+        Config::parse("", &base).unwrap().check().unwrap();
+        for (setting, named) in [
+            ("distil.learning_rate=nan", "[distil] `learning_rate`"),
+            ("loss.scale=0", "[loss] `scale`"),
+            ("teacher.length=60", "[teacher]"),
+            ("mine.to_rank=0", "[mine]"),
+            ("distil.adamw.beta1=1.5", "[distil] `adamw`"),
+            ("run.output=''", "[run] `output`"),
+        ] {
+            let mut settings = base.to_vec();
+            settings.push(setting.to_owned());
+            let problem = Config::parse("", &settings).unwrap().check().unwrap_err().to_string();
+            assert!(problem.contains(named), "{setting}: {problem}");
+        }
+    }
+}

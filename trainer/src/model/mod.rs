@@ -1,0 +1,18 @@
+//! Models in plain libtorch operations, read from and written to Hugging Face folders.
+
+mod cross_encoder;
+mod encoder;
+mod folder;
+mod input;
+mod parameters;
+mod pooling;
+mod student;
+
+pub use cross_encoder::CrossEncoder;
+pub use encoder::{Encoder, Mode};
+pub use folder::{ModelTokenizer, Prompts, copy_model_files, fingerprint};
+pub use input::{Padded, Sequence};
+pub use parameters::Parameters;
+pub(crate) use parameters::{read_tensors, write_tensors};
+pub use pooling::Pooling;
+pub use student::Student;

@@ -1,0 +1,114 @@
+//! The student: an encoder, pooling, and lengths brought to 1 where the folder says so.
+
+use super::encoder::{Encoder, Mode};
+use super::folder::{ModelTokenizer, Prompts, copy_model_files};
+use super::input::{Padded, Sequence};
+use super::pooling::{Pooling, normalise};
+use crate::data::batches::{BatchLimits, pack};
+use crate::error::TrainError;
+use crate::export::head::{Head, Pooling as FolderPooling};
+use crate::export::source::Source;
+use crate::torch::Machine;
+use std::path::{Path, PathBuf};
+use tch::Tensor;
+
+/// A dual encoder with one tower for queries and passages.
+#[derive(Debug)]
+pub struct Student {
+    /// The encoder with its parameters.
+    pub encoder: Encoder,
+    /// Its tokenizer.
+    pub tokens: ModelTokenizer,
+    /// How token vectors become one.
+    pub pooling: Pooling,
+    /// Whether vectors have length 1.
+    pub normalised: bool,
+    /// Texts put before queries and documents.
+    pub prompts: Prompts,
+    /// Most tokens of a text outside training, special ones included.
+    pub max_length: usize,
+    folder: PathBuf,
+}
+
+impl Student {
+    /// Reads a folder in sentence-transformers or plain Hugging Face layout.
+    ///
+    /// # Errors
+    /// When the folder is broken or asks for what is not supported.
+    pub fn open(folder: &Path, machine: Machine) -> Result<Self, TrainError> {
+        let source = Source::read(folder)?;
+        let (pooling, normalised) = match source.sentence_head()? {
+            Head::Sentence { pooling, normalised } => (
+                match pooling {
+                    FolderPooling::Mean => Pooling::Mean,
+                    FolderPooling::Cls => Pooling::Cls,
+                },
+                normalised,
+            ),
+            _ => return Err(TrainError::data(folder, "is no sentence encoder")),
+        };
+        Ok(Self {
+            encoder: Encoder::open(folder, machine)?,
+            tokens: ModelTokenizer::open(folder)?,
+            pooling,
+            normalised,
+            prompts: Prompts {
+                query: source.query_prompt.clone(),
+                document: source.document_prompt.clone(),
+            },
+            max_length: source.max_length,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// Vectors of one batch, `[batch, hidden]` in f32, of length 1 where the folder says so.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn embed(&self, input: &Padded, mode: Mode) -> Result<Tensor, TrainError> {
+        let tokens = self.encoder.forward(input, mode)?;
+        let rows = self.pooling.pool(&tokens, input.mask.as_ref())?;
+        if self.normalised { normalise(&rows) } else { Ok(rows) }
+    }
+
+    /// Vectors of any number of sequences, without gradients, in the order given: `[sequences, hidden]`.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn embed_all(
+        &self,
+        sequences: &[Sequence<'_>],
+        limits: &BatchLimits,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Tensor, TrainError> {
+        let lengths: Vec<usize> = sequences.iter().map(Sequence::len).collect();
+        let machine = self.encoder.machine();
+        let mut order = Vec::with_capacity(sequences.len());
+        let mut parts = Vec::new();
+        for batch in pack(&lengths, limits) {
+            let members: Vec<&Sequence<'_>> = batch.texts.iter().map(|&i| &sequences[i]).collect();
+            let input = Padded::new(&members, self.encoder.pad(), machine.device)?;
+            parts.push(tch::no_grad(|| self.embed(&input, self.encoder.inference()))?);
+            order.extend(batch.texts.iter().map(|&i| i as i64));
+            progress(batch.texts.len());
+        }
+        if parts.is_empty() {
+            return Ok(Tensor::f_zeros([0, self.encoder.hidden() as i64], (tch::Kind::Float, machine.device))?);
+        }
+        let mut place = vec![0i64; order.len()];
+        for (row, &sequence) in order.iter().enumerate() {
+            place[sequence as usize] = row as i64;
+        }
+        let place = Tensor::f_from_slice(&place)?.f_to_device(machine.device)?;
+        Ok(Tensor::f_cat(&parts, 0)?.f_index_select(0, &place)?)
+    }
+
+    /// Writes a folder in the layout it was read from, with the weights as they are now.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<(), TrainError> {
+        copy_model_files(&self.folder, folder)?;
+        self.encoder.parameters.write(&folder.join("model.safetensors"))
+    }
+}

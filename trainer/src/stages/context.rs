@@ -1,0 +1,234 @@
+//! What all stages share: configuration, data, token ids, machine, and the run's folder with its stamps.
+
+use crate::adam::candidates::Candidate;
+use crate::checkpoint::{hex, write_whole};
+use crate::config::Config;
+use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenizer_hash};
+use crate::data::{TrainQuery, TrainingData};
+use crate::error::TrainError;
+use crate::model::{ModelTokenizer, fingerprint};
+use crate::report::Reporter;
+use crate::torch::Machine;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
+
+/// The texts of the data as one model's token ids.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    pub(crate) tokens: ModelTokenizer,
+    pub(crate) hash: [u8; 32],
+    /// Training queries, then held-out ones.
+    pub(crate) queries: TokenStore,
+    pub(crate) passages: TokenStore,
+}
+
+/// What all stages share.
+pub(crate) struct Context<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) data: TrainingData,
+    /// Hash of the data's texts and judgements.
+    pub(crate) data_key: String,
+    pub(crate) machine: Machine,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) stop: &'a AtomicBool,
+    /// Texts in the student's tokens.
+    pub(crate) texts: Rc<Texts>,
+}
+
+impl<'a> Context<'a> {
+    /// Loads data and tokenises it for the student.
+    pub(crate) fn load(config: &'a Config, reporter: &'a Reporter, stop: &'a AtomicBool) -> Result<Self, TrainError> {
+        config.check()?;
+        let machine = Machine::choose(config.run.device, config.run.precision, config.run.threads)?;
+        reporter.say(&format!("data: {}", config.data.path.display()));
+        let data = crate::data::load(&config.data)?;
+        reporter.say(&format!(
+            "data: {} training queries, {} held out, {} passages, {} rows dropped",
+            data.queries.len(),
+            data.dev.len(),
+            data.passages.len(),
+            data.rows_dropped
+        ));
+        let data_key = data_key(&data);
+        let texts = Rc::new(tokenise(config, &data, &config.student.model, reporter)?);
+        Ok(Self {
+            config,
+            data,
+            data_key,
+            machine,
+            reporter,
+            stop,
+            texts,
+        })
+    }
+
+    /// Texts in the tokens of another model; the student's where the tokenizers are equal.
+    pub(crate) fn texts_for(&self, model: &Path) -> Result<Rc<Texts>, TrainError> {
+        let tokens = ModelTokenizer::open(model)?;
+        if tokenizer_hash(tokens.tokenizer())? == self.texts.hash {
+            return Ok(Rc::clone(&self.texts));
+        }
+        Ok(Rc::new(tokenise(self.config, &self.data, model, self.reporter)?))
+    }
+
+    /// A query by its number: training queries first, then held-out ones.
+    pub(crate) fn query(&self, number: usize) -> Option<&TrainQuery> {
+        self.data.queries.get(number).or_else(|| self.data.dev.get(number.checked_sub(self.data.queries.len())?))
+    }
+
+    /// A folder or file of the run.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.config.run.output.join(name)
+    }
+
+    /// Mined candidates of training queries, then of held-out ones; queries that came with negatives of their own have those too.
+    pub(crate) fn pools(&self) -> Result<Vec<Vec<Candidate>>, TrainError> {
+        let mined = super::mine::read(&self.place("mine").join("mined.jsonl"), &self.data.passages)?;
+        let count = self.data.queries.len() + self.data.dev.len();
+        if mined.len() != count {
+            return Err(TrainError::data(
+                self.place("mine"),
+                format!("holds candidates of {} queries, and the data has {count}", mined.len()),
+            ));
+        }
+        Ok(mined
+            .iter()
+            .enumerate()
+            .map(|(number, mined)| {
+                let given = self.query(number).map(|q| q.negatives.as_slice()).unwrap_or_default();
+                let found = mined.candidates.iter().map(|c| c.passage);
+                let mut seen = std::collections::HashSet::new();
+                given
+                    .iter()
+                    .copied()
+                    .chain(found)
+                    .filter(|&passage| seen.insert(passage))
+                    .enumerate()
+                    .map(|(rank, passage)| Candidate {
+                        passage,
+                        rank: rank + 1,
+                        teacher: None,
+                    })
+                    .collect()
+            })
+            .collect())
+    }
+}
+
+fn tokenise(config: &Config, data: &TrainingData, model: &Path, reporter: &Reporter) -> Result<Texts, TrainError> {
+    let tokens = ModelTokenizer::open(model)?;
+    let folder = config.run.output.join("tokens");
+    let cap = config.student.passage_length.max(config.teacher.length) as u32;
+    let query_cap = config.student.query_length.max(config.teacher.query_length) as u32;
+    let train = data.queries.len();
+    let query = |i: usize| -> Cow<'_, str> {
+        let found = data.queries.get(i).or_else(|| data.dev.get(i - train));
+        Cow::Borrowed(found.map(|q| q.text.as_str()).unwrap_or_default())
+    };
+    let passage = |i: usize| -> Cow<'_, str> { Cow::Owned(data.passages.full_text(i as u32).unwrap_or_default()) };
+    let tokenizer = tokens.tokenizer();
+    let (queries, _) = load_or_tokenize(&folder, tokenizer, train + data.dev.len(), &query, query_cap, &mut |_| ())?;
+    let mut bar = reporter.bar("tokens", data.passages.len(), 0);
+    let (passages, origin) = load_or_tokenize(&folder, tokenizer, data.passages.len(), &passage, cap, &mut |done| bar.set(done))?;
+    drop(bar);
+    if origin != Origin::Cached {
+        reporter.say(&format!("tokens: {} of passages, {} of queries", passages.total(), queries.total()));
+    }
+    Ok(Texts {
+        hash: tokenizer_hash(tokenizer)?,
+        tokens,
+        queries,
+        passages,
+    })
+}
+
+fn data_key(data: &TrainingData) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for i in 0..data.passages.len() {
+        part(data.passages.ids[i].as_bytes());
+        part(data.passages.titles[i].as_bytes());
+        part(data.passages.texts[i].as_bytes());
+    }
+    for (sort, queries) in [(0u8, &data.queries), (1, &data.dev)] {
+        for query in queries {
+            part(&[sort]);
+            part(query.id.as_bytes());
+            part(query.text.as_bytes());
+            for list in [&query.positives, &query.negatives] {
+                part(&list.iter().flat_map(|p| p.to_le_bytes()).collect::<Vec<_>>());
+            }
+        }
+    }
+    hex(&hash.finalize())
+}
+
+/// What a finished stage leaves behind: the key of everything it depended on, and what it measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Format of stamps.
+    pub format: u32,
+    /// Hash of the settings and inputs of the stage.
+    pub key: String,
+    /// Wall time, in seconds.
+    pub seconds: f64,
+    /// What the stage says about its outcome.
+    pub outcome: serde_json::Value,
+}
+
+const FORMAT: u32 = 1;
+
+/// A hash over settings and the keys of earlier stages.
+pub(crate) fn key_of(parts: &[&dyn KeyPart]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        let text = part.text();
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    hex(&hash.finalize()[..16])
+}
+
+/// Anything that can be part of a key.
+pub(crate) trait KeyPart {
+    fn text(&self) -> String;
+}
+
+impl<T: Serialize> KeyPart for T {
+    fn text(&self) -> String {
+        // Settings are plain data; what could not be written would at worst make a key that fits nothing.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The stamp of a stage's folder when it is finished and of this key.
+pub(crate) fn finished(folder: &Path, key: &str) -> Option<Stamp> {
+    let text = std::fs::read(folder.join("stamp.json")).ok()?;
+    let stamp: Stamp = serde_json::from_slice(&text).ok()?;
+    (stamp.format == FORMAT && stamp.key == key).then_some(stamp)
+}
+
+/// Puts the stamp on a finished stage.
+pub(crate) fn stamp(folder: &Path, key: &str, seconds: f64, outcome: &impl Serialize) -> Result<Stamp, TrainError> {
+    let stamp = Stamp {
+        format: FORMAT,
+        key: key.to_owned(),
+        seconds,
+        outcome: serde_json::to_value(outcome).map_err(|e| TrainError::config(e.to_string()))?,
+    };
+    let text = serde_json::to_vec_pretty(&stamp).map_err(|e| TrainError::config(e.to_string()))?;
+    write_whole(&folder.join("stamp.json"), &text)?;
+    Ok(stamp)
+}
+
+/// The fingerprint of a model folder, as a part of keys.
+pub(crate) fn model_key(folder: &Path) -> Result<String, TrainError> {
+    fingerprint(folder)
+}

@@ -1,0 +1,150 @@
+//! Evaluation while training: held-out queries over their positives and best mined candidates.
+
+use super::context::{Context, Texts};
+use crate::adam::candidates::Candidate;
+use crate::data::batches::BatchLimits;
+use crate::error::TrainError;
+use crate::model::{CrossEncoder, Sequence, Student};
+use beir::{EvalOptions, Metric, Qrels, Run, evaluate};
+use std::collections::BTreeMap;
+use tch::Kind;
+
+/// Held-out queries and the passages each is judged on.
+pub(crate) struct DevSet {
+    /// Numbers among all queries, training ones first.
+    queries: Vec<usize>,
+    /// Passages of each query.
+    lists: Vec<Vec<u32>>,
+    qrels: Qrels,
+}
+
+impl DevSet {
+    /// None where nothing was held out.
+    pub(crate) fn of(context: &Context<'_>, pools: &[Vec<Candidate>]) -> Option<Self> {
+        let train = context.data.queries.len();
+        let count = context.data.dev.len().min(context.config.dev.max_queries);
+        if count == 0 {
+            return None;
+        }
+        let mut judgements = Vec::new();
+        let mut lists = Vec::with_capacity(count);
+        for (place, query) in context.data.dev.iter().take(count).enumerate() {
+            let mined = pools[train + place].iter().map(|c| c.passage).take(context.config.dev.candidates);
+            let mut list = query.positives.clone();
+            list.extend(mined.filter(|p| !query.positives.contains(p)));
+            judgements.extend(query.positives.iter().map(|p| (place.to_string(), p.to_string(), 1)));
+            lists.push(list);
+        }
+        Some(Self {
+            queries: (train..train + count).collect(),
+            lists,
+            qrels: Qrels::from_judgements(judgements),
+        })
+    }
+
+    fn ndcg(&self, scores: Vec<Vec<f64>>) -> f64 {
+        let mut run = Run::new();
+        for (place, scores) in scores.into_iter().enumerate() {
+            let hits = self.lists[place].iter().zip(scores).map(|(p, score)| (p.to_string(), score)).collect();
+            run.insert(place.to_string(), hits);
+        }
+        let options = EvalOptions {
+            drop_identical_ids: false,
+            ..EvalOptions::default()
+        };
+        evaluate(&self.qrels, &run, &[Metric::Ndcg(10)], &options).mean(Metric::Ndcg(10))
+    }
+
+    /// nDCG@10 of a student.
+    pub(crate) fn student(&self, student: &Student, inputs: &StudentInputs<'_>, limits: &BatchLimits) -> Result<f64, TrainError> {
+        // Passages that several queries share are encoded once.
+        let mut rows: BTreeMap<u32, i64> = BTreeMap::new();
+        for &passage in self.lists.iter().flatten() {
+            rows.insert(passage, 0);
+        }
+        let mut sequences = Vec::with_capacity(rows.len());
+        for (row, (&passage, place)) in rows.iter_mut().enumerate() {
+            *place = row as i64;
+            sequences.push(inputs.passage(inputs.texts.passages.get(passage as usize)));
+        }
+        let passages = student.embed_all(&sequences, limits, &mut |_| ())?;
+        let queries: Vec<Sequence<'_>> = self.queries.iter().map(|&q| inputs.query(q)).collect();
+        let loose = BatchLimits {
+            max_padding: 0.5,
+            ..*limits
+        };
+        let queries = student.embed_all(&queries, &loose, &mut |_| ())?;
+        let similarities = queries.f_matmul(&passages.f_transpose(0, 1)?)?.f_to_kind(Kind::Double)?;
+        let similarities: Vec<Vec<f64>> = Vec::try_from(similarities.f_to_device(tch::Device::Cpu)?)?;
+        let scores = self
+            .lists
+            .iter()
+            .zip(similarities)
+            .map(|(list, row)| list.iter().map(|p| row[rows[p] as usize]).collect())
+            .collect();
+        Ok(self.ndcg(scores))
+    }
+
+    /// nDCG@10 of a teacher.
+    pub(crate) fn teacher(
+        &self,
+        teacher: &CrossEncoder,
+        texts: &Texts,
+        query_length: usize,
+        length: usize,
+        limits: &BatchLimits,
+    ) -> Result<f64, TrainError> {
+        let mut sequences = Vec::new();
+        for (list, &query) in self.lists.iter().zip(&self.queries) {
+            for &passage in list {
+                let (query, passage) = (texts.queries.get(query), texts.passages.get(passage as usize));
+                sequences.push(texts.tokens.pair(query, passage, query_length, length));
+            }
+        }
+        let mut scores = teacher.score_all(&sequences, limits, &mut |_| ())?.into_iter().map(f64::from);
+        let scores = self.lists.iter().map(|list| scores.by_ref().take(list.len()).collect()).collect();
+        Ok(self.ndcg(scores))
+    }
+}
+
+/// How the student reads queries and passages while it trains.
+pub(crate) struct StudentInputs<'a> {
+    pub(crate) texts: &'a Texts,
+    pub(crate) query_prompt: Vec<u32>,
+    pub(crate) passage_prompt: Vec<u32>,
+    pub(crate) query_length: usize,
+    pub(crate) passage_length: usize,
+}
+
+impl<'a> StudentInputs<'a> {
+    pub(crate) fn new(context: &'a Context<'_>, student: &Student) -> Result<Self, TrainError> {
+        let prompt = |text: &str| -> Result<Vec<u32>, TrainError> {
+            let made = crate::data::tokens::tokenize(student.tokens.tokenizer(), 1, &|_| text.into(), 1024)?;
+            Ok(made.get(0).to_vec())
+        };
+        let longest = student.encoder.longest();
+        Ok(Self {
+            texts: &context.texts,
+            query_prompt: prompt(&student.prompts.query)?,
+            passage_prompt: prompt(&student.prompts.document)?,
+            query_length: context.config.student.query_length.min(longest),
+            passage_length: context.config.student.passage_length.min(longest),
+        })
+    }
+
+    /// A query by its number.
+    pub(crate) fn query(&self, query: usize) -> Sequence<'static> {
+        let content = self.texts.queries.get(query);
+        self.texts.tokens.single(&[self.query_prompt.as_slice(), content].concat(), self.query_length)
+    }
+
+    /// A passage's content.
+    pub(crate) fn passage(&self, content: &[u32]) -> Sequence<'static> {
+        self.texts.tokens.single(&[self.passage_prompt.as_slice(), content].concat(), self.passage_length)
+    }
+
+    /// Most content tokens of a passage.
+    pub(crate) fn passage_room(&self) -> usize {
+        self.passage_length.saturating_sub(self.passage_prompt.len() + self.texts.tokens.overhead())
+    }
+}

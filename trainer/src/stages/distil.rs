@@ -1,0 +1,325 @@
+//! Distillation: the student learns from the teacher's scores of natural and dark candidates, and from its positives.
+
+use super::context::Context;
+use super::dev::{DevSet, StudentInputs};
+use super::gradient::{Group, Pass};
+use super::lists::{Lists, QueryList};
+use super::score;
+use super::teacher::limits;
+use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
+use crate::adam::confidence::{entropy, margin};
+use crate::adam::dark::DarkKind;
+use crate::adam::loss::{StepTargets, flags, step_loss};
+use crate::data::batches::BatchLimits;
+use crate::data::scores::ScoreCache;
+use crate::error::TrainError;
+use crate::model::{Mode, Parameters, Student};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+/// Which passages have the same text: case and white space make no difference.
+pub(crate) struct SameText(Vec<u64>);
+
+impl SameText {
+    pub(crate) fn of(context: &Context<'_>) -> Self {
+        let passages = &context.data.passages;
+        Self(
+            (0..passages.len() as u32)
+                .map(|p| {
+                    let text = passages.full_text(p).unwrap_or_default().to_lowercase();
+                    let words: Vec<&str> = text.split_whitespace().collect();
+                    crate::adam::random::KeyedRandom::new("same-text", 0, &[words.join(" ").as_bytes()]).bits()
+                })
+                .collect(),
+        )
+    }
+
+    fn get(&self, passage: u32) -> u64 {
+        self.0.get(passage as usize).copied().unwrap_or_default()
+    }
+
+    /// For each query and natural passage of a step: may the contrastive term compare them? A query's own candidates always;
+    /// other queries' unless known as a positive of this one or of the same text as one.
+    pub(crate) fn allowed(
+        &self,
+        positives: &[&[u32]],
+        own: &[HashSet<u32>],
+        target: &[u32],
+        passages: &[u32],
+        in_batch: bool,
+    ) -> Vec<Vec<bool>> {
+        positives
+            .iter()
+            .zip(own)
+            .zip(target)
+            .map(|((positives, own), &target)| {
+                let texts: HashSet<u64> = positives.iter().map(|&p| self.get(p)).collect();
+                passages
+                    .iter()
+                    .map(|&p| p == target || ((in_batch || own.contains(&p)) && !positives.contains(&p) && !texts.contains(&self.get(p))))
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+struct DistilTraining<'a> {
+    context: &'a Context<'a>,
+    student: Student,
+    inputs: StudentInputs<'a>,
+    lists: Lists<'a>,
+    cache: ScoreCache,
+    same: SameText,
+    dev: Option<DevSet>,
+    /// The teacher's margins of all queries in an epoch.
+    margins: Option<(u32, Vec<f32>)>,
+    steps_per_epoch: usize,
+}
+
+impl DistilTraining<'_> {
+    fn order(&self, step: usize) -> (u32, Vec<usize>) {
+        let queries = self.context.data.queries.len();
+        step_queries(self.context.config.run.seed, queries, self.context.config.distil.queries_per_step, step)
+    }
+
+    fn margins(&mut self, epoch: u32) -> Result<&[f32], TrainError> {
+        if self.margins.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            let margins = (0..self.context.data.queries.len())
+                .map(|query| {
+                    let list = self.lists.natural(&self.cache, query, epoch);
+                    let list = list.ok_or_else(|| TrainError::config("a teacher score is missing; run the score stage again"))?;
+                    let (positive, negatives) = list.natural_logits();
+                    Ok(margin(positive, &negatives))
+                })
+                .collect::<Result<Vec<_>, TrainError>>()?;
+            self.margins = Some((epoch, margins));
+        }
+        Ok(self.margins.as_ref().map(|(_, m)| m.as_slice()).unwrap_or_default())
+    }
+
+    /// Model inputs of a step and everything about it that does not depend on the student.
+    fn prepare(&self, queries: &[usize], lists: &[QueryList], weights: &[f32]) -> Result<(Vec<Group<'static>>, StepTargets), TrainError> {
+        let config = self.context.config;
+        let room = self.inputs.passage_room();
+        let mut column: HashMap<u32, i64> = HashMap::new();
+        let mut natural_passages: Vec<u32> = Vec::new();
+        for list in lists {
+            for passage in std::iter::once(list.positive.0).chain(list.natural.iter().map(|n| n.0)) {
+                column.entry(passage).or_insert_with(|| {
+                    natural_passages.push(passage);
+                    natural_passages.len() as i64 - 1
+                });
+            }
+        }
+        let mut passages: Vec<_> = natural_passages
+            .iter()
+            .map(|&p| {
+                let content = self.lists.passage(p);
+                self.inputs.passage(&content[..content.len().min(room)])
+            })
+            .collect();
+        let width = lists.iter().map(|l| 1 + l.natural.len() + l.dark.len()).max().unwrap_or(1);
+        let (mut candidates, mut teacher) = (Vec::new(), Vec::new());
+        let (mut present, mut natural) = (Vec::new(), Vec::new());
+        for list in lists {
+            let mut row: Vec<(i64, f32, bool)> = Vec::with_capacity(width);
+            row.push((column[&list.positive.0], list.positive.1, true));
+            row.extend(list.natural.iter().map(|n| (column[&n.0], n.1, true)));
+            for (example, logit) in &list.dark {
+                row.push((passages.len() as i64, *logit, false));
+                passages.push(self.inputs.passage(&example.tokens));
+            }
+            present.push((0..width).map(|i| i < row.len()).collect::<Vec<_>>());
+            natural.push((0..width).map(|i| row.get(i).is_some_and(|r| r.2)).collect::<Vec<_>>());
+            row.resize(width, (0, 0.0, false));
+            candidates.extend(row.iter().map(|r| r.0));
+            teacher.extend(row.iter().map(|r| r.1));
+        }
+        let positives: Vec<&[u32]> = queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
+        let own: Vec<HashSet<u32>> = lists.iter().map(|l| l.natural.iter().map(|n| n.0).collect()).collect();
+        let target: Vec<u32> = lists.iter().map(|l| l.positive.0).collect();
+        let mut allowed = self.same.allowed(&positives, &own, &target, &natural_passages, config.loss.in_batch);
+        for row in &mut allowed {
+            row.resize(passages.len(), false);
+        }
+        let treatments: Vec<_> = queries.iter().map(|&q| config.pacing.treatment(weights[q])).collect();
+        let device = self.context.machine.device;
+        let shape = [lists.len() as i64, width as i64];
+        let factor = |pick: &dyn Fn(&crate::adam::pacing::Treatment) -> f32| -> Result<Tensor, TrainError> {
+            Ok(Tensor::f_from_slice(&treatments.iter().map(pick).collect::<Vec<_>>())?.f_to_device(device)?)
+        };
+        let targets = StepTargets {
+            candidates: Tensor::f_from_slice(&candidates)?.f_view(shape)?.f_to_device(device)?,
+            present: flags(&present)?.f_to_device(device)?,
+            natural: flags(&natural)?.f_to_device(device)?,
+            teacher: Tensor::f_from_slice(&teacher)?.f_view(shape)?.f_to_device(device)?,
+            allowed: flags(&allowed)?.f_to_device(device)?,
+            contrastive: factor(&|t| t.contrastive)?,
+            natural_share: factor(&|t| t.natural)?,
+            dark_share: factor(&|t| t.dark)?,
+        };
+        let tight = limits(&config.distil);
+        let groups = vec![
+            Group {
+                sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
+                // A handful of short texts: a few padded tokens cost less than many small batches.
+                limits: BatchLimits {
+                    max_padding: 0.5,
+                    ..tight
+                },
+            },
+            Group {
+                sequences: passages,
+                limits: tight,
+            },
+        ];
+        Ok((groups, targets))
+    }
+}
+
+/// Means over a step's lists of what the teacher says, and of the loss by kind of candidate.
+fn describe(lists: &[QueryList], by_candidate: &[Vec<f32>], temperature: f32) -> Vec<(&'static str, f64)> {
+    let count = lists.len().max(1) as f64;
+    let (mut bare, mut dark) = (0.0, 0.0);
+    let mut kinds = [(0.0, 0usize); 4];
+    for (list, parts) in lists.iter().zip(by_candidate) {
+        let mut logits = vec![list.positive.1];
+        logits.extend(list.natural.iter().map(|n| n.1));
+        bare += entropy(&logits, temperature);
+        logits.extend(list.dark.iter().map(|d| d.1));
+        dark += entropy(&logits, temperature);
+        let kind_of = |place: usize| match place {
+            0 => 0,
+            p if p <= list.natural.len() => 1,
+            p => match list.dark.get(p - 1 - list.natural.len()).map(|d| d.0.kind) {
+                Some(DarkKind::Noisy) => 3,
+                _ => 2,
+            },
+        };
+        for (place, part) in parts.iter().enumerate().take(logits.len()) {
+            let kind = &mut kinds[kind_of(place)];
+            kind.0 += f64::from(*part);
+            kind.1 += 1;
+        }
+    }
+    let mean = |(sum, count): (f64, usize)| if count == 0 { 0.0 } else { sum / count as f64 };
+    vec![
+        ("teacher_entropy_natural", bare / count),
+        ("teacher_entropy_all", dark / count),
+        ("distil_positive", mean(kinds[0])),
+        ("distil_natural", mean(kinds[1])),
+        ("distil_reinforced", mean(kinds[2])),
+        ("distil_noisy", mean(kinds[3])),
+    ]
+}
+
+impl Objective for DistilTraining<'_> {
+    fn parameters(&mut self) -> &mut Parameters {
+        &mut self.student.encoder.parameters
+    }
+
+    fn step(&mut self, step: usize) -> Result<StepReport, TrainError> {
+        let config = self.context.config;
+        let (epoch, queries) = self.order(step);
+        let lists = queries
+            .iter()
+            .map(|&query| self.lists.full(&self.cache, query, epoch))
+            .collect::<Result<Vec<_>, _>>()?;
+        let share = config.pacing.share(step as f64 / self.steps_per_epoch as f64, config.distil.epochs as f64);
+        let margins = self.margins(epoch)?.to_vec();
+        let ids: Vec<&str> = self.context.data.queries.iter().map(|q| q.id.as_str()).collect();
+        let selection = config.pacing.select(config.run.seed, share, &ids, &margins);
+        let (groups, targets) = self.prepare(&queries, &lists, &selection.weights)?;
+        let pass = Pass {
+            device: self.context.machine.device,
+            pad: self.student.encoder.pad(),
+            mode: Mode {
+                compute: self.context.machine.compute,
+                dropout: config.distil.dropout,
+            },
+            most_tokens: config.distil.most_tokens,
+            seed: config.run.seed.wrapping_mul(37).wrapping_add(step as u64),
+        };
+        let mut values = vec![
+            ("selected", selection.share),
+            ("confidence", selection.mean_confidence),
+            ("confidence_selected", selection.selected_confidence),
+        ];
+        let student = &self.student;
+        let computed = pass.run(&groups, &|input, mode| student.embed(input, mode), &mut |rows| {
+            let similarities = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?;
+            let loss = step_loss(&similarities, &targets, &config.loss)?;
+            values.push(("contrastive", f64::try_from(loss.contrastive.f_to_kind(Kind::Double)?)?));
+            values.push(("distillation", f64::try_from(loss.distillation.f_to_kind(Kind::Double)?)?));
+            let parts: Vec<Vec<f32>> = Vec::try_from(loss.by_candidate.f_to_device(tch::Device::Cpu)?)?;
+            values.extend(describe(&lists, &parts, config.loss.teacher_temperature as f32));
+            Ok(loss.total)
+        })?;
+        Ok(StepReport {
+            loss: computed.loss,
+            tokens: computed.padding.real,
+            padded: computed.padding.padded,
+            values,
+        })
+    }
+
+    fn queries(&self, step: usize) -> Vec<String> {
+        self.order(step).1.into_iter().map(|q| self.context.data.queries[q].id.clone()).collect()
+    }
+
+    fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
+        let limits = limits(&self.context.config.distil);
+        match &self.dev {
+            Some(dev) => dev.student(&self.student, &self.inputs, &limits).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Distils the student of `base` into a folder.
+///
+/// # Errors
+/// As [`Loop::run`].
+pub(crate) fn distil(
+    context: &Context<'_>,
+    base: &Path,
+    folder: &Path,
+    teacher_key: &str,
+    key: &str,
+) -> Result<TrainingOutcome, TrainError> {
+    let config = context.config;
+    let mut student = Student::open(base, context.machine)?;
+    student.encoder.freeze(config.student.freeze_embeddings, config.student.freeze_layers)?;
+    let inputs = StudentInputs::new(context, &student)?;
+    let lists = score::lists(context)?;
+    let dev = DevSet::of(context, &lists.pools);
+    let steps_per_epoch = context.data.queries.len().div_ceil(config.distil.queries_per_step);
+    let mut training = DistilTraining {
+        cache: score::cache(context, teacher_key)?,
+        same: SameText::of(context),
+        context,
+        student,
+        inputs,
+        lists,
+        dev,
+        margins: None,
+        steps_per_epoch,
+    };
+    let around = Loop {
+        stage: "distil",
+        config: &config.distil,
+        configuration: key.to_owned(),
+        steps_per_epoch,
+        judge_start: true,
+        run: &config.run.output,
+        folder,
+        checkpoint_minutes: config.run.checkpoint_minutes,
+        reporter: context.reporter,
+        stop: context.stop,
+    };
+    let outcome = around.run(&mut training)?;
+    training.student.save(&folder.join("model"))?;
+    around.clear();
+    Ok(outcome)
+}

@@ -1,0 +1,269 @@
+//! Evaluation on whole passages through the exported ONNX model, exactly as it will be served; and the verdict.
+
+use super::context::Context;
+use super::vectors::Vectors;
+use crate::checkpoint::write_whole;
+use crate::data::Passages;
+use crate::error::TrainError;
+use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder, TextKind};
+use beir::significance::{CompareOptions, compare_evaluations};
+use beir::{Collection, EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// What is measured.
+pub(crate) const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
+
+/// Opens an exported model.
+pub(crate) fn encoder(context: &Context<'_>, folder: &Path) -> Result<SentenceEncoder, TrainError> {
+    let options = EncoderOptions {
+        threads: context.config.run.threads,
+        batch_tokens: context.config.eval.batch_tokens,
+        ..EncoderOptions::default()
+    };
+    Ok(SentenceEncoder::open(folder, &options)?)
+}
+
+/// Texts encoded between two looks at the stop flag.
+const CHUNK: usize = 512;
+
+/// Vectors of texts, from `path` when they are there already. What is done is kept from chunk to chunk by length, so texts are sorted
+/// first: batches of equal length waste nothing.
+pub(crate) fn encode(
+    context: &Context<'_>,
+    encoder: &SentenceEncoder,
+    texts: &[String],
+    kind: TextKind,
+    path: &Path,
+    name: &str,
+) -> Result<Vectors, TrainError> {
+    let mut hash = Sha256::new();
+    hash.update(encoder.fingerprint().as_bytes());
+    hash.update([u8::from(kind == TextKind::Query)]);
+    for text in texts {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text.as_bytes());
+    }
+    let key: [u8; 32] = hash.finalize().into();
+    if path.exists() {
+        match Vectors::read(path, &key) {
+            Ok(vectors) => return Ok(vectors),
+            Err(reason) => tracing::info!("{}: made again: {reason}", path.display()),
+        }
+    }
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(texts[i].len()), i));
+    let dimension = encoder.dimension();
+    let mut values = vec![0f32; texts.len() * dimension];
+    let mut bar = context.reporter.bar(name, texts.len(), 0);
+    let mut done = 0;
+    for chunk in order.chunks(CHUNK) {
+        if context.stop.load(Ordering::Relaxed) {
+            return Err(TrainError::Interrupted);
+        }
+        let members: Vec<&str> = chunk.iter().map(|&i| texts[i].as_str()).collect();
+        let vectors = encoder.encode_with_progress(&members, kind, &mut |n| bar.set(done + n))?;
+        for (&place, vector) in chunk.iter().zip(vectors) {
+            values[place * dimension..(place + 1) * dimension].copy_from_slice(&vector);
+        }
+        done += chunk.len();
+    }
+    drop(bar);
+    let vectors = Vectors { dimension, values };
+    vectors.write(path, &key)?;
+    Ok(vectors)
+}
+
+/// The texts of the data's passages.
+pub(crate) fn passage_texts(passages: &Passages) -> Vec<String> {
+    (0..passages.len() as u32).map(|p| passages.full_text(p).unwrap_or_default()).collect()
+}
+
+/// What is evaluated on: queries with judgements, and documents.
+pub(crate) struct TestSet {
+    queries: Vec<(String, String)>,
+    qrels: Qrels,
+    ids: Vec<String>,
+    /// Texts of the documents; none where they are the data's passages.
+    texts: Option<Vec<String>>,
+}
+
+impl TestSet {
+    /// Reads the split; none where evaluation is off or the data is no collection with that split.
+    pub(crate) fn load(context: &Context<'_>) -> Result<Option<Self>, TrainError> {
+        let config = &context.config.eval;
+        if !config.enabled {
+            return Ok(None);
+        }
+        let own = config.collection.is_none();
+        let path = config.collection.as_deref().unwrap_or(&context.config.data.path);
+        let collection = match Collection::open(path) {
+            Ok(collection) if collection.has_queries() && collection.splits().contains(&config.split) => collection,
+            Ok(_) | Err(_) if own => {
+                context.reporter.say(&format!(
+                    "eval: {} holds no `{}` split in BEIR layout; name one by [eval] collection and split, or this run has no verdict",
+                    path.display(),
+                    config.split
+                ));
+                return Ok(None);
+            }
+            Ok(_) => {
+                return Err(TrainError::data(path, format!("holds no queries with judgements of the split `{}`", config.split)));
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let qrels = collection.qrels(&config.split)?;
+        let queries = collection.queries()?;
+        let queries = queries.into_iter().filter(|q| qrels.get(&q.id).is_some()).map(|q| (q.id, q.text)).collect();
+        let (ids, texts) = if own {
+            (context.data.passages.ids.clone(), None)
+        } else {
+            let (mut ids, mut texts) = (Vec::new(), Vec::new());
+            for document in collection.documents()? {
+                let document = document?;
+                texts.push(document.full_text());
+                ids.push(document.id);
+            }
+            (ids, Some(texts))
+        };
+        Ok(Some(Self {
+            queries,
+            qrels,
+            ids,
+            texts,
+        }))
+    }
+
+    /// Ranks every query's documents by the model and judges the ranking. `corpus` holds vectors of the data's passages where
+    /// somebody made them already.
+    pub(crate) fn measure(
+        &self,
+        context: &Context<'_>,
+        model: &Path,
+        folder: &Path,
+        name: &str,
+    ) -> Result<Measured, TrainError> {
+        let encoder = encoder(context, model)?;
+        let corpus = match &self.texts {
+            Some(texts) => encode(context, &encoder, texts, TextKind::Document, &folder.join("corpus.vectors"), name)?,
+            None => {
+                let texts = passage_texts(&context.data.passages);
+                encode(context, &encoder, &texts, TextKind::Document, &folder.join("passages.vectors"), name)?
+            }
+        };
+        let texts: Vec<&str> = self.queries.iter().map(|q| q.1.as_str()).collect();
+        let vectors = encoder.encode(&texts, TextKind::Query)?;
+        let mut run = Run::new();
+        for ((id, _), vector) in self.queries.iter().zip(&vectors) {
+            let hits = corpus.nearest(vector, context.config.eval.depth);
+            run.insert(id.clone(), hits.into_iter().map(|(row, score)| (self.ids[row].clone(), f64::from(score))).collect());
+        }
+        run.write(folder.join("test.run"), "adam")?;
+        let evaluation = evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default());
+        let measured = Measured::of(&evaluation, evaluation_queries(&evaluation));
+        let text = serde_json::to_vec_pretty(&measured).map_err(|e| TrainError::config(e.to_string()))?;
+        write_whole(&folder.join("test.json"), &text)?;
+        Ok(measured)
+    }
+
+    /// Compares two runs that [`TestSet::measure`] wrote.
+    pub(crate) fn verdict(&self, context: &Context<'_>, before: &Path, after: &Path) -> Result<Verdict, TrainError> {
+        let judge = |folder: &Path| -> Result<Evaluation, TrainError> {
+            let run = Run::read(folder.join("test.run"))?;
+            Ok(evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default()))
+        };
+        let (before, after) = (judge(before)?, judge(after)?);
+        let options = CompareOptions {
+            permutations: context.config.eval.permutations,
+            seed: context.config.run.seed,
+            ..CompareOptions::default()
+        };
+        let comparison = compare_evaluations(&after, &before, Metric::Ndcg(10), &options)?;
+        Ok(Verdict {
+            before: before.mean(Metric::Ndcg(10)),
+            after: after.mean(Metric::Ndcg(10)),
+            p_value: comparison.p_value,
+            low: comparison.low,
+            high: comparison.high,
+        })
+    }
+}
+
+fn evaluation_queries(evaluation: &Evaluation) -> usize {
+    evaluation.queries()
+}
+
+/// Means over the test queries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Value by metric, such as `ndcg@10`.
+    pub metrics: BTreeMap<String, f64>,
+    /// Number of queries.
+    pub queries: usize,
+}
+
+impl Measured {
+    fn of(evaluation: &Evaluation, queries: usize) -> Self {
+        Self {
+            metrics: METRICS.iter().map(|&m| (m.to_string(), evaluation.mean(m))).collect(),
+            queries,
+        }
+    }
+
+    /// For a line of text.
+    pub fn describe(&self) -> String {
+        let parts: Vec<String> = self.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        parts.join("  ")
+    }
+}
+
+/// Before against after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// nDCG@10 of the model before training.
+    pub before: f64,
+    /// nDCG@10 of the student.
+    pub after: f64,
+    /// Of the paired randomisation test.
+    pub p_value: f64,
+    /// Lower end of the bootstrap interval of the difference.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+impl Verdict {
+    /// `better` or `worse` when the difference is significant at 5 %, else `same`.
+    pub fn word(&self) -> &'static str {
+        if self.p_value < 0.05 && self.after > self.before {
+            "better"
+        } else if self.p_value < 0.05 && self.after < self.before {
+            "worse"
+        } else {
+            "same"
+        }
+    }
+
+    /// The last line of a run.
+    pub fn line(&self) -> String {
+        let p = if self.p_value < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", self.p_value) };
+        format!("VERDICT: {} nDCG@10 {:.3} -> {:.3} ({p})", self.word(), self.before, self.after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_says_same_unless_the_test_is_sure() {
+        let verdict = |before, after, p_value| Verdict { before, after, p_value, low: 0.0, high: 0.0 };
+        assert_eq!(verdict(0.645, 0.68, 0.012).line(), "VERDICT: better nDCG@10 0.645 -> 0.680 (p = 0.012)");
+        assert_eq!(verdict(0.645, 0.68, 0.05).word(), "same");
+        assert_eq!(verdict(0.645, 0.61, 0.0001).line(), "VERDICT: worse nDCG@10 0.645 -> 0.610 (p < 0.001)");
+        assert_eq!(verdict(0.645, 0.645, 0.0).word(), "same");
+    }
+}

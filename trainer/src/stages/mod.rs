@@ -1,0 +1,21 @@
+//! The stages of a run, one file each, and the pipeline that joins them.
+
+mod context;
+mod dev;
+mod distil;
+mod eval;
+mod gradient;
+mod lists;
+pub mod mine;
+mod pipeline;
+mod score;
+mod teacher;
+mod training;
+mod vectors;
+mod warm_up;
+
+pub use context::Stamp;
+pub use eval::{Measured, Verdict};
+pub use pipeline::{Pipeline, Stage};
+pub use score::ScoreOutcome;
+pub use training::TrainingOutcome;

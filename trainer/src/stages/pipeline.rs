@@ -1,0 +1,368 @@
+//! The whole run: stages in order, each with a key of what it depends on, so that only what changed is done again.
+//!
+//! ```text
+//! warm-up ─► mine ─► teacher ─► score ─► distil ─► export ─► eval
+//! ```
+//! A finished stage leaves `stamp.json` in its folder; a stopped one leaves what it has, and goes on from there. Before the first
+//! step the untouched student is exported and judged (`before/`), so that the verdict compares like with like.
+
+use super::context::{Context, finished, key_of, model_key, stamp};
+use super::eval::{Measured, TestSet, Verdict, encode, encoder, passage_texts};
+use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
+use super::{distil, score, teacher, warm_up};
+use crate::config::{Config, TeacherKind};
+use crate::error::TrainError;
+use crate::export::{ExportOptions, ModelCard, export};
+use crate::report::{Reporter, read_curves, write_svg};
+use adam_encoder::{TextEncoder, TextKind};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// A stage, in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Contrastive training of the student, where the configuration asks for it.
+    WarmUp,
+    /// Candidates for every training query.
+    Mine,
+    /// Training of the cross-encoder.
+    Teacher,
+    /// The teacher's logits.
+    Score,
+    /// Distillation.
+    Distil,
+    /// The ONNX student.
+    Export,
+    /// The student against the model before training.
+    Eval,
+}
+
+impl Stage {
+    const ALL: [Self; 7] = [Self::WarmUp, Self::Mine, Self::Teacher, Self::Score, Self::Distil, Self::Export, Self::Eval];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WarmUp => "warm-up",
+            Self::Mine => "mine",
+            Self::Teacher => "teacher",
+            Self::Score => "score",
+            Self::Distil => "distil",
+            Self::Export => "export",
+            Self::Eval => "eval",
+        }
+    }
+}
+
+/// What the baseline says: where its model lies and, if there is a test set, how good it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Baseline {
+    measured: Option<Measured>,
+}
+
+/// A run over one configuration.
+pub struct Pipeline<'a> {
+    context: Context<'a>,
+    test: Option<TestSet>,
+    base_key: String,
+}
+
+impl<'a> Pipeline<'a> {
+    /// Loads data and tokens and writes the manifest.
+    ///
+    /// # Errors
+    /// Wrong settings, data that cannot be read, a model that is none.
+    pub fn open(config: &'a Config, reporter: &'a Reporter, stop: &'a AtomicBool) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(&config.run.output).map_err(|e| TrainError::io(&config.run.output, e))?;
+        let context = Context::load(config, reporter, stop)?;
+        let test = TestSet::load(&context)?;
+        let base_key = key_of(&[&context.data_key, &model_key(&config.student.model)?, &context.machine.describe()]);
+        let pipeline = Self { context, test, base_key };
+        pipeline.write_manifest()?;
+        Ok(pipeline)
+    }
+
+    /// Runs every stage up to `last` that is not finished yet.
+    ///
+    /// # Errors
+    /// Whatever a stage says; [`TrainError::Interrupted`] when the stop flag is set. What was done is kept.
+    pub fn run(&self, last: Stage) -> Result<Option<Verdict>, TrainError> {
+        let mut verdict = None;
+        self.baseline()?;
+        for stage in Stage::ALL.into_iter().filter(|&stage| stage <= last) {
+            match stage {
+                Stage::WarmUp => self.warm_up()?,
+                Stage::Mine => self.mine()?,
+                Stage::Teacher => self.teacher()?,
+                Stage::Score => self.score()?,
+                Stage::Distil => self.distil()?,
+                Stage::Export => self.export()?,
+                Stage::Eval => verdict = self.eval()?,
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Does a stage unless its folder says that it is done, and stamps it.
+    fn stage<T: Serialize>(
+        &self,
+        name: &str,
+        key: &str,
+        work: impl FnOnce(&Path) -> Result<T, TrainError>,
+    ) -> Result<Value, TrainError> {
+        let folder = self.context.place(name);
+        if let Some(stamp) = finished(&folder, key) {
+            self.context.reporter.say(&format!("{name}: done before, in {:.0} s", stamp.seconds));
+            return Ok(stamp.outcome);
+        }
+        std::fs::create_dir_all(&folder).map_err(|e| TrainError::io(&folder, e))?;
+        self.context.reporter.say(&format!("{name}: begins, on {}", self.context.machine.describe()));
+        let began = Instant::now();
+        let outcome = work(&folder)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let stamp = stamp(&folder, key, seconds, &outcome)?;
+        self.draw_curves()?;
+        self.context.reporter.say(&format!("{name}: done in {seconds:.0} s"));
+        Ok(stamp.outcome)
+    }
+
+    fn baseline_key(&self) -> String {
+        key_of(&[&"before", &self.base_key, &self.context.config.eval])
+    }
+
+    /// The model that mining encodes with and that every comparison starts from, as ONNX.
+    fn baseline(&self) -> Result<(), TrainError> {
+        if self.test.is_none() && !self.context.config.mine.dense {
+            return Ok(());
+        }
+        let outcome = self.stage("before", &self.baseline_key(), |folder| {
+            let student = folder.join("student");
+            self.export_model(&self.context.config.student.model, &student, false, ModelCard::default())?;
+            let measured = match &self.test {
+                Some(test) => Some(test.measure(&self.context, &student, folder, "before")?),
+                None => None,
+            };
+            Ok(Baseline { measured })
+        })?;
+        if let Ok(Baseline { measured: Some(measured) }) = serde_json::from_value(outcome) {
+            self.context.reporter.say(&format!("before training: {}", measured.describe()));
+        }
+        Ok(())
+    }
+
+    fn export_model(&self, model: &Path, output: &Path, int8: bool, card: ModelCard) -> Result<(), TrainError> {
+        let options = ExportOptions {
+            int8,
+            card,
+            seeds: vec![self.context.config.run.seed],
+            ..ExportOptions::new(model, output)
+        };
+        export(&options)?;
+        Ok(())
+    }
+
+    fn warms_up(&self) -> bool {
+        self.context.config.warm_up.training.epochs > 0
+    }
+
+    /// The model that distillation starts from.
+    fn base(&self) -> PathBuf {
+        if self.warms_up() {
+            self.context.place("warm-up").join("model")
+        } else {
+            self.context.config.student.model.clone()
+        }
+    }
+
+    fn warm_up_key(&self) -> String {
+        let config = self.context.config;
+        if !self.warms_up() {
+            return self.base_key.clone();
+        }
+        key_of(&[&"warm-up", &self.base_key, &config.warm_up, &config.student, &config.dev, &config.run.seed])
+    }
+
+    fn warm_up(&self) -> Result<(), TrainError> {
+        if self.warms_up() {
+            let key = self.warm_up_key();
+            self.stage("warm-up", &key, |folder| warm_up::warm_up(&self.context, folder, &key))?;
+        }
+        Ok(())
+    }
+
+    fn mine_key(&self) -> String {
+        key_of(&[&"mine", &self.warm_up_key(), &self.context.config.mine])
+    }
+
+    fn mine(&self) -> Result<(), TrainError> {
+        self.stage("mine", &self.mine_key(), |folder| {
+            let data = &self.context.data;
+            let all = [data.queries.as_slice(), data.dev.as_slice()].concat();
+            let mut vectors = self.mining_vectors(folder, &all)?;
+            let mut indexing = self.context.reporter.bar("index", data.passages.len(), 0);
+            let mut searching = self.context.reporter.bar("search", all.len(), 0);
+            let config: &MineConfig = &self.context.config.mine;
+            mine(
+                config,
+                &data.passages,
+                &all,
+                vectors.as_mut().map(|v| v as &mut dyn super::mine::VectorSource),
+                &mut Surroundings {
+                    folder,
+                    stop: self.context.stop,
+                    progress: &mut |progress| match progress {
+                        Progress::Index(done, _) => indexing.set(done),
+                        Progress::Search(done, _) => searching.set(done),
+                    },
+                },
+            )?;
+            Ok(json!({ "queries": all.len() }))
+        })?;
+        Ok(())
+    }
+
+    /// Vectors of passages and queries by the model that mining uses: the baseline's where nothing was warmed up.
+    fn mining_vectors(&self, folder: &Path, queries: &[crate::data::TrainQuery]) -> Result<Option<VectorTable>, TrainError> {
+        if !self.context.config.mine.dense {
+            return Ok(None);
+        }
+        let (model, place) = if self.warms_up() {
+            let model = folder.join("student");
+            self.export_model(&self.base(), &model, false, ModelCard::default())?;
+            (model, folder.to_owned())
+        } else {
+            let before = self.context.place("before");
+            (before.join("student"), before)
+        };
+        let encoder = encoder(&self.context, &model)?;
+        let texts = passage_texts(&self.context.data.passages);
+        let passages = encode(&self.context, &encoder, &texts, TextKind::Document, &place.join("passages.vectors"), "encode")?;
+        let texts: Vec<String> = queries.iter().map(|q| q.text.clone()).collect();
+        let queries = encode(&self.context, &encoder, &texts, TextKind::Query, &place.join("queries.vectors"), "queries")?;
+        Ok(Some(VectorTable {
+            dimension: passages.dimension,
+            fingerprint: encoder.fingerprint().to_owned(),
+            passages: passages.values,
+            queries: queries.values,
+        }))
+    }
+
+    /// Who the teacher is: what it was trained from and how, or the folder it was taken from.
+    fn teacher_key(&self) -> Result<String, TrainError> {
+        let config = self.context.config;
+        let model = model_key(teacher::model_folder(&self.context))?;
+        Ok(match config.teacher.kind {
+            TeacherKind::Train => key_of(&[&"teacher", &self.mine_key(), &model, &config.teacher, &config.dev, &config.run.seed]),
+            TeacherKind::Trained | TeacherKind::Onnx => key_of(&[&"given teacher", &model, &config.teacher]),
+        })
+    }
+
+    fn teacher(&self) -> Result<(), TrainError> {
+        if self.context.config.teacher.kind != TeacherKind::Train {
+            return Ok(());
+        }
+        let key = self.teacher_key()?;
+        self.stage("teacher", &key, |folder| teacher::train(&self.context, folder, &key))?;
+        Ok(())
+    }
+
+    fn score_key(&self) -> Result<String, TrainError> {
+        let config = self.context.config;
+        Ok(key_of(&[
+            &"score",
+            &self.mine_key(),
+            &self.teacher_key()?,
+            &config.candidates,
+            &config.dark,
+            &config.loss.teacher_temperature,
+            &config.distil.epochs,
+            &score::common_cap(&self.context),
+            &config.run.seed,
+        ]))
+    }
+
+    fn score(&self) -> Result<(), TrainError> {
+        let teacher = self.teacher_key()?;
+        self.stage("score", &self.score_key()?, |folder| score::score(&self.context, folder, &teacher))?;
+        Ok(())
+    }
+
+    fn distil_key(&self) -> Result<String, TrainError> {
+        let config = self.context.config;
+        Ok(key_of(&[
+            &"distil",
+            &self.score_key()?,
+            &config.student,
+            &config.distil,
+            &config.pacing,
+            &config.loss,
+            &config.dev,
+        ]))
+    }
+
+    fn distil(&self) -> Result<(), TrainError> {
+        let (key, teacher) = (self.distil_key()?, self.teacher_key()?);
+        self.stage("distil", &key, |folder| distil::distil(&self.context, &self.base(), folder, &teacher, &key))?;
+        Ok(())
+    }
+
+    fn export_key(&self) -> Result<String, TrainError> {
+        Ok(key_of(&[&"export", &self.distil_key()?]))
+    }
+
+    fn export(&self) -> Result<(), TrainError> {
+        let student = self.context.place("student");
+        let key = self.export_key()?;
+        self.stage("export", &key, |_| {
+            let name = student.file_name().map(|n| n.to_string_lossy().into_owned());
+            let card = ModelCard { name, ..ModelCard::default() };
+            self.export_model(&self.context.place("distil").join("model"), &student, true, card)?;
+            Ok(json!({ "student": student.display().to_string() }))
+        })?;
+        Ok(())
+    }
+
+    fn eval(&self) -> Result<Option<Verdict>, TrainError> {
+        let Some(test) = &self.test else { return Ok(None) };
+        let key = key_of(&[&"eval", &self.export_key()?, &self.baseline_key()]);
+        let outcome = self.stage("after", &key, |folder| {
+            let measured = test.measure(&self.context, &self.context.place("student"), folder, "after")?;
+            let verdict = test.verdict(&self.context, &self.context.place("before"), folder)?;
+            Ok(json!({ "measured": measured, "verdict": verdict }))
+        })?;
+        let measured: Result<Measured, _> = serde_json::from_value(outcome["measured"].clone());
+        if let Ok(measured) = measured {
+            self.context.reporter.say(&format!("after training:  {}", measured.describe()));
+        }
+        let verdict = serde_json::from_value(outcome["verdict"].clone());
+        Ok(Some(verdict.map_err(|e| TrainError::data(self.context.place("after"), e.to_string()))?))
+    }
+
+    /// Everything that a run is made of: settings, versions, hashes.
+    fn write_manifest(&self) -> Result<(), TrainError> {
+        let manifest = json!({
+            "program": format!("adam-train {}", env!("CARGO_PKG_VERSION")),
+            "libtorch": crate::torch::VERSION,
+            "machine": self.context.machine.describe(),
+            "seed": self.context.config.run.seed,
+            "data": self.context.data_key,
+            "student": model_key(&self.context.config.student.model)?,
+            "teacher": model_key(teacher::model_folder(&self.context))?,
+            "configuration": self.context.config,
+        });
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::config(e.to_string()))?;
+        crate::checkpoint::write_whole(&self.context.place("manifest.json"), &text)
+    }
+
+    fn draw_curves(&self) -> Result<(), TrainError> {
+        let run = &self.context.config.run.output;
+        for ((stage, value), curve) in read_curves(run)? {
+            let path = run.join("curves").join(format!("{stage}-{}.svg", value.replace('/', "-")));
+            write_svg(&path, &format!("{stage}: {value}"), &[curve])?;
+        }
+        Ok(())
+    }
+}

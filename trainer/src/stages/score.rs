@@ -1,0 +1,171 @@
+//! Scoring: the teacher's raw logits of everything distillation will ask for, and the calibration report.
+
+use super::context::Context;
+use super::lists::{Lists, QueryList};
+use super::teacher::{Pair, Scorer};
+use crate::adam::calibration::{Calibration, QueryLogits, calibrate};
+use crate::adam::dark::DarkKind;
+use crate::data::scores::{Passage, ScoreCache, ScoreKey};
+use crate::error::TrainError;
+use crate::report::Bar;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// What scoring did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScoreOutcome {
+    /// Pairs that distillation asks for.
+    pub pairs: usize,
+    /// Those of them that were not in the cache.
+    pub scored: usize,
+    /// The calibration report.
+    pub calibration: Calibration,
+}
+
+/// Pairs scored between two flushes of the cache.
+const CHUNK: usize = 512;
+
+/// The most tokens of a passage that both models read, so that both judge the same text.
+pub(crate) fn common_cap(context: &Context<'_>) -> usize {
+    let (student, teacher) = (&context.config.student, &context.config.teacher);
+    let tokens = &context.texts.tokens;
+    let of_student = student.passage_length.saturating_sub(tokens.overhead());
+    let of_teacher = teacher.length.saturating_sub(teacher.query_length + tokens.pair_overhead());
+    of_student.min(of_teacher)
+}
+
+/// Lists of a run's training queries.
+pub(crate) fn lists<'a>(context: &'a Context<'_>) -> Result<Lists<'a>, TrainError> {
+    let special = context.texts.tokens.special();
+    if let Some(problem) = context.config.dark.problem(special) {
+        return Err(TrainError::config(format!("[dark] {problem}")));
+    }
+    Ok(Lists {
+        config: context.config,
+        queries: &context.data.queries,
+        query_tokens: &context.texts.queries,
+        passage_tokens: &context.texts.passages,
+        pools: context.pools()?,
+        special,
+        cap: common_cap(context),
+    })
+}
+
+/// Opens the run's cache of scores.
+pub(crate) fn cache(context: &Context<'_>, teacher_key: &str) -> Result<ScoreCache, TrainError> {
+    // The length cuts the query's room too, so it is part of who the teacher is.
+    let config = &context.config.teacher;
+    let teacher = format!("{teacher_key} {} {}", config.length, config.query_length);
+    ScoreCache::open(&context.place("scores").join("scores.bin"), &teacher)
+}
+
+/// Scores whatever is missing and writes the calibration report.
+///
+/// # Errors
+/// [`TrainError::Interrupted`] when the stop flag is set; what was scored stays in the cache.
+pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> Result<ScoreOutcome, TrainError> {
+    let lists = lists(context)?;
+    let mut cache = cache(context, teacher_key)?;
+    let scorer = Scorer::open(context)?;
+    let epochs = context.config.distil.epochs.max(1) as u32;
+    let queries = context.data.queries.len();
+
+    let mut work: Vec<(usize, Vec<u32>)> = Vec::new();
+    let mut seen: HashSet<ScoreKey> = HashSet::new();
+    let mut pairs = 0;
+    for query in 0..queries {
+        for epoch in 0..epochs {
+            for passage in lists.needed(query, epoch) {
+                let tokens = lists.passage(passage);
+                let key = cache.key(&lists.queries[query].text, Passage::Tokens(tokens));
+                if seen.insert(key) {
+                    pairs += 1;
+                    if cache.get(&key).is_none() {
+                        work.push((query, tokens.to_vec()));
+                    }
+                }
+            }
+        }
+    }
+    let mut scored = work.len();
+    // Dark examples of a query cost about as much again, so the bar knows the whole from the start.
+    let per_query = (context.config.dark.reinforced + context.config.dark.noisy) * context.config.dark.oversample;
+    let made_often = if context.config.dark.refresh == crate::adam::dark::Refresh::Once { 1 } else { epochs as usize };
+    let mut bar = context.reporter.bar("score", work.len() + per_query * queries * made_often, 0);
+    run(context, &scorer, &mut cache, &lists, &work, &mut bar)?;
+
+    work.clear();
+    for query in 0..queries {
+        for epoch in 0..epochs {
+            let list = natural(&lists, &cache, query, epoch)?;
+            for example in lists.make_dark(query, epoch, &list) {
+                let key = cache.key(&lists.queries[query].text, Passage::Tokens(&example.tokens));
+                if seen.insert(key) {
+                    pairs += 1;
+                    if cache.get(&key).is_none() {
+                        work.push((query, example.tokens));
+                    }
+                }
+            }
+        }
+    }
+    scored += work.len();
+    run(context, &scorer, &mut cache, &lists, &work, &mut bar)?;
+    drop(bar);
+
+    let logits = (0..queries)
+        .map(|query| {
+            let list = lists.full(&cache, query, 0)?;
+            let of = |kind: DarkKind| list.dark.iter().filter(|d| d.0.kind == kind).map(|d| d.1).collect();
+            Ok(QueryLogits {
+                positive: list.positive.1,
+                natural: list.natural.iter().map(|n| n.1).collect(),
+                reinforced: of(DarkKind::Reinforced),
+                noisy: of(DarkKind::Noisy),
+            })
+        })
+        .collect::<Result<Vec<_>, TrainError>>()?;
+    let calibration = calibrate(&logits, context.config.loss.teacher_temperature as f32);
+    let text = calibration.to_text();
+    crate::checkpoint::write_whole(&folder.join("calibration.txt"), text.as_bytes())?;
+    let json = serde_json::to_vec_pretty(&calibration).map_err(|e| TrainError::config(e.to_string()))?;
+    crate::checkpoint::write_whole(&folder.join("calibration.json"), &json)?;
+    context.reporter.say(text.trim_end());
+    Ok(ScoreOutcome {
+        pairs,
+        scored,
+        calibration,
+    })
+}
+
+fn natural(lists: &Lists<'_>, cache: &ScoreCache, query: usize, epoch: u32) -> Result<QueryList, TrainError> {
+    lists
+        .natural(cache, query, epoch)
+        .ok_or_else(|| TrainError::config("a score that was just written is not there"))
+}
+
+fn run(
+    context: &Context<'_>,
+    scorer: &Scorer,
+    cache: &mut ScoreCache,
+    lists: &Lists<'_>,
+    work: &[(usize, Vec<u32>)],
+    bar: &mut Bar,
+) -> Result<(), TrainError> {
+    for chunk in work.chunks(CHUNK) {
+        let pairs: Vec<Pair<'_>> = chunk.iter().map(|(query, passage)| Pair { query: *query, passage }).collect();
+        let scores = scorer.score(context, &pairs)?;
+        for ((query, tokens), score) in chunk.iter().zip(scores) {
+            let key = cache.key(&lists.queries[*query].text, Passage::Tokens(tokens));
+            cache.insert(key, score)?;
+        }
+        cache.flush()?;
+        bar.add(chunk.len());
+        if context.stop.load(Ordering::Relaxed) {
+            return Err(TrainError::Interrupted);
+        }
+    }
+    Ok(())
+}

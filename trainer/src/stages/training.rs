@@ -1,0 +1,252 @@
+//! The loop that every training stage shares: schedule, optimiser, evaluation, checkpoints, metrics, and stops.
+
+use crate::checkpoint::{Checkpoints, Progress};
+use crate::config::TrainingConfig;
+use crate::error::TrainError;
+use crate::model::Parameters;
+use crate::report::{Metrics, Reporter};
+use crate::torch::AdamW;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tch::Tensor;
+
+/// What a stage does in a step and how it measures itself.
+pub(crate) trait Objective {
+    /// The parameters that are trained.
+    fn parameters(&mut self) -> &mut Parameters;
+    /// Adds a step's gradients to the parameters.
+    fn step(&mut self, step: usize) -> Result<StepReport, TrainError>;
+    /// The ids of a step's queries.
+    fn queries(&self, step: usize) -> Vec<String>;
+    /// A value on held-out queries, higher is better; none where nothing was held out.
+    fn evaluate(&mut self) -> Result<Option<f64>, TrainError>;
+}
+
+/// What a step was like.
+pub(crate) struct StepReport {
+    /// The loss.
+    pub(crate) loss: f64,
+    /// Tokens without padding.
+    pub(crate) tokens: usize,
+    /// Tokens with padding.
+    pub(crate) padded: usize,
+    /// More values for the log.
+    pub(crate) values: Vec<(&'static str, f64)>,
+}
+
+/// What surrounds a loop.
+pub(crate) struct Loop<'a> {
+    pub(crate) stage: &'static str,
+    pub(crate) config: &'a TrainingConfig,
+    /// Hash of everything the outcome depends on.
+    pub(crate) configuration: String,
+    pub(crate) steps_per_epoch: usize,
+    /// Whether the weights before the first step compete too; not for a fresh head.
+    pub(crate) judge_start: bool,
+    /// The run's folder, for metrics.
+    pub(crate) run: &'a Path,
+    /// The stage's folder, for checkpoints.
+    pub(crate) folder: &'a Path,
+    pub(crate) checkpoint_minutes: f64,
+    pub(crate) reporter: &'a Reporter,
+    pub(crate) stop: &'a AtomicBool,
+}
+
+/// What a finished loop says.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct TrainingOutcome {
+    /// Steps made.
+    pub steps: usize,
+    /// Step and value of each evaluation on the development queries.
+    pub evaluations: Vec<(usize, f64)>,
+    /// The step whose weights were kept.
+    pub kept: usize,
+    /// Tokens seen, without padding.
+    pub tokens: u64,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+/// The learning rate of a step, counted from 0: a straight rise over the first share, a straight fall to 0.
+pub(crate) fn rate(config: &TrainingConfig, step: usize, total: usize) -> f64 {
+    let rise = (config.warm_up * total as f64).round();
+    let at = step as f64 + 1.0;
+    let factor = if at <= rise {
+        at / rise
+    } else {
+        (total as f64 - step as f64) / (total as f64 - rise).max(1.0)
+    };
+    config.learning_rate * factor.clamp(0.0, 1.0)
+}
+
+impl Loop<'_> {
+    /// Steps of the whole loop.
+    fn total(&self) -> usize {
+        self.config.epochs * self.steps_per_epoch
+    }
+
+    /// Whether an evaluation follows after so many steps.
+    fn evaluates_after(&self, steps: usize) -> bool {
+        let per_epoch = self.config.evaluations;
+        if per_epoch == 0 {
+            return steps == self.total();
+        }
+        let place = |s: usize| s * per_epoch / self.steps_per_epoch.max(1);
+        steps == self.total() || place(steps) > place(steps - 1)
+    }
+
+    /// Runs to the end, from a checkpoint where there is one; leaves the best weights in the parameters.
+    ///
+    /// # Errors
+    /// [`TrainError::Interrupted`] after a checkpoint when the stop flag is set; [`TrainError::NotANumber`] with the batch's ids;
+    /// whatever the objective or the disk says.
+    pub(crate) fn run(&self, objective: &mut dyn Objective) -> Result<TrainingOutcome, TrainError> {
+        let total = self.total();
+        let checkpoints = Checkpoints::new(&self.folder.join("checkpoints"));
+        let mut optimiser = AdamW::new(self.config.adamw, objective.parameters().tensors());
+        let mut metrics = Metrics::open(self.run, self.stage)?;
+        let mut best: Option<Vec<Tensor>> = None;
+        let mut place = Progress {
+            configuration: self.configuration.clone(),
+            ..Progress::default()
+        };
+        if let Some((found, weights)) = checkpoints.load(&self.configuration, objective.parameters(), &mut optimiser)? {
+            self.reporter.say(&format!("{}: goes on from step {} of {total}", self.stage, found.step));
+            (place, best) = (found, weights);
+        } else if self.judge_start
+            && total > 0
+            && let Some(value) = objective.evaluate()?
+        {
+            place.evaluations.push((0, value));
+            place.best = Some((0, value));
+            best = Some(objective.parameters().snapshot()?);
+            metrics.write(0, &[("dev_ndcg@10", value)])?;
+            self.reporter.say(&format!("{}: step 0: development nDCG@10 {value:.4}", self.stage));
+        }
+        let mut bar = self.reporter.bar(self.stage, total, place.step);
+        let before = place.seconds;
+        let began = Instant::now();
+        let mut saved = Instant::now();
+        let mut smooth: Option<f64> = None;
+        let first = place.step;
+        let mut seen = 0u64;
+        let mut training_seconds = 0.0;
+        while place.step < total {
+            let step = place.step;
+            let step_began = Instant::now();
+            let report = objective.step(step)?;
+            if !report.loss.is_finite() {
+                return Err(TrainError::NotANumber {
+                    stage: self.stage,
+                    step: step + 1,
+                    queries: objective.queries(step).join(", "),
+                });
+            }
+            let rate = rate(self.config, step, total);
+            let (tensors, decays) = objective.parameters().for_update();
+            let norm = optimiser.step(tensors, decays, rate)?;
+            if !norm.is_finite() {
+                return Err(TrainError::NotANumber {
+                    stage: self.stage,
+                    step: step + 1,
+                    queries: objective.queries(step).join(", "),
+                });
+            }
+            place.step += 1;
+            place.tokens += report.tokens as u64;
+            seen += report.tokens as u64;
+            training_seconds += step_began.elapsed().as_secs_f64();
+            let speed = seen as f64 / training_seconds.max(1e-9);
+            smooth = Some(smooth.map_or(report.loss, |s| 0.9 * s + 0.1 * report.loss));
+            let mut values = vec![
+                ("loss", report.loss),
+                ("learning_rate", rate),
+                ("gradient_norm", norm),
+                ("tokens_per_second", speed),
+                ("padding", 1.0 - report.tokens as f64 / report.padded.max(1) as f64),
+            ];
+            values.extend(report.values);
+            metrics.write(place.step, &values)?;
+            bar.message(format!("loss {:.4}  {speed:.0} tokens/s", smooth.unwrap_or_default()));
+            bar.set(place.step);
+            place.seconds = before + began.elapsed().as_secs_f64();
+            if self.evaluates_after(place.step)
+                && let Some(value) = objective.evaluate()?
+            {
+                place.evaluations.push((place.step, value));
+                metrics.write(place.step, &[("dev_ndcg@10", value)])?;
+                self.reporter.say(&format!("{}: step {}: development nDCG@10 {value:.4}", self.stage, place.step));
+                if place.best.is_none_or(|(_, known)| value > known) {
+                    place.best = Some((place.step, value));
+                    best = Some(objective.parameters().snapshot()?);
+                }
+            }
+            let stopped = self.stop.load(Ordering::Relaxed);
+            let due = saved.elapsed().as_secs_f64() > self.checkpoint_minutes * 60.0;
+            if place.step < total && (stopped || due) {
+                place.seconds = before + began.elapsed().as_secs_f64();
+                checkpoints.save(place.clone(), objective.parameters(), &optimiser, best.as_deref())?;
+                saved = Instant::now();
+            }
+            if place.step < total && stopped {
+                self.reporter.say(&format!("{}: stopped after step {} of {total}; a checkpoint is written", self.stage, place.step));
+                return Err(TrainError::Interrupted);
+            }
+        }
+        drop(bar);
+        if let Some(weights) = &best {
+            objective.parameters().restore(weights)?;
+        }
+        if total > first {
+            tracing::debug!("{}: {} steps in {:.1} s", self.stage, total - first, began.elapsed().as_secs_f64());
+        }
+        Ok(TrainingOutcome {
+            steps: total,
+            kept: place.best.map_or(total, |(step, _)| step),
+            evaluations: place.evaluations,
+            tokens: place.tokens,
+            seconds: place.seconds,
+        })
+    }
+
+    /// Removes the checkpoints, once the stage's product is written.
+    pub(crate) fn clear(&self) {
+        Checkpoints::new(&self.folder.join("checkpoints")).clear();
+    }
+}
+
+/// The queries of a step: each epoch visits all in an order of its own.
+pub(crate) fn step_queries(seed: u64, queries: usize, per_step: usize, step: usize) -> (u32, Vec<usize>) {
+    let steps = queries.div_ceil(per_step.max(1)).max(1);
+    let (epoch, place) = (step / steps, step % steps);
+    let mut order: Vec<usize> = (0..queries).collect();
+    crate::adam::random::KeyedRandom::new("order", seed, &[&(epoch as u64).to_le_bytes()]).shuffle(&mut order);
+    let start = place * per_step;
+    (epoch as u32, order[start..(start + per_step).min(queries)].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_and_falls_in_straight_lines() {
+        let config = TrainingConfig { learning_rate: 1.0, warm_up: 0.2, ..TrainingConfig::default() };
+        let rates: Vec<f64> = (0..10).map(|s| rate(&config, s, 10)).collect();
+        assert_eq!(rates[0], 0.5);
+        assert_eq!(rates[1], 1.0);
+        assert_eq!(rates[2], 1.0);
+        assert!((rates[9] - 0.125).abs() < 1e-12);
+        assert!(rates[2..].windows(2).all(|w| w[0] > w[1]));
+    }
+
+    #[test]
+    fn an_epoch_visits_every_query_once() {
+        let mut seen: Vec<usize> = (0..4).flat_map(|s| step_queries(3, 10, 3, s).1).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..10).collect::<Vec<_>>());
+        assert_eq!(step_queries(3, 10, 3, 4).0, 1);
+        assert_ne!(step_queries(3, 100, 100, 0).1, step_queries(3, 100, 100, 1).1);
+    }
+}

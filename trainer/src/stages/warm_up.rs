@@ -1,0 +1,195 @@
+//! Warm-up: the student learns to retrieve at all, from BM25's finds and the other queries' passages.
+
+use super::context::Context;
+use super::dev::{DevSet, StudentInputs};
+use super::distil::SameText;
+use super::gradient::{Group, Pass};
+use super::lists::positive_of;
+use super::mine::{MineConfig, Progress, Surroundings, mine};
+use super::teacher::limits;
+use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
+use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
+use crate::adam::loss::{contrastive, flags};
+use crate::data::batches::BatchLimits;
+use crate::error::TrainError;
+use crate::model::{Mode, Parameters, Student};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use tch::{Kind, Tensor};
+
+struct WarmUp<'a> {
+    context: &'a Context<'a>,
+    student: Student,
+    inputs: StudentInputs<'a>,
+    pools: Vec<Vec<Candidate>>,
+    same: SameText,
+    dev: Option<DevSet>,
+}
+
+impl WarmUp<'_> {
+    fn order(&self, step: usize) -> (u32, Vec<usize>) {
+        let per_step = self.context.config.warm_up.training.queries_per_step;
+        step_queries(self.context.config.run.seed ^ 1, self.context.data.queries.len(), per_step, step)
+    }
+}
+
+impl Objective for WarmUp<'_> {
+    fn parameters(&mut self) -> &mut Parameters {
+        &mut self.student.encoder.parameters
+    }
+
+    fn step(&mut self, step: usize) -> Result<StepReport, TrainError> {
+        let config = &self.context.config.warm_up;
+        let seed = self.context.config.run.seed;
+        let (epoch, queries) = self.order(step);
+        let draw = CandidateConfig {
+            negatives: config.negatives,
+            sampling: Sampling::Random,
+            from_rank: 1,
+            to_rank: config.to_rank,
+        };
+        let mut column: HashMap<u32, usize> = HashMap::new();
+        let mut passages: Vec<u32> = Vec::new();
+        let (mut own, mut target) = (Vec::new(), Vec::new());
+        for &query in &queries {
+            let of = &self.context.data.queries[query];
+            let pool = &self.pools[query];
+            let positive = positive_of(of, seed, epoch);
+            let negatives: HashSet<u32> =
+                sample(&draw, seed ^ 1, epoch, &of.id, pool).into_iter().map(|place| pool[place].passage).collect();
+            let mut listed: Vec<u32> = negatives.iter().copied().collect();
+            listed.sort_unstable();
+            for passage in std::iter::once(positive).chain(listed) {
+                column.entry(passage).or_insert_with(|| {
+                    passages.push(passage);
+                    passages.len() - 1
+                });
+            }
+            own.push(negatives);
+            target.push(positive);
+        }
+        let positives: Vec<&[u32]> = queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
+        let device = self.context.machine.device;
+        let allowed = flags(&self.same.allowed(&positives, &own, &target, &passages, true))?.f_to_device(device)?;
+        let columns: Vec<i64> = target.iter().map(|p| column[p] as i64).collect();
+        let columns = Tensor::f_from_slice(&columns)?.f_to_device(device)?;
+        let tight = limits(&config.training);
+        let groups = [
+            Group {
+                sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
+                limits: BatchLimits {
+                    max_padding: 0.5,
+                    ..tight
+                },
+            },
+            Group {
+                sequences: passages.iter().map(|&p| self.inputs.passage(self.context.texts.passages.get(p as usize))).collect(),
+                limits: tight,
+            },
+        ];
+        let pass = Pass {
+            device,
+            pad: self.student.encoder.pad(),
+            mode: Mode {
+                compute: self.context.machine.compute,
+                dropout: config.training.dropout,
+            },
+            most_tokens: config.training.most_tokens,
+            seed: seed.wrapping_mul(41).wrapping_add(step as u64),
+        };
+        let student = &self.student;
+        let computed = pass.run(&groups, &|input, mode| student.embed(input, mode), &mut |rows| {
+            let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(config.scale)?;
+            Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
+        })?;
+        Ok(StepReport {
+            loss: computed.loss,
+            tokens: computed.padding.real,
+            padded: computed.padding.padded,
+            values: Vec::new(),
+        })
+    }
+
+    fn queries(&self, step: usize) -> Vec<String> {
+        self.order(step).1.into_iter().map(|q| self.context.data.queries[q].id.clone()).collect()
+    }
+
+    fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
+        let limits = limits(&self.context.config.warm_up.training);
+        match &self.dev {
+            Some(dev) => dev.student(&self.student, &self.inputs, &limits).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Warms the student up into a folder.
+///
+/// # Errors
+/// As [`Loop::run`].
+pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result<TrainingOutcome, TrainError> {
+    let config = &context.config.warm_up;
+    let student = Student::open(&context.config.student.model, context.machine)?;
+    let inputs = StudentInputs::new(context, &student)?;
+    let all = [context.data.queries.as_slice(), context.data.dev.as_slice()].concat();
+    let by_words = MineConfig {
+        dense: false,
+        bm25: true,
+        from_rank: 1,
+        to_rank: config.to_rank.max(context.config.dev.candidates),
+        margin: None,
+        ceiling: None,
+        relative_ceiling: None,
+        ..context.config.mine.clone()
+    };
+    let mut bar = context.reporter.bar("BM25", all.len(), 0);
+    let place = folder.join("mine");
+    mine(
+        &by_words,
+        &context.data.passages,
+        &all,
+        None,
+        &mut Surroundings {
+            folder: &place,
+            stop: context.stop,
+            progress: &mut |progress| {
+                if let Progress::Search(done, _) = progress {
+                    bar.set(done);
+                }
+            },
+        },
+    )?;
+    drop(bar);
+    let pools: Vec<Vec<Candidate>> = super::mine::read(&place.join("mined.jsonl"), &context.data.passages)?
+        .iter()
+        .map(|query| {
+            let ranked = query.candidates.iter().enumerate();
+            ranked.map(|(rank, c)| Candidate { passage: c.passage, rank: rank + 1, teacher: None }).collect()
+        })
+        .collect();
+    let dev = DevSet::of(context, &pools);
+    let mut training = WarmUp {
+        same: SameText::of(context),
+        context,
+        student,
+        inputs,
+        pools,
+        dev,
+    };
+    let around = Loop {
+        stage: "warm-up",
+        config: &config.training,
+        configuration: key.to_owned(),
+        steps_per_epoch: context.data.queries.len().div_ceil(config.training.queries_per_step),
+        judge_start: true,
+        run: &context.config.run.output,
+        folder,
+        checkpoint_minutes: context.config.run.checkpoint_minutes,
+        reporter: context.reporter,
+        stop: context.stop,
+    };
+    let outcome = around.run(&mut training)?;
+    training.student.save(&folder.join("model"))?;
+    around.clear();
+    Ok(outcome)
+}

@@ -1,0 +1,118 @@
+//! libtorch: which device and precision to use, and the optimiser.
+
+mod adamw;
+mod cuda;
+mod slices;
+
+pub use adamw::{AdamW, AdamWConfig};
+
+use crate::error::TrainError;
+use serde::{Deserialize, Serialize};
+use tch::{Cuda, Device, Kind};
+
+/// The libtorch that the bindings are made for.
+pub const VERSION: &str = "2.11.0";
+
+/// Where the model runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceChoice {
+    /// CUDA where it is at hand, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA device; an error where there is none.
+    Cuda,
+}
+
+/// In which numbers the model computes. Master weights, losses and the optimiser are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrecisionChoice {
+    /// bf16 where the hardware multiplies it faster than f32 (CUDA, AMX, AVX-512 BF16), else f32.
+    #[default]
+    Auto,
+    /// 32-bit.
+    F32,
+    /// bfloat16 activations and weight copies.
+    Bf16,
+}
+
+/// A device and the kind of number it computes in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Machine {
+    /// The device.
+    pub device: Device,
+    /// [`Kind::Float`] or [`Kind::BFloat16`].
+    pub compute: Kind,
+}
+
+impl Machine {
+    /// The CPU in f32.
+    pub const CPU: Self = Self {
+        device: Device::Cpu,
+        compute: Kind::Float,
+    };
+
+    /// Chooses, and sets the number of threads (0: one for each core).
+    ///
+    /// # Errors
+    /// When CUDA is asked for and is not there.
+    pub fn choose(device: DeviceChoice, precision: PrecisionChoice, threads: usize) -> Result<Self, TrainError> {
+        let threads = if threads == 0 {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        } else {
+            threads
+        };
+        tch::set_num_threads(threads.min(1024) as i32);
+        let device = match device {
+            DeviceChoice::Cpu => Device::Cpu,
+            DeviceChoice::Auto => {
+                if cuda::load().is_ok() && Cuda::is_available() {
+                    Device::Cuda(0)
+                } else {
+                    Device::Cpu
+                }
+            }
+            DeviceChoice::Cuda => {
+                cuda::load().map_err(|problem| TrainError::config(format!("`device = \"cuda\"`: {problem}")))?;
+                if !Cuda::is_available() {
+                    return Err(TrainError::config(
+                        "`device = \"cuda\"`: libtorch finds no CUDA device; check the driver, or use `device = \"cpu\"`",
+                    ));
+                }
+                Device::Cuda(0)
+            }
+        };
+        let compute = match precision {
+            PrecisionChoice::F32 => Kind::Float,
+            PrecisionChoice::Bf16 => Kind::BFloat16,
+            PrecisionChoice::Auto if device.is_cuda() || has_fast_bf16() => Kind::BFloat16,
+            PrecisionChoice::Auto => Kind::Float,
+        };
+        Ok(Self { device, compute })
+    }
+
+    /// For messages: `cpu f32`, `cuda:0 bf16`.
+    pub fn describe(&self) -> String {
+        let device = match self.device {
+            Device::Cuda(n) => format!("cuda:{n}"),
+            _ => "cpu".to_owned(),
+        };
+        let kind = if self.compute == Kind::BFloat16 { "bf16" } else { "f32" };
+        format!("{device} {kind}")
+    }
+}
+
+/// Whether this CPU multiplies bf16 in hardware; without it libtorch emulates, which is slower than f32.
+fn has_fast_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        std::arch::is_x86_feature_detected!("avx512bf16")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
