@@ -147,6 +147,12 @@ pub enum DenseError {
         /// What is wrong with it.
         why: String,
     },
+    /// Several searches could not be made one.
+    #[error("hybrid search: {why}")]
+    Fusion {
+        /// What is wrong.
+        why: String,
+    },
     /// An approximate index could not be built or used.
     #[error("approximate index{}: {why}", if field.is_empty() { String::new() } else { format!(" of field `{field}`") })]
     Ann {

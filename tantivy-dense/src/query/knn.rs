@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tantivy::query::{EnableScoring, Query, Weight};
+use tantivy::query::{BooleanQuery, EnableScoring, Query, Weight};
 use tantivy::{DocAddress, Searcher};
 
 use super::exact::{self, Candidates, Prepared};
@@ -99,6 +99,22 @@ impl KnnQuery {
         self
     }
 
+    /// Another number of documents.
+    #[must_use]
+    pub fn with_k(mut self, k: usize) -> KnnQuery {
+        self.k = k;
+        self
+    }
+
+    /// Only documents that match this filter, and the one before where there was one.
+    #[must_use]
+    pub fn and_filter(self, filter: Box<dyn Query>) -> KnnQuery {
+        match self.filter.clone() {
+            Some(before) => self.filter(Box::new(BooleanQuery::intersection(vec![before.box_clone(), filter]))),
+            None => self.filter(filter),
+        }
+    }
+
     /// Compares every row, even where there is an approximate index.
     #[must_use]
     pub fn exact(mut self) -> KnnQuery {
@@ -125,6 +141,31 @@ impl KnnQuery {
     /// index, and errors about files.
     pub fn search(&self, searcher: &Searcher) -> Result<Vec<Hit>, DenseError> {
         Ok(self.run(searcher)?.hits)
+    }
+
+    /// How similar the vectors of some documents are, whether they are among the nearest or not; none for a document
+    /// without a vector.
+    ///
+    /// # Errors
+    /// As [`KnnQuery::search`], and [`DenseError::Query`] for an address beyond the searcher's documents.
+    pub fn similarities(&self, searcher: &Searcher, addresses: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
+        let query = Prepared::new(self.field.options().metric(), self.field.prepare(&self.vector)?);
+        let mut scratch = Vec::new();
+        let mut similarities = Vec::with_capacity(addresses.len());
+        for segment in addresses.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
+            let ordinal = segment[0].segment_ord as usize;
+            let Some(reader) = searcher.segment_readers().get(ordinal) else {
+                let why = format!("the searcher has no segment {ordinal}");
+                return Err(DenseError::Query { field: self.field.name().to_owned(), why });
+            };
+            let vectors = self.dense.segment(searcher, reader)?;
+            let rows = vectors.field(&self.field)?;
+            for address in segment {
+                let row = rows.row_of(address.doc_id);
+                similarities.push(row.map(|row| query.similarity(rows.row(row, &mut scratch))));
+            }
+        }
+        Ok(similarities)
     }
 
     /// The hits, and how they were found.

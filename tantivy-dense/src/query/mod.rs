@@ -8,3 +8,4 @@ mod weight;
 
 pub use knn::{Found, Hit, KnnQuery, SearchPath, SegmentReport};
 pub(crate) use rowset::RowSet;
+pub(crate) use weight::HitsScorer;

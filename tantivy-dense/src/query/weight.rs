@@ -51,7 +51,7 @@ impl Weight for HitsWeight {
     fn scorer(&self, reader: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
         match self.segments.get(&reader.segment_id()) {
             Some(segment) if !segment.hits.is_empty() => {
-                Ok(Box::new(HitsScorer { hits: Arc::clone(&segment.hits), at: 0, boost }))
+                Ok(Box::new(HitsScorer::new(Arc::clone(&segment.hits), boost)))
             }
             _ => Ok(Box::new(EmptyScorer)),
         }
@@ -75,10 +75,17 @@ impl Weight for HitsWeight {
     }
 }
 
-struct HitsScorer {
+/// Documents with scores, in their order.
+pub(crate) struct HitsScorer {
     hits: Arc<[(DocId, Score)]>,
     at: usize,
     boost: Score,
+}
+
+impl HitsScorer {
+    pub(crate) fn new(hits: Arc<[(DocId, Score)]>, boost: Score) -> HitsScorer {
+        HitsScorer { hits, at: 0, boost }
+    }
 }
 
 impl DocSet for HitsScorer {

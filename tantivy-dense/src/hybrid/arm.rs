@@ -1,0 +1,124 @@
+//! One of the searches that a hybrid search joins.
+
+use std::sync::Arc;
+
+use tantivy::collector::TopDocs;
+use tantivy::query::{BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query};
+use tantivy::{DocAddress, DocSet, Searcher, TERMINATED};
+
+use super::matrix::Column;
+use crate::{DenseError, KnnQuery, Metric};
+
+/// One of the searches that a hybrid search joins.
+#[derive(Clone, Debug)]
+pub struct Arm(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Text(Arc<dyn Query>),
+    Vector(Box<KnnQuery>),
+}
+
+impl Arm {
+    /// Any tantivy query with scores, such as what the query parser makes of the user's words.
+    pub fn text(query: Box<dyn Query>) -> Arm {
+        Arm(Kind::Text(Arc::from(query)))
+    }
+
+    /// A search by vector. Its `k` is replaced by the window.
+    pub fn vector(query: KnnQuery) -> Arm {
+        Arm(Kind::Vector(Box::new(query)))
+    }
+
+    /// This arm over documents that match a filter too. The filter adds nothing to scores.
+    pub(super) fn filtered(&self, filter: Option<&dyn Query>) -> Arm {
+        let Some(filter) = filter else { return self.clone() };
+        match &self.0 {
+            Kind::Text(query) => {
+                let silent = ConstScoreQuery::new(filter.box_clone(), 0.0);
+                let both: Vec<(Occur, Box<dyn Query>)> = vec![(Occur::Must, query.box_clone()), (Occur::Must, Box::new(silent))];
+                Arm::text(Box::new(BooleanQuery::new(both)))
+            }
+            Kind::Vector(query) => Arm::vector(query.as_ref().clone().and_filter(filter.box_clone())),
+        }
+    }
+
+    /// The best documents with their raw scores.
+    pub(super) fn top(&self, searcher: &Searcher, window: usize) -> Result<Vec<(DocAddress, f32)>, DenseError> {
+        match &self.0 {
+            Kind::Text(query) => {
+                let found = searcher.search(query.as_ref(), &TopDocs::with_limit(window).order_by_score())?;
+                Ok(found.into_iter().map(|(score, address)| (address, score)).collect())
+            }
+            Kind::Vector(query) => {
+                let hits = query.as_ref().clone().with_k(window).search(searcher)?;
+                Ok(hits.into_iter().map(|hit| (hit.address, hit.similarity)).collect())
+            }
+        }
+    }
+
+    /// Raw scores of all candidates, which are in the order of addresses; those of `top` are known already.
+    pub(super) fn complete(
+        &self,
+        searcher: &Searcher,
+        candidates: &[DocAddress],
+        top: &[(DocAddress, f32)],
+    ) -> Result<Column, DenseError> {
+        let mut raw = vec![None; candidates.len()];
+        for (address, score) in top {
+            if let Ok(at) = candidates.binary_search(address) {
+                raw[at] = Some(*score);
+            }
+        }
+        let missing: Vec<usize> = (0..candidates.len()).filter(|&at| raw[at].is_none()).collect();
+        let addresses: Vec<DocAddress> = missing.iter().map(|&at| candidates[at]).collect();
+        let scores = match &self.0 {
+            Kind::Text(query) => seek(query.as_ref(), searcher, &addresses)?,
+            Kind::Vector(query) => query.similarities(searcher, &addresses)?,
+        };
+        for (at, score) in missing.into_iter().zip(scores) {
+            raw[at] = score;
+        }
+        Ok(Column::new(raw, self.lower_bound()))
+    }
+
+    /// The least raw score possible.
+    fn lower_bound(&self) -> Option<f32> {
+        match &self.0 {
+            Kind::Text(_) => Some(0.0),
+            Kind::Vector(query) => (query.field().options().metric() == Metric::Cosine).then_some(-1.0),
+        }
+    }
+
+    /// The arm's own explanation of a document's raw score.
+    pub(super) fn explain(&self, searcher: &Searcher, address: DocAddress, raw: f32) -> Result<Explanation, DenseError> {
+        match &self.0 {
+            Kind::Text(query) => Ok(query.explain(searcher, address)?),
+            Kind::Vector(query) => {
+                let title = format!("similarity of the vectors in `{}`", query.field().name());
+                Ok(Explanation::new_with_string(title, raw))
+            }
+        }
+    }
+}
+
+/// Scores of documents, in the order of their addresses, by a text query; none for those that do not match.
+fn seek(query: &dyn Query, searcher: &Searcher, addresses: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
+    if addresses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let weight = query.weight(EnableScoring::enabled_from_searcher(searcher))?;
+    let mut scores = Vec::with_capacity(addresses.len());
+    for segment in addresses.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
+        let reader = searcher.segment_reader(segment[0].segment_ord);
+        let mut scorer = weight.scorer(reader, 1.0)?;
+        for address in segment {
+            let mut at = scorer.doc();
+            if at < address.doc_id {
+                at = scorer.seek(address.doc_id);
+            }
+            scores.push((at == address.doc_id && at != TERMINATED).then(|| scorer.score()));
+        }
+    }
+    Ok(scores)
+}

@@ -1,0 +1,224 @@
+//! One score out of several.
+//!
+//! # Edge rules
+//! - A document without a raw score in an arm gets nothing from it: 0 after normalisation, whatever the fusion.
+//! - An arm in which all scores are equal says nothing about their order: min-max gives each of them 1 (each is the best),
+//!   z-score 0, DBSF 0.5. The same holds for an arm with one hit.
+//! - An arm without any score gives 0 to all; the others decide.
+//! - Ties of the fused score are left to the caller, who has the addresses.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::matrix::{Column, Matrix};
+
+/// What a user's own fusion makes of an arm's column: one value for each candidate.
+pub type Normalise = dyn Fn(&Column) -> Vec<f32> + Send + Sync;
+
+/// How an arm's scores are made comparable with another's. The weighted sum over arms is the fused score.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Fusion {
+    /// `1 / (k + rank)`: reciprocal rank fusion, which forgets scores (Cormack, Clarke and Büttcher, SIGIR 2009; `k` is 60 there).
+    Rrf {
+        /// Larger values make the first ranks less special.
+        k: f32,
+    },
+    /// From the least score that is possible in theory to the best one found, as 0 to 1 (Bruch, Gai and Ingber, TOIS 2023). Where an
+    /// arm has no such bound (inner product, L2), as [`Fusion::MinMax`].
+    #[default]
+    Convex,
+    /// From the least score found to the best one, as 0 to 1.
+    MinMax,
+    /// Distance from the mean of the found scores, in standard deviations.
+    ZScore,
+    /// As the z-score, with three deviations below the mean as 0 and three above it as 1, and no further.
+    Dbsf,
+    /// Raw scores as they are.
+    Sum,
+    /// The user's own.
+    Custom(Arc<Normalise>),
+}
+
+/// A fused matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Fused {
+    /// By candidate.
+    pub(super) scores: Vec<f32>,
+    /// By arm and candidate.
+    pub(super) normalised: Vec<Vec<f32>>,
+}
+
+impl Fusion {
+    /// Reciprocal rank fusion with the usual `k` of 60.
+    pub fn rrf() -> Fusion {
+        Fusion::Rrf { k: 60.0 }
+    }
+
+    /// An arm's column as comparable values, one for each candidate; see the edge rules above.
+    pub fn normalise(&self, column: &Column) -> Vec<f32> {
+        let found = || column.raw().iter().flatten().copied();
+        let lowest = found().fold(f32::INFINITY, f32::min);
+        let highest = found().fold(f32::NEG_INFINITY, f32::max);
+        let each = |value: &dyn Fn(f32) -> f32| column.raw().iter().map(|raw| raw.map_or(0.0, value)).collect();
+        let between = |low: f32| each(&move |raw| if highest > low { (raw - low) / (highest - low) } else { 1.0 });
+        match self {
+            Fusion::Rrf { k } => column.ranks().into_iter().map(|rank| rank.map_or(0.0, |rank| 1.0 / (k + rank as f32))).collect(),
+            Fusion::Convex => between(column.lower_bound().unwrap_or(lowest).min(lowest)),
+            Fusion::MinMax => between(lowest),
+            Fusion::ZScore | Fusion::Dbsf => {
+                let count = found().count().max(1) as f64;
+                let mean = found().map(f64::from).sum::<f64>() / count;
+                let deviation = (found().map(|raw| (f64::from(raw) - mean).powi(2)).sum::<f64>() / count).sqrt();
+                let z = move |raw: f32| if deviation > 0.0 { ((f64::from(raw) - mean) / deviation) as f32 } else { 0.0 };
+                if matches!(self, Fusion::ZScore) { each(&z) } else { each(&|raw| ((z(raw) + 3.0) / 6.0).clamp(0.0, 1.0)) }
+            }
+            Fusion::Sum => each(&|raw| raw),
+            Fusion::Custom(normalise) => {
+                let mut values = normalise(column);
+                values.resize(column.raw().len(), 0.0);
+                values
+            }
+        }
+    }
+
+    /// The weighted sum of the arms' normalised scores.
+    pub(super) fn fuse(&self, matrix: &Matrix, weights: &[f32]) -> Fused {
+        let normalised: Vec<Vec<f32>> = matrix.columns().iter().map(|column| self.normalise(column)).collect();
+        let mut scores = vec![0.0; matrix.candidates().len()];
+        for (values, weight) in normalised.iter().zip(weights) {
+            for (score, value) in scores.iter_mut().zip(values) {
+                *score += weight * value;
+            }
+        }
+        Fused { scores, normalised }
+    }
+}
+
+impl fmt::Display for Fusion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fusion::Rrf { k } => write!(out, "reciprocal ranks (k = {k})"),
+            Fusion::Convex => out.write_str("convex combination from the theoretical minimum"),
+            Fusion::MinMax => out.write_str("min-max"),
+            Fusion::ZScore => out.write_str("z-score"),
+            Fusion::Dbsf => out.write_str("z-score within three deviations"),
+            Fusion::Sum => out.write_str("the sum of raw scores"),
+            Fusion::Custom(_) => out.write_str("the application's own fusion"),
+        }
+    }
+}
+
+impl fmt::Debug for Fusion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tantivy::DocAddress;
+
+    use super::*;
+
+    fn all() -> Vec<Fusion> {
+        let halves: Arc<Normalise> = Arc::new(|column| column.raw().iter().map(|raw| raw.map_or(0.0, |raw| raw / 2.0)).collect());
+        vec![Fusion::rrf(), Fusion::Convex, Fusion::MinMax, Fusion::ZScore, Fusion::Dbsf, Fusion::Sum, Fusion::Custom(halves)]
+    }
+
+    fn column(raw: &[Option<f32>]) -> Column {
+        Column::new(raw.to_vec(), Some(0.0))
+    }
+
+    #[test]
+    fn worked_by_hand() {
+        let scores = column(&[Some(8.0), None, Some(2.0), Some(4.0)]);
+        let near = |fusion: Fusion, wanted: [f32; 4]| {
+            for (got, wanted) in fusion.normalise(&scores).iter().zip(wanted) {
+                assert!((got - wanted).abs() < 1e-6, "{fusion}: {got} {wanted}");
+            }
+        };
+        near(Fusion::rrf(), [1.0 / 61.0, 0.0, 1.0 / 63.0, 1.0 / 62.0]);
+        near(Fusion::Convex, [1.0, 0.0, 0.25, 0.5]);
+        near(Fusion::MinMax, [1.0, 0.0, 0.0, 1.0 / 3.0]);
+        // Mean 14/3, variance 56/9.
+        let deviation = (56f32 / 9.0).sqrt();
+        let z = [(8.0 - 14.0 / 3.0) / deviation, (2.0 - 14.0 / 3.0) / deviation, (4.0 - 14.0 / 3.0) / deviation];
+        near(Fusion::ZScore, [z[0], 0.0, z[1], z[2]]);
+        near(Fusion::Dbsf, [(z[0] + 3.0) / 6.0, 0.0, (z[1] + 3.0) / 6.0, (z[2] + 3.0) / 6.0]);
+        near(Fusion::Sum, [8.0, 0.0, 2.0, 4.0]);
+    }
+
+    #[test]
+    fn edges_are_as_written() {
+        let constant = column(&[Some(3.0), Some(3.0), None]);
+        assert_eq!(Fusion::MinMax.normalise(&constant), [1.0, 1.0, 0.0]);
+        assert_eq!(Fusion::Convex.normalise(&constant), [1.0, 1.0, 0.0]);
+        assert_eq!(Fusion::ZScore.normalise(&constant), [0.0, 0.0, 0.0]);
+        assert_eq!(Fusion::Dbsf.normalise(&constant), [0.5, 0.5, 0.0]);
+        let single = column(&[None, Some(0.0), None]);
+        assert_eq!(Fusion::Convex.normalise(&single), [0.0, 1.0, 0.0], "the one hit is the best, even at the bound");
+        for fusion in all() {
+            assert_eq!(fusion.normalise(&column(&[None, None])), [0.0, 0.0], "{fusion}");
+            assert!(fusion.normalise(&column(&[])).is_empty());
+        }
+        let unbounded = Column::new(vec![Some(-9.0), Some(-1.0)], None);
+        assert_eq!(Fusion::Convex.normalise(&unbounded), Fusion::MinMax.normalise(&unbounded));
+    }
+
+    prop_compose! {
+        fn scores()(raw in prop::collection::vec(prop::option::of(0.0f32..50.0), 0..40)) -> Vec<Option<f32>> { raw }
+    }
+
+    proptest! {
+        #[test]
+        fn values_are_finite_bounded_and_keep_the_arms_order(raw in scores()) {
+            let column = column(&raw);
+            for fusion in all() {
+                let values = fusion.normalise(&column);
+                prop_assert_eq!(values.len(), raw.len());
+                prop_assert!(values.iter().all(|value| value.is_finite()));
+                if matches!(fusion, Fusion::Convex | Fusion::MinMax | Fusion::Dbsf | Fusion::Rrf { .. }) {
+                    prop_assert!(values.iter().all(|value| (0.0..=1.0).contains(value)), "{} {:?}", fusion, values);
+                }
+                for (a, one) in raw.iter().enumerate() {
+                    for (b, other) in raw.iter().enumerate() {
+                        if let (Some(one), Some(other)) = (one, other) && one > other {
+                            prop_assert!(values[a] >= values[b], "{}", fusion);
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn the_order_of_candidates_does_not_matter(raw in scores(), turn in 0usize..40) {
+            // Distinct scores: among equal ones, ranks follow the order of candidates.
+            let raw: Vec<Option<f32>> = raw.iter().enumerate().map(|(at, raw)| raw.map(|raw| raw.floor() + at as f32 / 64.0)).collect();
+            let mut turned = raw.clone();
+            if !turned.is_empty() { let by = turn % turned.len(); turned.rotate_left(by); }
+            for fusion in all() {
+                let mut values = fusion.normalise(&column(&raw));
+                if !values.is_empty() { let by = turn % values.len(); values.rotate_left(by); }
+                for (one, other) in values.iter().zip(fusion.normalise(&column(&turned))) {
+                    prop_assert!((one - other).abs() <= 1e-5 * one.abs().max(1.0), "{}: {} {}", fusion, one, other);
+                }
+            }
+        }
+
+        #[test]
+        fn an_arm_of_weight_zero_or_without_scores_changes_nothing(a in scores(), b in scores()) {
+            let candidates: Vec<DocAddress> = (0..a.len() as u32).map(|doc| DocAddress::new(0, doc)).collect();
+            let alone = Matrix::new(candidates.clone(), vec![column(&a)]);
+            let mut b = b; b.resize(a.len(), None);
+            let both = Matrix::new(candidates.clone(), vec![column(&a), column(&b)]);
+            let empty = Matrix::new(candidates, vec![column(&a), column(&[])]);
+            for fusion in all() {
+                let wanted = fusion.fuse(&alone, &[1.5]).scores;
+                prop_assert_eq!(&fusion.fuse(&both, &[1.5, 0.0]).scores, &wanted);
+                prop_assert_eq!(&fusion.fuse(&empty, &[1.5, 2.0]).scores, &wanted);
+            }
+        }
+    }
+}
