@@ -1,0 +1,130 @@
+//! `adam index`: a collection becomes an index with text and vectors.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use adam_plugin::engine::Document;
+use adam_plugin::{Engine, OnFailure, WriterSettings};
+use anyhow::{Context, Result, bail};
+use beir::Collection;
+use clap::Args;
+
+use crate::encode::read_vectors;
+use crate::model::Computing;
+use crate::screen::Progress;
+
+/// Index a collection: its text for BM25, its vectors by a model, in one tantivy index.
+///
+/// Documents are kept by id: run again, it goes on from the last commit, encodes only what is new or changed, and doubles
+/// nothing. The model is pinned in the index.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  adam index --model student --data scifact.zip --index scifact-index
+  adam index --model sentence-transformers/all-MiniLM-L6-v2 --data corpus.jsonl --index my-index --precision int8")]
+pub(crate) struct IndexArgs {
+    /// Folder in sentence-transformers layout with ONNX, or a Hugging Face id.
+    #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
+    model: PathBuf,
+    /// BEIR folder, BEIR .zip, or .jsonl with _id, title, text and optionally metadata.
+    #[arg(long, value_name = "DATA")]
+    data: PathBuf,
+    /// Folder of the index; made if it is not there.
+    #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
+    index: PathBuf,
+    /// Documents between two commits.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
+    commit_every: u64,
+    /// Documents that go to the model together.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    batch: usize,
+    /// What becomes of a document whose text cannot be encoded: fail, skip, text-only.
+    #[arg(long, value_name = "POLICY", default_value = "fail")]
+    on_failure: OnFailure,
+    /// Vectors made before by the same model (`adam encode`, or the trainer's evaluation), by document id. What is not among
+    /// them is encoded.
+    #[arg(long, value_name = "FILE.npy")]
+    vectors: Option<PathBuf>,
+    /// Memory of the index writer, in MB.
+    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(15..=65_536))]
+    memory: u64,
+    #[command(flatten)]
+    computing: Computing,
+}
+
+pub(crate) fn run(args: &IndexArgs) -> Result<()> {
+    let collection = Collection::open(&args.data)?;
+    let (encoder, pinned) = args.computing.open(&args.model)?;
+    // Reading the corpus once before anything is written finds every wrong line, and how long the work is.
+    let total = collection.check().with_context(|| format!("{} is left as it was", args.index.display()))?.documents;
+    if total == 0 {
+        bail!("{} holds no documents", args.data.display());
+    }
+    let mut vectors = match &args.vectors {
+        Some(path) => read_vectors(path, encoder.as_ref())?,
+        None => HashMap::new(),
+    };
+    let fresh = !args.index.exists();
+    let engine = Engine::open_or_create(&args.index, encoder, pinned)?;
+    let done = add(args, &collection, &engine, total as u64, &mut vectors);
+    if done.is_err() && fresh && engine.index().load_metas().is_ok_and(|metas| metas.segments.is_empty()) {
+        // Nothing was committed, and the folder was made by this call.
+        std::fs::remove_dir_all(&args.index).with_context(|| format!("removing {}", args.index.display()))?;
+    }
+    done
+}
+
+fn add(
+    args: &IndexArgs,
+    collection: &Collection,
+    engine: &Engine,
+    total: u64,
+    vectors: &mut HashMap<String, Vec<f32>>,
+) -> Result<()> {
+    let bar = Arc::new(Mutex::new(Progress::new("index", total)));
+    let shown = Arc::clone(&bar);
+    let settings = WriterSettings::default().batch(args.batch).queue(args.batch * 2).on_failure(args.on_failure).progress(
+        move |progress| {
+            let message = if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
+            shown.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, &message);
+        },
+    );
+    let mut writer = engine.writer(usize::try_from(args.memory)? << 20, settings)?;
+    for (number, record) in (1..).zip(collection.records()?) {
+        let beir::Record { document, metadata } = record?;
+        let vector = vectors.remove(&document.id);
+        writer.update_document(engine.document(Document {
+            id: document.id,
+            title: document.title,
+            text: document.text,
+            metadata: (!metadata.is_empty()).then_some(metadata),
+            vector,
+        })?)?;
+        if number % args.commit_every == 0 {
+            writer.commit()?;
+        }
+    }
+    writer.commit()?;
+    let progress = writer.progress();
+    for failure in writer.take_failures() {
+        eprintln!("left out: {}: {}", failure.document, failure.problem);
+    }
+    writer.wait_merging_threads()?;
+    engine.reload()?;
+    let documents = engine.documents();
+    if let Ok(bar) = Arc::try_unwrap(bar) {
+        bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&format!(
+            "{documents} documents in {} ({} encoded, {} unchanged, {} failed)",
+            shown_path(&args.index),
+            progress.encoded,
+            progress.unchanged,
+            progress.failed
+        ));
+    }
+    Ok(())
+}
+
+fn shown_path(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,130 @@
+//! `adam search`: one question, its best answers.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use adam_encoder::EncoderOptions;
+use adam_plugin::engine::{FusionName, WEIGHT};
+use adam_plugin::{Engine, Filter, Mode, SearchRequest, SearchResponse};
+use anyhow::Result;
+use clap::Args;
+use serde_json::Value;
+
+/// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  adam search --index scifact-index \"does vitamin D protect against infections?\"
+  adam search --index scifact-index --mode bm25 --filter year:2019 --json \"insulin\"
+  adam search --index scifact-index --explain --weight 0.7 \"sleep and body weight\"")]
+pub(crate) struct SearchArgs {
+    /// Folder of the index.
+    #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
+    index: PathBuf,
+    /// What to search by: bm25, dense, hybrid.
+    #[arg(long, value_name = "MODE", default_value_t = Mode::Hybrid)]
+    mode: Mode,
+    /// Hits wanted.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// Hits to pass over.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: usize,
+    /// Only documents whose field has this value; also ranges such as year:[2010 TO 2020]. Repeatable: all must hold.
+    #[arg(long = "filter", value_name = "FIELD:VALUE")]
+    filters: Vec<Filter>,
+    /// Weight of the vectors in a hybrid search, 0 to 1.
+    #[arg(long, value_name = "W", default_value_t = WEIGHT)]
+    weight: f32,
+    /// How the two rankings become one: convex, rrf, min-max, z-score, dbsf.
+    #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = fusion)]
+    fusion: FusionName,
+    /// Say where every score comes from.
+    #[arg(long)]
+    explain: bool,
+    /// Print JSON and nothing else: {"took_ms", "hits": [{"id", "title", "score", "snippet", "arms", ...}]}.
+    #[arg(long)]
+    json: bool,
+    /// The model's folder, if it has moved since the index was made.
+    #[arg(long, value_name = "FOLDER", env = "ADAM_MODEL")]
+    model: Option<PathBuf>,
+    /// The question.
+    query: String,
+}
+
+fn fusion(text: &str) -> Result<FusionName, String> {
+    serde_json::from_value(Value::from(text)).map_err(|_| format!("`{text}` is none of convex, rrf, min-max, z-score, dbsf"))
+}
+
+pub(crate) fn run(args: &SearchArgs) -> Result<()> {
+    let mut engine = Engine::open(&args.index)?;
+    if args.mode != Mode::Bm25 {
+        engine = engine.with_pinned_encoder(args.model.as_deref(), &EncoderOptions::default())?;
+    }
+    let response = engine.search(&SearchRequest {
+        mode: args.mode,
+        top: args.top,
+        offset: args.offset,
+        filters: args.filters.clone(),
+        weight: args.weight,
+        fusion: args.fusion,
+        explain: args.explain,
+        snippets: true,
+        ..SearchRequest::new(&args.query)
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&response)?);
+    } else {
+        print!("{}", describe(args, &response));
+    }
+    Ok(())
+}
+
+fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
+    let terminal = std::io::stdout().is_terminal();
+    let (bold, dim, plain) = if terminal { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+    let mut out = format!("{dim}{} hits by {} in {:.0} ms for{plain} {}\n", response.hits.len(), args.mode, response.took_ms, args.query);
+    for (place, hit) in (args.offset + 1..).zip(&response.hits) {
+        let title = hit.title.as_deref().unwrap_or("");
+        out.push_str(&format!("{place:3}. {bold}{title}{plain} {dim}[{}] {:.4}", hit.id, hit.score));
+        if hit.arms.len() > 1 {
+            for arm in &hit.arms {
+                let rank = arm.rank.map_or_else(|| "-".to_owned(), |rank| format!("#{rank}"));
+                let raw = arm.raw.map_or_else(String::new, |raw| format!(" {raw:.3}"));
+                out.push_str(&format!("  {} {rank}{raw}", arm.name));
+            }
+        }
+        out.push_str(&format!("{plain}\n"));
+        if let Some(snippet) = hit.snippet.as_ref().filter(|snippet| !snippet.text.is_empty()) {
+            out.push_str("     ");
+            let mut at = 0;
+            for &(start, end) in &snippet.highlights {
+                // Ranges come in order; one that overlaps the one before is left unmarked.
+                if let (Some(before), Some(word)) = (snippet.text.get(at..start), snippet.text.get(start..end)) {
+                    out.push_str(&format!("{}{bold}{word}{plain}", one_line(before)));
+                    at = end;
+                }
+            }
+            out.push_str(&one_line(snippet.text.get(at..).unwrap_or_default()));
+            out.push('\n');
+        }
+        if let Some(explanation) = &hit.explanation {
+            tree(explanation, 5, &mut out);
+        }
+    }
+    out
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r', '\t'], " ")
+}
+
+/// A tantivy explanation as an indented tree.
+fn tree(node: &Value, indent: usize, out: &mut String) {
+    let value = node["value"].as_f64().unwrap_or_default();
+    let title = node["description"].as_str().unwrap_or_default();
+    out.push_str(&format!("{:indent$}{value:.4}  {title}\n", ""));
+    for child in node["details"].as_array().into_iter().flatten() {
+        tree(child, indent + 2, out);
+    }
+}

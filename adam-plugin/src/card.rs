@@ -1,0 +1,272 @@
+//! The card of an index: which model made its vectors, and which field is for what.
+//!
+//! It lies in the index's folder as `.adam.json`; tantivy never collects a file whose name begins with a dot. The file
+//! is JSON with a version, followed by a line with the SHA-256 of what stands before it:
+//!
+//! ```text
+//! { "version": 1, "made_by": ..., "model": {...}, "layout": {...} }
+//! sha256 <64 hexadecimal digits>
+//! ```
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use adam_encoder::{Precision, SentenceEncoder, TextEncoder, TextKind};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::PluginError;
+
+/// Name of the file.
+pub const CARD_FILE: &str = ".adam.json";
+
+/// Version written; versions up to it are read.
+const VERSION: u32 = 1;
+
+/// Largest card read, in bytes.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// The model an index was made with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedModel {
+    /// Its name, for messages.
+    pub name: String,
+    /// Identifies the function from text to vector.
+    pub fingerprint: String,
+    /// Values per vector.
+    pub dimension: usize,
+    /// Its folder when the index was made, so that a search need not name it again.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+    /// `f32` or `int8`.
+    #[serde(default = "f32_precision")]
+    pub precision: String,
+    /// Most tokens read of a text, where it was set by hand.
+    #[serde(default)]
+    pub max_length: Option<usize>,
+    /// What was put before queries.
+    #[serde(default)]
+    pub query_prompt: Option<String>,
+    /// What was put before documents.
+    #[serde(default)]
+    pub document_prompt: Option<String>,
+}
+
+fn f32_precision() -> String {
+    Precision::F32.to_string()
+}
+
+impl PinnedModel {
+    /// What can be said of any encoder.
+    pub fn of(encoder: &dyn TextEncoder) -> Self {
+        Self {
+            name: encoder.name().to_owned(),
+            fingerprint: encoder.fingerprint().to_owned(),
+            dimension: encoder.dimension(),
+            folder: None,
+            precision: f32_precision(),
+            max_length: None,
+            query_prompt: None,
+            document_prompt: None,
+        }
+    }
+
+    /// What is to be remembered of a sentence encoder, so that it can be opened again the same way.
+    pub fn of_folder(
+        encoder: &SentenceEncoder,
+        folder: &Path,
+        precision: Precision,
+        max_length: Option<usize>,
+    ) -> Self {
+        Self {
+            folder: Some(std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf())),
+            precision: precision.to_string(),
+            max_length,
+            query_prompt: Some(encoder.prompt(TextKind::Query).to_owned()),
+            document_prompt: Some(encoder.prompt(TextKind::Document).to_owned()),
+            ..Self::of(encoder)
+        }
+    }
+
+    /// Refuses an encoder whose vectors cannot be compared with the index's.
+    pub(crate) fn check(&self, index: &Path, encoder: &dyn TextEncoder) -> Result<(), PluginError> {
+        if self.fingerprint == encoder.fingerprint() && self.dimension == encoder.dimension() {
+            return Ok(());
+        }
+        let short = |fingerprint: &str, dimension: usize| {
+            let start: String = fingerprint.chars().take(12).collect();
+            format!("fingerprint {start}, {dimension} values")
+        };
+        Err(PluginError::OtherModel {
+            index: index.to_path_buf(),
+            pinned: self.name.clone(),
+            pinned_fingerprint: short(&self.fingerprint, self.dimension),
+            given: encoder.name().to_owned(),
+            given_fingerprint: short(encoder.fingerprint(), encoder.dimension()),
+        })
+    }
+}
+
+/// Which field is for what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// The field with the document's id: indexed as one term, and stored.
+    pub key: String,
+    /// Text fields that BM25 searches.
+    pub searched: Vec<String>,
+    /// Stored field shown as a hit's title.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Stored fields shown as a hit's text.
+    pub shown: Vec<String>,
+    /// JSON field with whatever else is known of a document.
+    #[serde(default)]
+    pub metadata: Option<String>,
+    /// The vector field.
+    pub vector: String,
+    /// What of a document is embedded, as a [`Template`](crate::Template).
+    pub template: String,
+}
+
+/// What an index says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    version: u32,
+    made_by: String,
+    /// The model that made its vectors.
+    pub model: PinnedModel,
+    /// Which field is for what.
+    pub layout: Layout,
+}
+
+impl Card {
+    /// A card of this version.
+    pub fn new(model: PinnedModel, layout: Layout) -> Self {
+        Self {
+            version: VERSION,
+            made_by: concat!("adam ", env!("CARGO_PKG_VERSION")).to_owned(),
+            model,
+            layout,
+        }
+    }
+
+    /// Reads the card of an index; `None` where the folder has none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged, or was written by a later version.
+    pub fn read(index: &Path) -> Result<Option<Self>, PluginError> {
+        let path = index.join(CARD_FILE);
+        let size = match std::fs::metadata(&path) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(PluginError::io("read", path, source)),
+        };
+        let refuse = |problem: &str| PluginError::Card {
+            path: path.clone(),
+            problem: problem.to_owned(),
+        };
+        if size > MAX_SIZE {
+            return Err(refuse("larger than any card of an index; this is another file"));
+        }
+        let bytes = std::fs::read(&path).map_err(|source| PluginError::io("read", &path, source))?;
+        let damaged =
+            || refuse("the card of the index is damaged (its checksum is wrong); restore it, or make the index again");
+        let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+        let (body, sum) = text.trim_end().rsplit_once("\nsha256 ").ok_or_else(damaged)?;
+        if digest(body) != sum {
+            return Err(damaged());
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Version { version } = serde_json::from_str(body).map_err(|_| damaged())?;
+        if version > VERSION {
+            return Err(refuse(&format!(
+                "written by a later version of adam (card version {version}; this one reads up to {VERSION})"
+            )));
+        }
+        serde_json::from_str(body)
+            .map(Some)
+            .map_err(|fault| refuse(&format!("the card of the index cannot be read: {fault}")))
+    }
+
+    /// Writes the card, whole or not at all.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn write(&self, index: &Path) -> Result<(), PluginError> {
+        let path = index.join(CARD_FILE);
+        let body = serde_json::to_string_pretty(self)
+            .map_err(|fault| PluginError::io("write", &path, std::io::Error::other(fault)))?;
+        let whole = format!("{body}\nsha256 {}\n", digest(&body));
+        let unfinished = index.join(".adam.json.tmp");
+        let io = |source| PluginError::io("write", &path, source);
+        let mut file = std::fs::File::create(&unfinished).map_err(io)?;
+        file.write_all(whole.as_bytes()).map_err(io)?;
+        file.sync_all().map_err(io)?;
+        std::fs::rename(&unfinished, &path).map_err(io)
+    }
+}
+
+fn digest(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn card() -> Card {
+        let model = PinnedModel {
+            name: "m".into(),
+            fingerprint: "f".into(),
+            dimension: 3,
+            folder: None,
+            precision: "f32".into(),
+            max_length: Some(64),
+            query_prompt: None,
+            document_prompt: Some("passage: ".into()),
+        };
+        let layout = Layout {
+            key: "id".into(),
+            searched: vec!["content".into()],
+            title: None,
+            shown: vec!["text".into()],
+            metadata: None,
+            vector: "vector".into(),
+            template: "{text}".into(),
+        };
+        Card::new(model, layout)
+    }
+
+    #[test]
+    fn a_card_reads_back_and_damage_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Card::read(folder.path()).unwrap().is_none());
+        card().write(folder.path()).unwrap();
+        assert_eq!(Card::read(folder.path()).unwrap().unwrap(), card());
+        let path = folder.path().join(CARD_FILE);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() - 1 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            assert!(Card::read(folder.path()).is_err(), "byte {at}");
+        }
+        for length in [0, 1, bytes.len() / 2, bytes.len() - 9] {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert!(Card::read(folder.path()).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut later = card();
+        later.version = 9;
+        later.write(folder.path()).unwrap();
+        let said = Card::read(folder.path()).unwrap_err().to_string();
+        assert!(said.contains("card version 9; this one reads up to 1"), "{said}");
+    }
+}

@@ -1,0 +1,254 @@
+//! One index: its folder, its fields, its model.
+
+mod schema;
+mod search;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
+use tantivy::schema::Value;
+use tantivy::{Index, IndexReader, TantivyDocument};
+use tantivy_dense::Dense;
+
+pub use search::{FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
+
+use crate::card::{Card, PinnedModel};
+use crate::error::PluginError;
+use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
+use schema::Fields;
+
+/// A document as `adam` takes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Document {
+    /// Its key: a document with the same one is replaced.
+    pub id: String,
+    /// Its title, which may be empty.
+    pub title: String,
+    /// Its text.
+    pub text: String,
+    /// What can be filtered by: a JSON object.
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Its vector, where somebody made it already with the index's model.
+    pub vector: Option<Vec<f32>>,
+}
+
+/// An open index with its pinned model. Searches need `&self` only.
+pub struct Engine {
+    path: PathBuf,
+    dense: Dense,
+    index: Index,
+    reader: IndexReader,
+    card: Card,
+    fields: Fields,
+    encoder: Option<Arc<dyn TextEncoder>>,
+}
+
+impl Engine {
+    /// Opens the index in a folder for this model, or makes one where there is none.
+    ///
+    /// # Errors
+    /// When the folder holds something else, or an index of another model; when it cannot be written.
+    pub fn open_or_create(path: &Path, encoder: Arc<dyn TextEncoder>, model: PinnedModel) -> Result<Self, PluginError> {
+        let occupied = path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        let card = match Card::read(path)? {
+            Some(card) => {
+                card.model.check(path, encoder.as_ref())?;
+                card
+            }
+            None if occupied => return Err(not_an_index(path)),
+            None => {
+                std::fs::create_dir_all(path).map_err(|source| PluginError::io("make", path, source))?;
+                let card = Card::new(model, schema::layout());
+                // First the card, then the index: one that is torn between is finished at the next call.
+                card.write(path)?;
+                card
+            }
+        };
+        if Index::exists(&tantivy::directory::MmapDirectory::open(path).map_err(tantivy::TantivyError::from)?)
+            .map_err(tantivy::TantivyError::from)?
+        {
+            let (dense, index) = Dense::open(path)?;
+            return Self::assemble(path, dense, index, card, Some(encoder));
+        }
+        let (dense, index) = Dense::open_or_create(path, schema::schema(encoder.dimension())?)?;
+        Self::assemble(path, dense, index, card, Some(encoder))
+    }
+
+    /// Opens an index without its model: searches by words work, others say that they need it.
+    ///
+    /// # Errors
+    /// When the folder is no index of `adam`.
+    pub fn open(path: &Path) -> Result<Self, PluginError> {
+        if !path.is_dir() {
+            return Err(PluginError::NotAnIndex { path: path.to_path_buf(), problem: "there is no such folder".to_owned() });
+        }
+        let card = Card::read(path)?.ok_or_else(|| not_an_index(path))?;
+        let (dense, index) = Dense::open(path)?;
+        Self::assemble(path, dense, index, card, None)
+    }
+
+    fn assemble(
+        path: &Path,
+        dense: Dense,
+        index: Index,
+        card: Card,
+        encoder: Option<Arc<dyn TextEncoder>>,
+    ) -> Result<Self, PluginError> {
+        schema::register(&index);
+        let fields = Fields::of(&index.schema(), &card.layout)?;
+        let reader = dense.reader(&index)?;
+        Ok(Self { path: path.to_path_buf(), dense, index, reader, card, fields, encoder })
+    }
+
+    /// Gives the engine its model.
+    ///
+    /// # Errors
+    /// When it is not the one the index was made with.
+    pub fn with_encoder(mut self, encoder: Arc<dyn TextEncoder>) -> Result<Self, PluginError> {
+        self.card.model.check(&self.path, encoder.as_ref())?;
+        self.encoder = Some(encoder);
+        Ok(self)
+    }
+
+    /// Opens the model the index was made with, from where it was then or from `folder`.
+    ///
+    /// # Errors
+    /// When it is not there any more, or is another.
+    pub fn with_pinned_encoder(self, folder: Option<&Path>, options: &EncoderOptions) -> Result<Self, PluginError> {
+        let model = &self.card.model;
+        let place = match (folder, &model.folder) {
+            (Some(folder), _) => Hub::from_environment().resolve(&folder.to_string_lossy())?,
+            (None, Some(folder)) => folder.clone(),
+            (None, None) => return Err(PluginError::NoModel { what: "a search by vectors", model: model.name.clone() }),
+        };
+        let options = EncoderOptions {
+            precision: model.precision.parse().unwrap_or(options.precision),
+            max_length: model.max_length,
+            query_prompt: model.query_prompt.clone(),
+            document_prompt: model.document_prompt.clone(),
+            ..options.clone()
+        };
+        let encoder = SentenceEncoder::open(&place, &options)?;
+        self.with_encoder(Arc::new(encoder))
+    }
+
+    /// A writer that embeds on the way. Documents are replaced by key, and left alone where nothing changed.
+    ///
+    /// # Errors
+    /// When the index is being written to already, or the engine has no model.
+    pub fn writer(&self, memory: usize, settings: WriterSettings) -> Result<EmbeddingWriter, PluginError> {
+        let encoder = self.encoder("writing documents")?;
+        let writer = self.index.writer(memory)?;
+        let embedding = Embedding::new(self.fields.vector.clone(), self.card.layout.template.parse()?);
+        let settings = settings.key(self.card.layout.key.clone()).skip_unchanged(true);
+        EmbeddingWriter::new(&self.dense, writer, encoder, vec![embedding], settings)
+    }
+
+    /// A document for the writer.
+    ///
+    /// # Errors
+    /// When it has no id, or its vector is not one of the index's.
+    pub fn document(&self, document: Document) -> Result<TantivyDocument, PluginError> {
+        let fault = |problem: &str| PluginError::Document { document: document.id.clone(), problem: problem.to_owned() };
+        if document.id.is_empty() {
+            return Err(fault("has an empty id"));
+        }
+        let schema = self.index.schema();
+        let mut out = TantivyDocument::new();
+        out.add_text(self.fields.key, &document.id);
+        for (name, value) in [("title", &document.title), ("text", &document.text)] {
+            if let (Ok(field), false) = (schema.get_field(name), value.is_empty()) {
+                out.add_text(field, value);
+            }
+        }
+        if let Ok(field) = schema.get_field("content") {
+            out.add_text(field, format!("{} {}", document.title, document.text).trim());
+        }
+        if let (Some(metadata), Some(name)) = (&document.metadata, &self.card.layout.metadata) {
+            let field = schema.get_field(name).map_err(tantivy::TantivyError::from)?;
+            let object = metadata.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+            out.add_object(field, object);
+        }
+        if let Some(vector) = &document.vector {
+            self.fields.vector.add(&mut out, vector)?;
+        }
+        Ok(out)
+    }
+
+    /// The term that names a document, for deleting it.
+    pub fn key_term(&self, id: &str) -> tantivy::Term {
+        tantivy::Term::from_field_text(self.fields.key, id)
+    }
+
+    /// A stored document by its id.
+    ///
+    /// # Errors
+    /// tantivy's.
+    pub fn get(&self, id: &str) -> Result<Option<Document>, PluginError> {
+        let searcher = self.reader.searcher();
+        let query = tantivy::query::TermQuery::new(self.key_term(id), tantivy::schema::IndexRecordOption::Basic);
+        let found = searcher.search(&query, &tantivy::collector::TopDocs::with_limit(1).order_by_score())?;
+        let Some(&(_, address)) = found.first() else { return Ok(None) };
+        let stored: TantivyDocument = searcher.doc(address)?;
+        let schema = self.index.schema();
+        let text = |name: &str| {
+            let field = schema.get_field(name).ok()?;
+            stored.get_first(field)?.as_str().map(str::to_owned)
+        };
+        Ok(Some(Document {
+            id: id.to_owned(),
+            title: text("title").unwrap_or_default(),
+            text: text("text").unwrap_or_default(),
+            ..Document::default()
+        }))
+    }
+
+    /// Makes what was committed since the last call visible to searches at once; they see it within a moment anyway.
+    ///
+    /// # Errors
+    /// tantivy's, and about files that cannot be read.
+    pub fn reload(&self) -> Result<(), PluginError> {
+        Ok(self.reader.reload()?)
+    }
+
+    /// Documents that searches see.
+    pub fn documents(&self) -> u64 {
+        self.reader.searcher().num_docs()
+    }
+
+    /// The index's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model and the layout.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The tantivy index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The vectors of the index.
+    pub fn dense(&self) -> &Dense {
+        &self.dense
+    }
+
+    /// The model.
+    ///
+    /// # Errors
+    /// When none was opened; `what` needs it.
+    pub fn encoder(&self, what: &'static str) -> Result<Arc<dyn TextEncoder>, PluginError> {
+        self.encoder.clone().ok_or_else(|| PluginError::NoModel { what, model: self.card.model.name.clone() })
+    }
+}
+
+fn not_an_index(path: &Path) -> PluginError {
+    PluginError::NotAnIndex {
+        path: path.to_path_buf(),
+        problem: format!("it holds no {}; `adam index` makes an index, `adam import` brings one over", crate::CARD_FILE),
+    }
+}

@@ -1,0 +1,83 @@
+//! The fields of an index that `adam` makes, and how its text is analysed.
+
+use tantivy::Index;
+use tantivy::schema::{FAST, Field, IndexRecordOption, JsonObjectOptions, STORED, STRING, Schema, TextFieldIndexing, TextOptions};
+use tantivy::tokenizer::{Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer};
+use tantivy_dense::{VectorField, VectorOptions};
+
+use crate::card::Layout;
+use crate::error::PluginError;
+use crate::hash::HashFields;
+
+/// Name of the analyser of searched text: lower case, without English stop words, English stems.
+pub(crate) const ANALYSER: &str = "adam_en";
+
+/// Terms longer than this, in bytes, are no words.
+const LONGEST_WORD: usize = 80;
+
+/// The schema for vectors of some dimension.
+///
+/// BM25 ranks by one field, `content`, that holds title and text together: of two fields with lengths and statistics of their own,
+/// a match in a short title would outweigh several in the text.
+pub(crate) fn schema(dimension: usize) -> Result<Schema, PluginError> {
+    let mut schema = Schema::builder();
+    schema.add_text_field("id", STRING | STORED | FAST);
+    schema.add_text_field("title", STORED);
+    schema.add_text_field("text", STORED);
+    let indexing = TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
+    schema.add_text_field("content", TextOptions::default().set_indexing_options(indexing));
+    schema.add_json_field("metadata", JsonObjectOptions::from(STORED | FAST).set_indexing_options(
+        TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::Basic),
+    ));
+    VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(dimension))?;
+    HashFields::add_to(&mut schema);
+    Ok(schema.build())
+}
+
+/// Which field is for what in [`schema`].
+pub(crate) fn layout() -> Layout {
+    Layout {
+        key: "id".to_owned(),
+        searched: vec!["content".to_owned()],
+        title: Some("title".to_owned()),
+        shown: vec!["title".to_owned(), "text".to_owned()],
+        metadata: Some("metadata".to_owned()),
+        vector: "vector".to_owned(),
+        template: "{title} {text}".to_owned(),
+    }
+}
+
+/// Makes the analyser known to an index.
+pub(crate) fn register(index: &Index) {
+    let simple = TextAnalyzer::builder(SimpleTokenizer::default()).filter(RemoveLongFilter::limit(LONGEST_WORD)).filter(LowerCaser);
+    let analyser = match StopWordFilter::new(Language::English) {
+        Some(stop_words) => simple.filter(stop_words).filter(Stemmer::new(Language::English)).build(),
+        None => simple.filter(Stemmer::new(Language::English)).build(),
+    };
+    index.tokenizers().register(ANALYSER, analyser);
+}
+
+/// The fields of an index, by its layout.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    pub(crate) key: Field,
+    pub(crate) searched: Vec<Field>,
+    pub(crate) title: Option<Field>,
+    pub(crate) shown: Vec<Field>,
+    pub(crate) vector: VectorField,
+}
+
+impl Fields {
+    pub(crate) fn of(schema: &Schema, layout: &Layout) -> Result<Self, PluginError> {
+        let field = |name: &String| {
+            schema.get_field(name).map_err(|_| PluginError::field(name, "is named in the index's card, and the index has none of that name"))
+        };
+        Ok(Self {
+            key: field(&layout.key)?,
+            searched: layout.searched.iter().map(field).collect::<Result<_, _>>()?,
+            title: layout.title.as_ref().map(field).transpose()?,
+            shown: layout.shown.iter().map(field).collect::<Result<_, _>>()?,
+            vector: VectorField::from_schema(schema, &layout.vector)?,
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! The one error type of this crate.
+
+use std::path::PathBuf;
+
+use adam_encoder::EncoderError;
+use tantivy::TantivyError;
+use tantivy::directory::error::LockError;
+use tantivy_dense::DenseError;
+
+/// What went wrong: what, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PluginError {
+    /// A file or folder could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// `read`, `write`, `create`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The folder is not an index that this crate made.
+    #[error("{} is not an index of adam: {problem}", path.display())]
+    NotAnIndex {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing, and what to do.
+        problem: String,
+    },
+    /// An index is there already, where a new one was to be made.
+    #[error("{} already holds an index; open it, or name another folder", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The card of an index (which model, which fields) is damaged or from a later version.
+    #[error("{}: {problem}", path.display())]
+    Card {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// The index was made with another model.
+    #[error(
+        "the index {} was made with the model `{pinned}` ({pinned_fingerprint}), and vectors of `{given}` ({given_fingerprint}) cannot be compared with its own; use the first model, or change the index over with `adam reembed`",
+        index.display()
+    )]
+    OtherModel {
+        /// The index.
+        index: PathBuf,
+        /// Name of the model it was made with.
+        pinned: String,
+        /// The start of its fingerprint, and its dimension.
+        pinned_fingerprint: String,
+        /// Name of the model at hand.
+        given: String,
+        /// The start of its fingerprint, and its dimension.
+        given_fingerprint: String,
+    },
+    /// A search or a document needs vectors, and no model was opened.
+    #[error("{what} needs the index's model, `{model}`, and none was opened")]
+    NoModel {
+        /// What needs it.
+        what: &'static str,
+        /// The model that the index was made with.
+        model: String,
+    },
+    /// A field is missing or cannot serve the purpose.
+    #[error("field `{name}` {problem}")]
+    Field {
+        /// Name of the field.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A document template cannot be read.
+    #[error("template `{template}`: {problem}")]
+    Template {
+        /// The template.
+        template: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A query cannot be used.
+    #[error("query: {problem}")]
+    Query {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A filter cannot be used.
+    #[error("filter `{filter}`: {problem}")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A setting has a value that cannot be honoured.
+    #[error("setting `{name}` {problem}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A document cannot be taken.
+    #[error("document `{document}`: {problem}")]
+    Document {
+        /// The document's key, or what stands for it.
+        document: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The embedding writer failed earlier; documents since the last commit are lost.
+    #[error("the embedding writer stopped: {problem}; roll back to go on from the last commit")]
+    WriterStopped {
+        /// The first failure.
+        problem: String,
+    },
+    /// The embedding writer's thread is gone.
+    #[error("the embedding writer's thread has ended; open a new writer")]
+    WriterGone,
+    /// Another process or thread is writing to the index.
+    #[error("the index is being written to by another program or writer; wait for it, or end it")]
+    Locked,
+    /// Stored documents of another index cannot be carried over.
+    #[error("{}: {problem}", path.display())]
+    Import {
+        /// The index that was to be read.
+        path: PathBuf,
+        /// What is in the way.
+        problem: String,
+    },
+    /// The text encoder failed.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// The vector field failed.
+    #[error(transparent)]
+    Dense(#[from] DenseError),
+    /// tantivy failed.
+    #[error("{0}")]
+    Tantivy(TantivyError),
+}
+
+impl From<TantivyError> for PluginError {
+    fn from(error: TantivyError) -> Self {
+        match error {
+            TantivyError::LockFailure(LockError::LockBusy, _) => Self::Locked,
+            other => Self::Tantivy(other),
+        }
+    }
+}
+
+impl PluginError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn field(name: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Field {
+            name: name.into(),
+            problem: problem.into(),
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! The embedding writer: documents go in with their text, vectors are made on the way.
+//!
+//! It wraps tantivy's [`IndexWriter`] and keeps its meaning: what was added becomes visible at
+//! [`commit`](EmbeddingWriter::commit), and [`rollback`](EmbeddingWriter::rollback) goes back to the last commit.
+//! One thread collects documents into batches and encodes them while tantivy's own threads index those of the batch
+//! before. The queue in front of it is bounded, so a caller that is faster than the model waits.
+
+mod settings;
+mod unchanged;
+mod worker;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use adam_encoder::TextEncoder;
+use crossbeam_channel::{Sender, bounded};
+use tantivy::query::Query;
+use tantivy::schema::{Field, FieldType, Schema, Type, Value};
+use tantivy::{Index, IndexWriter, Opstamp, TantivyDocument, Term};
+use tantivy_dense::{Dense, VectorField};
+
+pub use settings::{Embedding, Failure, OnFailure, Progress, WriterSettings};
+
+use crate::error::PluginError;
+use crate::hash::{self, HashFields};
+use crate::template::Bound;
+use unchanged::Committed;
+use worker::{Addition, Operation, Worker};
+
+/// What the writer and its thread share.
+#[derive(Default)]
+struct Shared {
+    /// Operations of a generation below this one were rolled back.
+    generation: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Why the thread has stopped taking documents.
+    stopped: Option<String>,
+    progress: Progress,
+    failures: Vec<Failure>,
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // The state is whole after every statement, so a panic elsewhere does no harm to it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds documents to a tantivy index and makes their vectors on the way.
+///
+/// ```
+/// use std::sync::Arc;
+/// use adam_encoder::{EncoderError, TextEncoder, TextKind};
+/// use adam_plugin::{Embedding, EmbeddingWriter, WriterSettings};
+/// use tantivy::schema::{STORED, Schema, TEXT};
+/// use tantivy::doc;
+/// use tantivy_dense::{Dense, VectorField, VectorOptions};
+///
+/// /// Counts letters: a model of a kind. A real one is `adam_encoder::SentenceEncoder`.
+/// struct Letters;
+/// impl TextEncoder for Letters {
+///     fn dimension(&self) -> usize { 26 }
+///     fn fingerprint(&self) -> &str { "letters 1" }
+///     fn name(&self) -> &str { "letters" }
+///     fn encode(&self, texts: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
+///         let count = |text: &&str| {
+///             let mut vector = vec![0.1; 26];
+///             for byte in text.bytes().filter(u8::is_ascii_lowercase) {
+///                 vector[usize::from(byte - b'a')] += 1.0;
+///             }
+///             vector
+///         };
+///         Ok(texts.iter().map(count).collect())
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut schema = Schema::builder();
+/// let title = schema.add_text_field("title", TEXT | STORED);
+/// let vector = VectorField::add_to(&mut schema, "title_vector", VectorOptions::cosine(26))?;
+/// let dense = Dense::new();
+/// let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
+///
+/// let embedding = Embedding::new(vector.clone(), "{title}".parse()?);
+/// let mut writer = EmbeddingWriter::new(&dense, index.writer(50_000_000)?, Arc::new(Letters), vec![embedding], WriterSettings::default())?;
+/// writer.add_document(doc!(title => "abc"))?;
+/// writer.add_document(doc!(title => "xyz"))?;
+/// writer.commit()?;
+///
+/// let searcher = dense.reader(&index)?.searcher();
+/// assert!(dense.vector(&searcher, &vector, tantivy::DocAddress::new(0, 0))?.is_some());
+/// # Ok(())
+/// # }
+/// ```
+pub struct EmbeddingWriter {
+    index: Index,
+    schema: Schema,
+    templates: Vec<(VectorField, Bound)>,
+    key: Option<Field>,
+    hashes: Option<HashFields>,
+    fingerprint: String,
+    shared: Arc<Shared>,
+    operations: Option<Sender<(u64, Operation)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EmbeddingWriter {
+    /// Wraps a writer. Each [`Embedding`] says which text of a document goes into which vector field.
+    ///
+    /// # Errors
+    /// When there is no embedding, a field of a template, key or hash is missing or of the wrong kind, a vector field
+    /// has another dimension than the model, or the thread cannot be started.
+    pub fn new(
+        dense: &Dense,
+        writer: IndexWriter,
+        encoder: Arc<dyn TextEncoder>,
+        embeddings: Vec<Embedding>,
+        settings: WriterSettings,
+    ) -> Result<Self, PluginError> {
+        settings.check()?;
+        let index = writer.index().clone();
+        let schema = index.schema();
+        if embeddings.is_empty() {
+            return Err(PluginError::Setting {
+                name: "embeddings",
+                problem: "is empty; name at least one vector field".to_owned(),
+            });
+        }
+        let mut templates = Vec::with_capacity(embeddings.len());
+        for Embedding { destination, template } in embeddings {
+            let expected = destination.options().dimension();
+            if expected != encoder.dimension() {
+                let problem = format!(
+                    "holds vectors of {expected} values, and the model `{}` gives {}",
+                    encoder.name(),
+                    encoder.dimension()
+                );
+                return Err(PluginError::field(destination.name(), problem));
+            }
+            VectorField::from_schema(&schema, destination.name())?;
+            templates.push((destination, template.bind(&schema)?));
+        }
+        let key = settings.key.as_deref().map(|name| key_field(&schema, name)).transpose()?;
+        let hashes = if settings.skip_unchanged {
+            if key.is_none() {
+                return Err(PluginError::Setting {
+                    name: "skip_unchanged",
+                    problem: "needs a key field, to find the document as it was".to_owned(),
+                });
+            }
+            Some(HashFields::from_schema(&schema)?)
+        } else {
+            None
+        };
+        let committed = match (key, hashes) {
+            (Some(key), Some(_)) => {
+                let fields = templates.iter().map(|(field, _)| field.clone()).collect();
+                Some(Committed::new(dense, &index, key, fields)?)
+            }
+            _ => None,
+        };
+        let shared = Arc::new(Shared::default());
+        let (operations, queue) = bounded(settings.queue);
+        let worker = Worker {
+            writer,
+            encoder: Arc::clone(&encoder),
+            fields: templates.iter().map(|(field, _)| field.clone()).collect(),
+            hashes,
+            committed,
+            on_failure: settings.on_failure,
+            batch: settings.batch,
+            linger: settings.linger,
+            progress: settings.progress,
+            shared: Arc::clone(&shared),
+            queue,
+        };
+        let thread = std::thread::Builder::new()
+            .name("embed".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|source| PluginError::io("start", "the embedding thread", source))?;
+        Ok(Self {
+            index,
+            schema,
+            templates,
+            key,
+            hashes,
+            fingerprint: encoder.fingerprint().to_owned(),
+            shared,
+            operations: Some(operations),
+            thread: Some(thread),
+        })
+    }
+
+    /// Adds a document; its vectors are made later, in a batch. A vector that the document brings along is kept.
+    /// Waits while the queue is full.
+    ///
+    /// # Errors
+    /// When the writer has stopped after an earlier failure. Failures of this document come at the next call or at the
+    /// commit, as the policy says.
+    pub fn add_document(&self, document: TantivyDocument) -> Result<(), PluginError> {
+        self.add(document, false)
+    }
+
+    /// Adds a document in place of all that have the same key. Where the committed one is the same, nothing is done
+    /// (with `skip_unchanged`); where only the embedded text is the same, its vectors are taken over.
+    ///
+    /// # Errors
+    /// As [`add_document`](Self::add_document), and when the writer has no key field or the document no single key.
+    pub fn update_document(&self, document: TantivyDocument) -> Result<(), PluginError> {
+        self.add(document, true)
+    }
+
+    /// Deletes the documents with this term, among those added so far.
+    ///
+    /// # Errors
+    /// As [`add_document`](Self::add_document).
+    pub fn delete_term(&self, term: Term) -> Result<(), PluginError> {
+        self.send(Operation::DeleteTerm(term))
+    }
+
+    /// Deletes the documents that match a query, among those added so far.
+    ///
+    /// # Errors
+    /// As [`add_document`](Self::add_document).
+    pub fn delete_query(&self, query: Box<dyn Query>) -> Result<(), PluginError> {
+        self.send(Operation::DeleteQuery(query))
+    }
+
+    /// Deletes all documents added so far.
+    ///
+    /// # Errors
+    /// As [`add_document`](Self::add_document).
+    pub fn delete_all_documents(&self) -> Result<(), PluginError> {
+        self.delete_query(Box::new(tantivy::query::AllQuery))
+    }
+
+    /// Encodes and indexes everything that is waiting, and makes it visible and safe on disk.
+    ///
+    /// # Errors
+    /// When a document failed (with [`OnFailure::Fail`]) or tantivy could not commit; nothing since the last commit
+    /// is visible then, and [`rollback`](Self::rollback) lets the writer go on.
+    pub fn commit(&mut self) -> Result<Opstamp, PluginError> {
+        let (answer, answered) = bounded(1);
+        self.send(Operation::Commit(answer))?;
+        answered.recv().map_err(|_| self.gone())?
+    }
+
+    /// Forgets everything since the last commit, also what waits to be encoded.
+    ///
+    /// # Errors
+    /// When tantivy cannot roll back, or the writer's thread is gone.
+    pub fn rollback(&mut self) -> Result<Opstamp, PluginError> {
+        // What is queued in front of the rollback carries a lower number, and is thrown away unread.
+        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        let (answer, answered) = bounded(1);
+        self.deliver(Operation::Rollback(answer))?;
+        answered.recv().map_err(|_| self.gone())?
+    }
+
+    /// Documents taken, encoded, skipped, so far.
+    pub fn progress(&self) -> Progress {
+        self.shared.state().progress
+    }
+
+    /// The documents that failed and were left out, or indexed without vectors, since the last call.
+    pub fn take_failures(&self) -> Vec<Failure> {
+        std::mem::take(&mut self.shared.state().failures)
+    }
+
+    /// The index that is written to.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Encodes and indexes what is waiting, and gives tantivy's writer back, uncommitted.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn into_inner(mut self) -> Result<IndexWriter, PluginError> {
+        let (answer, answered) = bounded(1);
+        self.send(Operation::Close(answer))?;
+        let writer = answered.recv().map_err(|_| self.gone())??;
+        self.operations = None;
+        if let Some(thread) = self.thread.take() {
+            // It has handed over all it had; how it ended no longer matters.
+            let _ = thread.join();
+        }
+        Ok(*writer)
+    }
+
+    /// Waits for merges that are running, then closes the writer. What was not committed is lost.
+    ///
+    /// # Errors
+    /// When a merge failed.
+    pub fn wait_merging_threads(self) -> Result<(), PluginError> {
+        Ok(self.into_inner()?.wait_merging_threads()?)
+    }
+
+    fn add(&self, mut document: TantivyDocument, replaces: bool) -> Result<(), PluginError> {
+        let key = match self.key_term(&document) {
+            Ok(key) => Some(key),
+            Err(error) if replaces => return Err(error),
+            Err(_) => None,
+        };
+        let texts: Vec<(Field, Option<String>)> = self
+            .templates
+            .iter()
+            .map(|(field, template)| {
+                // A vector that the caller brought is the caller's business.
+                let brought = document.get_first(field.field()).is_some();
+                (field.field(), if brought { None } else { template.render(&document) })
+            })
+            .collect();
+        let hashes = self.hashes.map(|fields| {
+            let text = hash::of_texts(&self.fingerprint, &texts);
+            let whole = hash::of_document(&self.schema, &document, text);
+            document.add_u64(fields.document, whole);
+            document.add_u64(fields.text, text);
+            (whole, text)
+        });
+        self.send(Operation::Add(Box::new(Addition {
+            name: self.name_of(&document),
+            document,
+            texts: texts.into_iter().map(|(_, text)| text).collect(),
+            key,
+            replaces,
+            hashes,
+        })))
+    }
+
+    fn key_term(&self, document: &TantivyDocument) -> Result<Term, PluginError> {
+        let field = self.key.ok_or(PluginError::Setting {
+            name: "key",
+            problem: "is not set, so there is no telling which document to replace".to_owned(),
+        })?;
+        let mut values = document.get_all(field);
+        let refuse = |problem: &str| PluginError::Document {
+            document: self.name_of(document),
+            problem: format!("field `{}` {problem}", self.schema.get_field_name(field)),
+        };
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(refuse("must hold exactly one value, the key"));
+        };
+        if let Some(text) = value.as_str() {
+            Ok(Term::from_field_text(field, text))
+        } else if let Some(number) = value.as_u64() {
+            Ok(Term::from_field_u64(field, number))
+        } else if let Some(number) = value.as_i64() {
+            Ok(Term::from_field_i64(field, number))
+        } else if let Some(bytes) = value.as_bytes() {
+            Ok(Term::from_field_bytes(field, bytes))
+        } else {
+            Err(refuse("is of a type that cannot be a key"))
+        }
+    }
+
+    /// What a document is called in messages.
+    fn name_of(&self, document: &TantivyDocument) -> String {
+        let value = self.key.and_then(|field| document.get_first(field));
+        let name = match value {
+            Some(value) => value
+                .as_str()
+                .map(str::to_owned)
+                .or_else(|| value.as_u64().map(|number| number.to_string()))
+                .or_else(|| value.as_i64().map(|number| number.to_string())),
+            None => None,
+        };
+        name.unwrap_or_else(|| "without a key".to_owned())
+    }
+
+    fn send(&self, operation: Operation) -> Result<(), PluginError> {
+        if let Some(problem) = &self.shared.state().stopped {
+            return Err(PluginError::WriterStopped {
+                problem: problem.clone(),
+            });
+        }
+        self.deliver(operation)
+    }
+
+    fn deliver(&self, operation: Operation) -> Result<(), PluginError> {
+        let generation = self.shared.generation.load(Ordering::SeqCst);
+        let queue = self.operations.as_ref().ok_or(PluginError::WriterGone)?;
+        queue.send((generation, operation)).map_err(|_| self.gone())
+    }
+
+    fn gone(&self) -> PluginError {
+        match &self.shared.state().stopped {
+            Some(problem) => PluginError::WriterStopped {
+                problem: problem.clone(),
+            },
+            None => PluginError::WriterGone,
+        }
+    }
+}
+
+impl Drop for EmbeddingWriter {
+    fn drop(&mut self) {
+        // As with tantivy's writer, what was not committed is dropped.
+        self.shared.generation.fetch_add(1, Ordering::SeqCst);
+        self.operations = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The key field, if it can serve as one.
+fn key_field(schema: &Schema, name: &str) -> Result<Field, PluginError> {
+    let field = schema
+        .get_field(name)
+        .map_err(|_| PluginError::field(name, "is not in the schema, and was to be the key"))?;
+    let entry = schema.get_field_entry(field);
+    let raw = match entry.field_type() {
+        FieldType::Str(options) => options
+            .get_indexing_options()
+            .is_some_and(|indexing| indexing.tokenizer() == "raw"),
+        other => matches!(other.value_type(), Type::U64 | Type::I64 | Type::Bytes) && entry.is_indexed(),
+    };
+    if raw {
+        Ok(field)
+    } else {
+        Err(PluginError::field(
+            name,
+            "cannot be the key: it must be indexed as one term (STRING, or an indexed number or bytes field)",
+        ))
+    }
+}

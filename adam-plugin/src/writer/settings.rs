@@ -1,0 +1,166 @@
+//! What a caller may choose about an embedding writer.
+
+use std::time::Duration;
+
+use tantivy_dense::VectorField;
+
+use crate::error::PluginError;
+use crate::template::Template;
+
+/// Which text of a document goes into which vector field.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    pub(super) destination: VectorField,
+    pub(super) template: Template,
+}
+
+impl Embedding {
+    /// The text that `template` makes of a document is embedded into `destination`.
+    pub fn new(destination: VectorField, template: Template) -> Self {
+        Self { destination, template }
+    }
+}
+
+/// What becomes of a document whose text the model cannot embed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// The writer stops; the commit fails and says which document it was.
+    #[default]
+    Fail,
+    /// The document is left out, and listed in [`take_failures`](crate::EmbeddingWriter::take_failures).
+    Skip,
+    /// The document is indexed without its vectors, so that text finds it, and listed.
+    TextOnly,
+}
+
+impl std::str::FromStr for OnFailure {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "fail" => Ok(Self::Fail),
+            "skip" => Ok(Self::Skip),
+            "text-only" => Ok(Self::TextOnly),
+            _ => Err(format!("`{text}` is none of `fail`, `skip` and `text-only`")),
+        }
+    }
+}
+
+/// A document that could not be embedded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Its key.
+    pub document: String,
+    /// What the model or the vector field said.
+    pub problem: String,
+}
+
+/// How far a writer is. Documents count once they were handed to tantivy or set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Documents dealt with, in whatever way.
+    pub documents: u64,
+    /// Texts that went through the model.
+    pub encoded: u64,
+    /// Documents left as they are in the index, since nothing had changed.
+    pub unchanged: u64,
+    /// Documents written anew with the vectors they had, since the embedded text had not changed.
+    pub reused: u64,
+    /// Documents that failed and were left out or indexed as text only.
+    pub failed: u64,
+}
+
+/// Told about progress after each batch, in the writer's thread.
+pub type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
+
+/// Settings of an [`EmbeddingWriter`](crate::EmbeddingWriter).
+pub struct WriterSettings {
+    pub(super) batch: usize,
+    pub(super) queue: usize,
+    pub(super) linger: Duration,
+    pub(super) on_failure: OnFailure,
+    pub(super) key: Option<String>,
+    pub(super) skip_unchanged: bool,
+    pub(super) progress: Option<ProgressCallback>,
+}
+
+impl Default for WriterSettings {
+    fn default() -> Self {
+        Self {
+            batch: 256,
+            queue: 512,
+            linger: Duration::from_millis(20),
+            on_failure: OnFailure::Fail,
+            key: None,
+            skip_unchanged: false,
+            progress: None,
+        }
+    }
+}
+
+impl WriterSettings {
+    /// Documents encoded together. The encoder sorts a batch by length, so larger ones waste less on padding; memory
+    /// and the time to the first commit grow with it. Default 256.
+    #[must_use]
+    pub fn batch(mut self, documents: usize) -> Self {
+        self.batch = documents;
+        self
+    }
+
+    /// Documents that may wait in front of the model; a caller that is ahead by more waits. Default 512.
+    #[must_use]
+    pub fn queue(mut self, documents: usize) -> Self {
+        self.queue = documents;
+        self
+    }
+
+    /// How long a batch that is not full waits for more documents. Default 20 ms.
+    #[must_use]
+    pub fn linger(mut self, time: Duration) -> Self {
+        self.linger = time;
+        self
+    }
+
+    /// What becomes of a document that cannot be embedded. Default: the writer stops.
+    #[must_use]
+    pub fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.on_failure = policy;
+        self
+    }
+
+    /// The field that tells documents apart, for
+    /// [`update_document`](crate::EmbeddingWriter::update_document) and for messages: indexed as one term.
+    #[must_use]
+    pub fn key(mut self, field: impl Into<String>) -> Self {
+        self.key = Some(field.into());
+        self
+    }
+
+    /// Leave documents alone that are in the index already and have not changed, and take over the vectors of those
+    /// whose embedded text has not. Needs a key and the two fields of [`HashFields`](crate::HashFields).
+    #[must_use]
+    pub fn skip_unchanged(mut self, on: bool) -> Self {
+        self.skip_unchanged = on;
+        self
+    }
+
+    /// Called after each batch, in the writer's thread.
+    #[must_use]
+    pub fn progress(mut self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
+        self.progress = Some(Box::new(callback));
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), PluginError> {
+        let limit = 1..=1usize << 20;
+        for (name, value) in [("batch", self.batch), ("queue", self.queue)] {
+            if !limit.contains(&value) {
+                return Err(PluginError::Setting {
+                    name,
+                    problem: format!("is {value}; it can be from 1 to 1,048,576"),
+                });
+            }
+        }
+        Ok(())
+    }
+}

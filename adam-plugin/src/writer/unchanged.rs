@@ -1,0 +1,136 @@
+//! What the last commit holds of a document: its hashes, and its vectors if they can be taken over.
+
+use std::collections::HashMap;
+
+use tantivy::postings::Postings;
+use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::{DocAddress, DocSet, Index, IndexReader, Searcher, TERMINATED, Term};
+use tantivy_dense::{Dense, VectorField};
+
+use crate::error::PluginError;
+use crate::hash::HashFields;
+
+/// What is to be done about a document that may be there already.
+#[derive(Debug, PartialEq)]
+pub(super) enum Standing {
+    /// Encode and write it.
+    New,
+    /// The same document is there.
+    Unchanged,
+    /// The embedded text is the same; these are its vectors, one for each vector field.
+    SameText(Vec<Option<Vec<f32>>>),
+}
+
+/// The documents of the last commit, and what has happened to keys since.
+pub(super) struct Committed {
+    dense: Dense,
+    reader: IndexReader,
+    searcher: Searcher,
+    key: Field,
+    fields: Vec<VectorField>,
+    /// By key, what was written since the last commit: the hash of the one document there is, or nothing where that is
+    /// not known.
+    pending: HashMap<Vec<u8>, Option<u64>>,
+    /// Something was deleted otherwise than by key, so the commit no longer tells what is there.
+    uncertain: bool,
+}
+
+impl Committed {
+    pub(super) fn new(dense: &Dense, index: &Index, key: Field, fields: Vec<VectorField>) -> Result<Self, PluginError> {
+        let reader = dense
+            .reader_builder(index)
+            .reload_policy(tantivy::ReloadPolicy::Manual)
+            .try_into()?;
+        let reader: IndexReader = reader;
+        Ok(Self {
+            dense: dense.clone(),
+            searcher: reader.searcher(),
+            reader,
+            key,
+            fields,
+            pending: HashMap::new(),
+            uncertain: false,
+        })
+    }
+
+    /// After a commit or a rollback.
+    pub(super) fn reload(&mut self) -> Result<(), PluginError> {
+        self.reader.reload()?;
+        self.searcher = self.reader.searcher();
+        self.pending.clear();
+        self.uncertain = false;
+        Ok(())
+    }
+
+    /// Documents were deleted by something other than their key.
+    pub(super) fn deleted_at_large(&mut self) {
+        self.uncertain = true;
+        self.pending.clear();
+    }
+
+    /// Whether a term is a document's key.
+    pub(super) fn is_key(&self, term: &Term) -> bool {
+        term.field() == self.key
+    }
+
+    /// The documents of a key were deleted, or it is not known which there are.
+    pub(super) fn unsure(&mut self, key: &Term) {
+        self.pending.insert(key.serialized_value_bytes().to_vec(), None);
+    }
+
+    /// A document was written in place of all others of its key.
+    pub(super) fn written(&mut self, key: &Term, document: u64) {
+        self.pending.insert(key.serialized_value_bytes().to_vec(), Some(document));
+    }
+
+    pub(super) fn standing(&self, key: &Term, document: u64, text: u64) -> Result<Standing, PluginError> {
+        match self.pending.get(key.serialized_value_bytes()) {
+            Some(Some(hash)) if *hash == document => return Ok(Standing::Unchanged),
+            Some(_) => return Ok(Standing::New),
+            None if self.uncertain => return Ok(Standing::New),
+            None => {}
+        }
+        let found = self.find(key)?;
+        // Two documents of one key are no state that this writer leaves; writing puts it right.
+        let [address] = found.as_slice() else {
+            return Ok(Standing::New);
+        };
+        let reader = self.searcher.segment_reader(address.segment_ord);
+        let (of_document, of_text) = HashFields::columns();
+        let value = |name| -> Result<Option<u64>, PluginError> {
+            Ok(reader.fast_fields().u64(name)?.first(address.doc_id))
+        };
+        if value(of_document)? == Some(document) {
+            return Ok(Standing::Unchanged);
+        }
+        if value(of_text)? == Some(text) {
+            let vectors = self
+                .fields
+                .iter()
+                .map(|field| self.dense.vector(&self.searcher, field, *address))
+                .collect::<Result<_, _>>()?;
+            return Ok(Standing::SameText(vectors));
+        }
+        Ok(Standing::New)
+    }
+
+    fn find(&self, key: &Term) -> Result<Vec<DocAddress>, PluginError> {
+        let mut found = Vec::new();
+        for (ordinal, reader) in (0..).zip(self.searcher.segment_readers()) {
+            let inverted = reader.inverted_index(key.field())?;
+            let postings = inverted
+                .read_postings(key, IndexRecordOption::Basic)
+                .map_err(tantivy::TantivyError::from)?;
+            let Some(mut postings) = postings else { continue };
+            debug_assert!(postings.term_freq() >= 1);
+            let mut doc = postings.doc();
+            while doc != TERMINATED {
+                if !reader.is_deleted(doc) {
+                    found.push(DocAddress::new(ordinal, doc));
+                }
+                doc = postings.advance();
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,387 @@
+//! The thread behind an embedding writer: collects, encodes, hands over to tantivy.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use adam_encoder::{EncoderError, TextEncoder, TextKind};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tantivy::query::Query;
+use tantivy::{IndexWriter, Opstamp, TantivyDocument, Term};
+use tantivy_dense::VectorField;
+
+use super::settings::{Failure, OnFailure, ProgressCallback};
+use super::unchanged::{Committed, Standing};
+use super::{Progress, Shared};
+use crate::error::PluginError;
+use crate::hash::HashFields;
+
+/// Most failures kept for [`take_failures`](super::EmbeddingWriter::take_failures).
+const MAX_FAILURES: usize = 100_000;
+
+/// A document on its way.
+pub(super) struct Addition {
+    pub(super) name: String,
+    pub(super) document: TantivyDocument,
+    /// The text for each vector field, where there is one.
+    pub(super) texts: Vec<Option<String>>,
+    /// The document's key, where it has one.
+    pub(super) key: Option<Term>,
+    /// Whether documents with the same key are replaced.
+    pub(super) replaces: bool,
+    /// Hash of the document, hash of the embedded text.
+    pub(super) hashes: Option<(u64, u64)>,
+}
+
+/// What the thread is asked to do.
+pub(super) enum Operation {
+    Add(Box<Addition>),
+    DeleteTerm(Term),
+    DeleteQuery(Box<dyn Query>),
+    Commit(Sender<Result<Opstamp, PluginError>>),
+    Rollback(Sender<Result<Opstamp, PluginError>>),
+    Close(Sender<Result<Box<IndexWriter>, PluginError>>),
+}
+
+pub(super) struct Worker {
+    pub(super) writer: IndexWriter,
+    pub(super) encoder: Arc<dyn TextEncoder>,
+    pub(super) fields: Vec<VectorField>,
+    pub(super) hashes: Option<HashFields>,
+    pub(super) committed: Option<Committed>,
+    pub(super) on_failure: OnFailure,
+    pub(super) batch: usize,
+    pub(super) linger: Duration,
+    pub(super) progress: Option<ProgressCallback>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: Receiver<(u64, Operation)>,
+}
+
+/// A step towards tantivy, in the order the caller asked for.
+enum Step {
+    Write(Box<Addition>),
+    DeleteTerm(Term),
+    DeleteQuery(Box<dyn Query>),
+}
+
+/// An operation that needs everything before it done.
+enum Barrier {
+    Commit(Sender<Result<Opstamp, PluginError>>),
+    Rollback(Sender<Result<Opstamp, PluginError>>),
+    Close(Sender<Result<Box<IndexWriter>, PluginError>>),
+    /// The caller is gone.
+    End,
+}
+
+impl Worker {
+    pub(super) fn run(mut self) {
+        loop {
+            let (generation, steps, barrier) = self.collect();
+            if !steps.is_empty()
+                && self.shared.state().stopped.is_none()
+                && let Err(error) = self.process(generation, steps)
+            {
+                self.stop(&error);
+            }
+            match barrier {
+                None => {}
+                Some(Barrier::Commit(answer)) => {
+                    // A caller who no longer listens has dropped the writer.
+                    let _ = answer.send(self.commit());
+                }
+                Some(Barrier::Rollback(answer)) => {
+                    let _ = answer.send(self.rollback());
+                }
+                Some(Barrier::Close(answer)) => {
+                    let result = self.stopped_error();
+                    let _ = answer.send(match result {
+                        Some(error) => Err(error),
+                        None => Ok(Box::new(self.writer)),
+                    });
+                    return;
+                }
+                Some(Barrier::End) => return,
+            }
+        }
+    }
+
+    /// Takes operations until there is a batch to encode, something that must wait for all before it, or nothing more
+    /// for a moment. What a rollback or the end of the writer made void is dropped. A batch is of one generation, since
+    /// between two there is always a rollback.
+    fn collect(&self) -> (u64, Vec<Step>, Option<Barrier>) {
+        let mut steps = Vec::new();
+        let mut additions = 0;
+        let mut deadline = None;
+        let mut batch_generation = 0;
+        loop {
+            let next = match deadline {
+                None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline) => self.queue.recv_deadline(deadline),
+            };
+            let (generation, operation) = match next {
+                Ok(next) => next,
+                Err(RecvTimeoutError::Timeout) => return (batch_generation, steps, None),
+                Err(RecvTimeoutError::Disconnected) => {
+                    steps.clear();
+                    return (batch_generation, steps, Some(Barrier::End));
+                }
+            };
+            let void = generation < self.shared.generation.load(Ordering::SeqCst);
+            match operation {
+                Operation::Rollback(answer) => {
+                    steps.clear();
+                    return (batch_generation, steps, Some(Barrier::Rollback(answer)));
+                }
+                _ if void => continue,
+                Operation::Commit(answer) => return (batch_generation, steps, Some(Barrier::Commit(answer))),
+                Operation::Close(answer) => return (batch_generation, steps, Some(Barrier::Close(answer))),
+                Operation::DeleteTerm(term) => steps.push(Step::DeleteTerm(term)),
+                Operation::DeleteQuery(query) => steps.push(Step::DeleteQuery(query)),
+                Operation::Add(addition) => {
+                    steps.push(Step::Write(addition));
+                    additions += 1;
+                    if additions == self.batch {
+                        return (generation, steps, None);
+                    }
+                }
+            }
+            batch_generation = generation;
+            if deadline.is_none() {
+                deadline = Some(Instant::now() + self.linger);
+            }
+        }
+    }
+
+    fn process(&mut self, generation: u64, steps: Vec<Step>) -> Result<(), PluginError> {
+        let mut tally = Progress::default();
+        let mut planned = Vec::with_capacity(steps.len());
+        let mut texts = Vec::new();
+        for step in steps {
+            let Step::Write(mut addition) = step else {
+                self.note_delete(&step);
+                planned.push((step, Vec::new()));
+                continue;
+            };
+            tally.documents += 1;
+            match self.standing(&addition)? {
+                Standing::Unchanged => {
+                    tally.unchanged += 1;
+                    continue;
+                }
+                Standing::SameText(vectors) => {
+                    let mut taken = false;
+                    for (slot, vector) in vectors.into_iter().enumerate() {
+                        // A document that was indexed as text only has none; then its text is encoded now.
+                        if let (Some(vector), Some(_)) = (vector, &addition.texts[slot]) {
+                            self.fields[slot].add(&mut addition.document, &vector)?;
+                            addition.texts[slot] = None;
+                            taken = true;
+                        }
+                    }
+                    tally.reused += u64::from(taken);
+                }
+                Standing::New => {}
+            }
+            if let (Some(committed), Some(key), Some((document, _))) =
+                (&mut self.committed, &addition.key, addition.hashes)
+            {
+                if addition.replaces {
+                    committed.written(key, document);
+                } else {
+                    // There may be several documents of this key now.
+                    committed.unsure(key);
+                }
+            }
+            let mut slots = Vec::new();
+            for (slot, text) in addition.texts.iter_mut().enumerate() {
+                if let Some(text) = text.take() {
+                    slots.push((slot, texts.len()));
+                    texts.push(text);
+                }
+            }
+            planned.push((Step::Write(addition), slots));
+        }
+        let mut vectors = self.encode(&texts);
+        if generation < self.shared.generation.load(Ordering::SeqCst) {
+            // Rolled back or dropped meanwhile: no need to hand anything over.
+            return Ok(());
+        }
+        tally.encoded = vectors.iter().filter(|vector| vector.is_ok()).count() as u64;
+        for (step, slots) in planned {
+            match step {
+                Step::DeleteTerm(term) => {
+                    self.writer.delete_term(term);
+                }
+                Step::DeleteQuery(query) => {
+                    self.writer.delete_query(query)?;
+                }
+                Step::Write(addition) => {
+                    tally.failed += u64::from(!self.write(*addition, &slots, &mut vectors)?);
+                }
+            }
+        }
+        let mut state = self.shared.state();
+        let whole = &mut state.progress;
+        whole.documents += tally.documents;
+        whole.encoded += tally.encoded;
+        whole.unchanged += tally.unchanged;
+        whole.reused += tally.reused;
+        whole.failed += tally.failed;
+        let now = *whole;
+        drop(state);
+        if let Some(tell) = &mut self.progress {
+            tell(now);
+        }
+        Ok(())
+    }
+
+    fn standing(&self, addition: &Addition) -> Result<Standing, PluginError> {
+        match (&self.committed, &addition.key, addition.hashes) {
+            (Some(committed), Some(key), Some((document, text))) if addition.replaces => committed.standing(key, document, text),
+            _ => Ok(Standing::New),
+        }
+    }
+
+    fn note_delete(&mut self, step: &Step) {
+        let Some(committed) = &mut self.committed else { return };
+        match step {
+            // Only the key field's terms say which keys are gone; any other may have taken any document.
+            Step::DeleteTerm(term) if committed.is_key(term) => committed.unsure(term),
+            Step::DeleteTerm(_) | Step::DeleteQuery(_) => committed.deleted_at_large(),
+            Step::Write(_) => {}
+        }
+    }
+
+    /// Encodes texts together; if that fails, one at a time, so that one bad text does not take others with it.
+    fn encode(&self, texts: &[String]) -> Vec<Result<Vec<f32>, String>> {
+        if texts.is_empty() {
+            return Vec::new();
+        }
+        let all: Vec<&str> = texts.iter().map(String::as_str).collect();
+        match self.encode_checked(&all) {
+            Ok(vectors) => vectors.into_iter().map(Ok).collect(),
+            // With this policy the first failure ends it all, so there is no need to look for the culprit twice.
+            Err(problem) if all.len() == 1 => vec![Err(problem)],
+            Err(problem) => {
+                tracing::warn!("a batch of {} texts failed ({problem}); trying them one by one", all.len());
+                all.iter()
+                    .map(|text| self.encode_checked(&[text]).map(|mut vectors| vectors.remove(0)))
+                    .collect()
+            }
+        }
+    }
+
+    fn encode_checked(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
+        let vectors = self
+            .encoder
+            .encode(texts, TextKind::Document)
+            .map_err(|error: EncoderError| error.to_string())?;
+        if vectors.len() != texts.len() {
+            return Err(format!(
+                "the model `{}` gave {} vectors for {} texts",
+                self.encoder.name(),
+                vectors.len(),
+                texts.len()
+            ));
+        }
+        Ok(vectors)
+    }
+
+    /// Hands a document to tantivy; false where it failed and was left out or lost its vectors.
+    fn write(
+        &mut self,
+        mut addition: Addition,
+        slots: &[(usize, usize)],
+        vectors: &mut [Result<Vec<f32>, String>],
+    ) -> Result<bool, PluginError> {
+        let mut problem = None;
+        for &(slot, at) in slots {
+            let vector = std::mem::replace(&mut vectors[at], Ok(Vec::new()));
+            let added = vector.and_then(|vector| {
+                self.fields[slot]
+                    .add(&mut addition.document, &vector)
+                    .map_err(|error| error.to_string())
+            });
+            if let Err(fault) = added {
+                problem = Some(fault);
+            }
+        }
+        let whole = problem.is_none();
+        if let Some(problem) = problem {
+            if self.on_failure == OnFailure::Fail {
+                return Err(PluginError::Document {
+                    document: addition.name,
+                    problem: format!("it cannot be embedded: {problem}"),
+                });
+            }
+            let mut state = self.shared.state();
+            if state.failures.len() < MAX_FAILURES {
+                let document = addition.name.clone();
+                state.failures.push(Failure { document, problem });
+            }
+            drop(state);
+            // What was noted about its key when the batch was planned is no longer true.
+            if let (Some(committed), Some(key)) = (&mut self.committed, &addition.key) {
+                committed.unsure(key);
+            }
+            if self.on_failure == OnFailure::Skip {
+                return Ok(false);
+            }
+            if let Some(hashes) = self.hashes {
+                // Without its vectors it must not pass for unchanged the next time.
+                addition.document = without(&addition.document, &[hashes.document, hashes.text]);
+            }
+        }
+        if let Some(key) = addition.key.filter(|_| addition.replaces) {
+            self.writer.delete_term(key);
+        }
+        self.writer.add_document(addition.document)?;
+        Ok(whole)
+    }
+
+    fn commit(&mut self) -> Result<Opstamp, PluginError> {
+        if let Some(error) = self.stopped_error() {
+            return Err(error);
+        }
+        let done = self.writer.commit().map_err(PluginError::from).and_then(|opstamp| {
+            if let Some(committed) = &mut self.committed {
+                committed.reload()?;
+            }
+            Ok(opstamp)
+        });
+        if let Err(error) = &done {
+            self.stop(error);
+        }
+        done
+    }
+
+    fn rollback(&mut self) -> Result<Opstamp, PluginError> {
+        let opstamp = self.writer.rollback()?;
+        if let Some(committed) = &mut self.committed {
+            committed.reload()?;
+        }
+        self.shared.state().stopped = None;
+        Ok(opstamp)
+    }
+
+    fn stop(&self, error: &PluginError) {
+        tracing::error!("the embedding writer stops: {error}");
+        self.shared.state().stopped.get_or_insert_with(|| error.to_string());
+    }
+
+    fn stopped_error(&self) -> Option<PluginError> {
+        let problem = self.shared.state().stopped.clone()?;
+        Some(PluginError::WriterStopped { problem })
+    }
+}
+
+/// A document without some of its fields.
+fn without(document: &TantivyDocument, fields: &[tantivy::schema::Field]) -> TantivyDocument {
+    let mut kept = TantivyDocument::new();
+    for (field, value) in document.field_values() {
+        if !fields.contains(&field) {
+            kept.add_field_value(field, value);
+        }
+    }
+    kept
+}
