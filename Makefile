@@ -13,7 +13,7 @@ setup:
 	@scripts/setup.sh
 
 build: setup
-	cargo build --release --locked -p adam-train -p adam-plugin
+	cargo build --release --locked --workspace --bins
 
 demo: build
 	@scripts/demo.sh

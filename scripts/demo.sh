@@ -44,9 +44,9 @@ done
 verdict=$(target/release/adam-train run "$configuration" --data "$data" --work "$work/train" 2>/dev/null | tail -1)
 
 stage "indexing text and vectors" target/release/adam index --model "$work/train/student" --data "$data" \
-  --index "$work/index" --vectors "$work/train/eval/after/passages.npy"
+  --index "$work/index" --vectors "$work/train/after/passages.npy"
 stage "evaluating" target/release/adam eval --index "$work/index" --data "$data" --split test --mode bm25,dense,hybrid \
-  --compare "dense before training=$work/train/eval/before/test.run" --json "$work/eval.json" > "$work/table.txt"
+  --compare "dense before training=$work/train/before/test.run" --json "$work/eval.json" > "$work/table.txt"
 
 printf '\n%s, test queries\n\n' "$name"
 cat "$work/table.txt"

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     match carry_out(line.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("adam-train: {error}");
+            eprintln!("error: {error}");
             ExitCode::from(if matches!(error, TrainError::Config(_)) { 2 } else { 1 })
         }
     }

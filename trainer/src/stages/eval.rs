@@ -154,6 +154,7 @@ impl TestSet {
                 encode(context, &encoder, &texts, TextKind::Document, &folder.join("passages.vectors"), name)?
             }
         };
+        corpus.share(&folder.join("passages.npy"), &encoder, &self.ids)?;
         let texts: Vec<&str> = self.queries.iter().map(|q| q.1.as_str()).collect();
         let vectors = encoder.encode(&texts, TextKind::Query)?;
         let mut run = Run::new();

@@ -7,6 +7,9 @@
 
 use crate::checkpoint::write_whole;
 use crate::error::TrainError;
+use adam_encoder::TextEncoder;
+use ndarray::ArrayView2;
+use ndarray_npy::WriteNpyExt;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -53,6 +56,25 @@ impl Vectors {
         let sum: [u8; 32] = Sha256::digest(&bytes).into();
         bytes.extend(sum);
         write_whole(path, &bytes)
+    }
+
+    /// Writes the rows for other programs, as `adam encode` does: a NumPy array of f32, and beside it a JSON file that says
+    /// whose rows they are and which model made them.
+    pub(crate) fn share(&self, path: &Path, encoder: &dyn TextEncoder, ids: &[String]) -> Result<(), TrainError> {
+        let rows = ArrayView2::from_shape((ids.len(), self.dimension), &self.values);
+        let mut bytes = Vec::new();
+        rows.map_err(|e| TrainError::config(e.to_string()))?
+            .write_npy(&mut bytes)
+            .map_err(|e| TrainError::data(path, e.to_string()))?;
+        write_whole(path, &bytes)?;
+        let names = serde_json::json!({
+            "version": 1,
+            "fingerprint": encoder.fingerprint(),
+            "model": encoder.name(),
+            "dimension": self.dimension,
+            "ids": ids,
+        });
+        write_whole(&path.with_extension("npy.json"), names.to_string().as_bytes())
     }
 
     /// Reads the file if it is whole and of this key; else says why not.
