@@ -8,6 +8,7 @@ mod card;
 pub mod engine;
 mod error;
 mod hash;
+pub mod import;
 mod query;
 mod template;
 mod writer;

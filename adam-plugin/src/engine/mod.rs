@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
-use tantivy::schema::Value;
+use tantivy::schema::{Schema, Value};
 use tantivy::{Index, IndexReader, TantivyDocument};
 use tantivy_dense::Dense;
 
 pub use search::{FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
 
-use crate::card::{Card, PinnedModel};
+use crate::card::{Card, Layout, PinnedModel};
 use crate::error::PluginError;
 use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
 use schema::Fields;
@@ -50,6 +50,23 @@ impl Engine {
     /// # Errors
     /// When the folder holds something else, or an index of another model; when it cannot be written.
     pub fn open_or_create(path: &Path, encoder: Arc<dyn TextEncoder>, model: PinnedModel) -> Result<Self, PluginError> {
+        let schema = schema::schema(encoder.dimension())?;
+        Self::open_or_create_with(path, encoder, model, schema, schema::layout())
+    }
+
+    /// As [`Engine::open_or_create`], with a schema and layout of the caller's own for an index that is made. The schema
+    /// holds the layout's fields, the vector field among them, and [`HashFields`](crate::HashFields).
+    ///
+    /// # Errors
+    /// As [`Engine::open_or_create`], and when the schema has not the fields that the layout names.
+    pub fn open_or_create_with(
+        path: &Path,
+        encoder: Arc<dyn TextEncoder>,
+        model: PinnedModel,
+        schema: Schema,
+        layout: Layout,
+    ) -> Result<Self, PluginError> {
+        Fields::of(&schema, &layout)?;
         let occupied = path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
         let card = match Card::read(path)? {
             Some(card) => {
@@ -59,7 +76,7 @@ impl Engine {
             None if occupied => return Err(not_an_index(path)),
             None => {
                 std::fs::create_dir_all(path).map_err(|source| PluginError::io("make", path, source))?;
-                let card = Card::new(model, schema::layout());
+                let card = Card::new(model, layout);
                 // First the card, then the index: one that is torn between is finished at the next call.
                 card.write(path)?;
                 card
@@ -71,7 +88,7 @@ impl Engine {
             let (dense, index) = Dense::open(path)?;
             return Self::assemble(path, dense, index, card, Some(encoder));
         }
-        let (dense, index) = Dense::open_or_create(path, schema::schema(encoder.dimension())?)?;
+        let (dense, index) = Dense::open_or_create(path, schema)?;
         Self::assemble(path, dense, index, card, Some(encoder))
     }
 

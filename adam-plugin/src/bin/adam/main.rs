@@ -2,10 +2,12 @@
 
 mod encode;
 mod eval;
+mod import;
 mod index;
 mod model;
 mod screen;
 mod search;
+mod shell;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,10 @@ enum Command {
     Search(search::SearchArgs),
     Eval(eval::EvalArgs),
     Encode(encode::EncodeArgs),
+    Import(import::ImportArgs),
+    Reembed(import::ReembedArgs),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +54,13 @@ fn main() -> ExitCode {
         Command::Search(args) => search::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Encode(args) => encode::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Reembed(args) => import::run_reembed(&args),
+        Command::Completions(args) => {
+            shell::completions::<Line>(&args);
+            Ok(())
+        }
+        Command::Man(args) => shell::man::<Line>(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

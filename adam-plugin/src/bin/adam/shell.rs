@@ -1,0 +1,34 @@
+//! `adam completions` and `adam man`: made from the commands' own definitions.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+/// Print the completions of a shell.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  adam completions bash > ~/.local/share/bash-completion/completions/adam")]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    shell: Shell,
+}
+
+/// Write the manual pages, one for each command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Folder to write them to; made if it is not there.
+    folder: PathBuf,
+}
+
+pub(crate) fn completions<C: CommandFactory>(args: &CompletionsArgs) {
+    clap_complete::generate(args.shell, &mut C::command(), "adam", &mut std::io::stdout());
+}
+
+pub(crate) fn man<C: CommandFactory>(args: &ManArgs) -> Result<()> {
+    std::fs::create_dir_all(&args.folder).with_context(|| format!("making {}", args.folder.display()))?;
+    clap_mangen::generate_to(C::command(), &args.folder).with_context(|| format!("writing to {}", args.folder.display()))?;
+    Ok(())
+}

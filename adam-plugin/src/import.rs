@@ -1,0 +1,213 @@
+//! Bringing an index over: one without vectors, or one of another model.
+//!
+//! tantivy fixes at creation which files an index may have, so an index that was made without vectors can never get them. It is
+//! read from its stored fields into a new one beside it. What only lay in the inverted index or in columns cannot be read
+//! back; such fields are named. Both ways can be interrupted, and go on from the last commit when started again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use adam_encoder::TextEncoder;
+use tantivy::directory::MmapDirectory;
+use tantivy::schema::{FieldType, STORED, STRING, Schema, Value};
+use tantivy::{Index, ReloadPolicy, Searcher, TantivyDocument};
+use tantivy_dense::{VectorField, VectorOptions};
+
+use crate::card::{Layout, PinnedModel};
+use crate::engine::{Document, Engine};
+use crate::error::PluginError;
+use crate::hash::HashFields;
+use crate::writer::WriterSettings;
+
+/// Name of the field that says which document of the old index one was, where the old index has no key.
+pub const ORIGIN: &str = "adam_origin";
+
+/// Blocks of stored documents kept in memory while reading.
+const CACHED_BLOCKS: usize = 16;
+
+/// How an index is brought over.
+pub struct ImportOptions {
+    /// Text fields that are embedded, and searched by words; the first is the title if there are several.
+    pub fields: Vec<String>,
+    /// The field that names a document; none: [`ORIGIN`] is made.
+    pub key: Option<String>,
+    /// Documents between two commits.
+    pub commit_every: usize,
+    /// Memory of the index writer, in bytes.
+    pub memory: usize,
+}
+
+/// What was brought over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Documents read.
+    pub documents: u64,
+    /// Fields whose values are not stored in the old index, so that the new one has none.
+    pub lost: Vec<String>,
+}
+
+/// Reads a tantivy index without vectors into a new one with vectors.
+///
+/// # Errors
+/// When the old index cannot be read, a field is missing, not stored, or analysed by a tokenizer that is not tantivy's own, or the
+/// new one cannot be written.
+pub fn import(
+    old: &Path,
+    new: &Path,
+    encoder: Arc<dyn TextEncoder>,
+    model: PinnedModel,
+    options: &ImportOptions,
+    settings: WriterSettings,
+) -> Result<Imported, PluginError> {
+    let refuse = |problem: String| PluginError::Import { path: old.to_path_buf(), problem };
+    let index = open_plain(old)?;
+    let schema = index.schema();
+    for name in &options.fields {
+        let field = schema.get_field(name).map_err(|_| refuse(format!("has no field `{name}`; there are {}", names(&schema))))?;
+        let entry = schema.get_field_entry(field);
+        match entry.field_type() {
+            FieldType::Str(_) if entry.is_stored() && entry.is_indexed() => (),
+            FieldType::Str(_) => return Err(refuse(format!("the field `{name}` must be stored and indexed, and is not both"))),
+            _ => return Err(refuse(format!("the field `{name}` holds no text"))),
+        }
+    }
+    if options.fields.is_empty() {
+        return Err(refuse("name at least one field to embed".to_owned()));
+    }
+    let mut lost = Vec::new();
+    let mut builder = Schema::builder();
+    for (field, entry) in schema.fields() {
+        if matches!(entry.field_type(), FieldType::Str(_)) && entry.is_indexed() {
+            index.tokenizer_for_field(field).map_err(|error| {
+                refuse(format!("the field `{}` is analysed by a tokenizer that only its program knows: {error}", entry.name()))
+            })?;
+        }
+        // In the same order, so that fields keep their numbers and documents can be handed over as they are.
+        builder.add_field(entry.clone());
+        if !entry.is_stored() {
+            lost.push(entry.name().to_owned());
+        }
+    }
+    let key = match &options.key {
+        Some(key) => key.clone(),
+        None => {
+            builder.add_text_field(ORIGIN, STRING | STORED);
+            ORIGIN.to_owned()
+        }
+    };
+    VectorField::add_to(&mut builder, "vector", VectorOptions::cosine(encoder.dimension()))?;
+    HashFields::add_to(&mut builder);
+    let layout = Layout {
+        key,
+        searched: options.fields.clone(),
+        title: options.fields.first().filter(|_| options.fields.len() > 1).cloned(),
+        shown: options.fields.clone(),
+        metadata: None,
+        vector: "vector".to_owned(),
+        template: crate::Template::joining(&options.fields)?.to_string(),
+    };
+    let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
+    let origin = engine.index().schema().get_field(ORIGIN).ok().filter(|_| options.key.is_none());
+    let mut writer = engine.writer(options.memory, settings)?;
+    let mut imported = Imported { documents: 0, lost };
+    for_each_stored(&searcher(&index)?, |segment, doc, mut document| {
+        if let Some(origin) = origin {
+            document.add_text(origin, format!("{segment}:{doc}"));
+        }
+        writer.update_document(document)?;
+        imported.documents += 1;
+        if imported.documents.is_multiple_of(options.commit_every as u64) {
+            writer.commit()?;
+        }
+        Ok(())
+    })?;
+    writer.commit()?;
+    writer.wait_merging_threads()?;
+    Ok(imported)
+}
+
+/// Reads an index of `adam` into a new one with the vectors of another model.
+///
+/// # Errors
+/// As [`import`].
+pub fn reembed(
+    old: &Path,
+    new: &Path,
+    encoder: Arc<dyn TextEncoder>,
+    model: PinnedModel,
+    commit_every: usize,
+    memory: usize,
+    settings: WriterSettings,
+) -> Result<Imported, PluginError> {
+    let from = Engine::open(old)?;
+    let engine = Engine::open_or_create(new, encoder, model)?;
+    let schema = from.index().schema();
+    let mut writer = engine.writer(memory, settings)?;
+    let mut imported = Imported::default();
+    let text = |document: &TantivyDocument, name: &str| {
+        let field = schema.get_field(name).ok()?;
+        document.get_first(field)?.as_str().map(str::to_owned)
+    };
+    let layout = &from.card().layout;
+    for_each_stored(&searcher(from.index())?, |_, _, document| {
+        let json = layout.metadata.as_ref().and_then(|name| {
+            let whole: serde_json::Value = serde_json::from_str(&tantivy::Document::to_json(&document, &schema)).ok()?;
+            whole.get(name)?.get(0)?.as_object().cloned()
+        });
+        writer.update_document(engine.document(Document {
+            id: text(&document, &layout.key).unwrap_or_default(),
+            title: layout.title.as_ref().and_then(|name| text(&document, name)).unwrap_or_default(),
+            text: text(&document, "text").unwrap_or_default(),
+            metadata: json,
+            vector: None,
+        })?)?;
+        imported.documents += 1;
+        if imported.documents.is_multiple_of(commit_every as u64) {
+            writer.commit()?;
+        }
+        Ok(())
+    })?;
+    writer.commit()?;
+    writer.wait_merging_threads()?;
+    Ok(imported)
+}
+
+/// Documents of an index, deleted ones left out.
+///
+/// # Errors
+/// When the folder holds no index.
+pub fn count(path: &Path) -> Result<u64, PluginError> {
+    Ok(searcher(&open_plain(path)?)?.num_docs())
+}
+
+fn open_plain(path: &Path) -> Result<Index, PluginError> {
+    if !path.is_dir() {
+        return Err(PluginError::Import { path: path.to_path_buf(), problem: "there is no such folder".to_owned() });
+    }
+    let directory = MmapDirectory::open(path).map_err(tantivy::TantivyError::from)?;
+    Ok(Index::open(directory)?)
+}
+
+fn searcher(index: &Index) -> Result<Searcher, PluginError> {
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+    Ok(tantivy::IndexReader::searcher(&reader))
+}
+
+/// Every document that is not deleted, with its segment and number.
+fn for_each_stored(
+    searcher: &Searcher,
+    mut body: impl FnMut(String, u32, TantivyDocument) -> Result<(), PluginError>,
+) -> Result<(), PluginError> {
+    for reader in searcher.segment_readers() {
+        let store = reader.get_store_reader(CACHED_BLOCKS).map_err(tantivy::TantivyError::from)?;
+        for doc in reader.doc_ids_alive() {
+            body(reader.segment_id().uuid_string(), doc, store.get(doc)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn names(schema: &Schema) -> String {
+    let names: Vec<String> = schema.fields().map(|(_, entry)| format!("`{}`", entry.name())).collect();
+    names.join(", ")
+}
