@@ -16,10 +16,7 @@ fn compile_shim() -> Result<(), String> {
     const SHIM: &str = "src/ann/shim.cpp";
     println!("cargo:rerun-if-changed={SHIM}");
     println!("cargo:rerun-if-env-changed=FAISS_INCLUDE_DIR");
-    let include = match (
-        std::env::var_os("FAISS_INCLUDE_DIR"),
-        std::env::var_os("DEP_FAISS_C_ROOT"),
-    ) {
+    let include = match (std::env::var_os("FAISS_INCLUDE_DIR"), std::env::var_os("DEP_FAISS_C_ROOT")) {
         (Some(folder), _) => PathBuf::from(folder),
         (None, Some(root)) => PathBuf::from(root).join("include"),
         (None, None) => {

@@ -142,12 +142,7 @@ pub struct Card {
 impl Card {
     /// A card of this version.
     pub fn new(model: PinnedModel, layout: Layout) -> Self {
-        Self {
-            version: VERSION,
-            made_by: concat!("adam ", env!("CARGO_PKG_VERSION")).to_owned(),
-            model,
-            layout,
-        }
+        Self { version: VERSION, made_by: concat!("adam ", env!("CARGO_PKG_VERSION")).to_owned(), model, layout }
     }
 
     /// Reads the card of an index; `None` where the folder has none.
@@ -161,10 +156,7 @@ impl Card {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(PluginError::io("read", path, source)),
         };
-        let refuse = |problem: &str| PluginError::Card {
-            path: path.clone(),
-            problem: problem.to_owned(),
-        };
+        let refuse = |problem: &str| PluginError::Card { path: path.clone(), problem: problem.to_owned() };
         if size > MAX_SIZE {
             return Err(refuse("larger than any card of an index; this is another file"));
         }

@@ -156,17 +156,10 @@ impl From<TantivyError> for PluginError {
 
 impl PluginError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io {
-            action,
-            path: path.into(),
-            source,
-        }
+        Self::Io { action, path: path.into(), source }
     }
 
     pub(crate) fn field(name: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Field {
-            name: name.into(),
-            problem: problem.into(),
-        }
+        Self::Field { name: name.into(), problem: problem.into() }
     }
 }

@@ -24,10 +24,7 @@ pub struct HashFields {
 impl HashFields {
     /// Declares the fields, `adam_document_hash` and `adam_text_hash`: two fast `u64`s.
     pub fn add_to(schema: &mut SchemaBuilder) -> Self {
-        Self {
-            document: schema.add_u64_field(DOCUMENT, FAST),
-            text: schema.add_u64_field(TEXT, FAST),
-        }
+        Self { document: schema.add_u64_field(DOCUMENT, FAST), text: schema.add_u64_field(TEXT, FAST) }
     }
 
     /// The fields of a schema that has them.
@@ -40,10 +37,7 @@ impl HashFields {
                 .get_field(name)
                 .map_err(|_| PluginError::field(name, "is missing; declare it with `HashFields::add_to`"))
         };
-        Ok(Self {
-            document: find(DOCUMENT)?,
-            text: find(TEXT)?,
-        })
+        Ok(Self { document: find(DOCUMENT)?, text: find(TEXT)? })
     }
 
     pub(crate) fn is_hash(name: &str) -> bool {

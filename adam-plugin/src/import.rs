@@ -63,11 +63,15 @@ pub fn import(
     let index = open_plain(old)?;
     let schema = index.schema();
     for name in &options.fields {
-        let field = schema.get_field(name).map_err(|_| refuse(format!("has no field `{name}`; there are {}", names(&schema))))?;
+        let field = schema
+            .get_field(name)
+            .map_err(|_| refuse(format!("has no field `{name}`; there are {}", names(&schema))))?;
         let entry = schema.get_field_entry(field);
         match entry.field_type() {
             FieldType::Str(_) if entry.is_stored() && entry.is_indexed() => (),
-            FieldType::Str(_) => return Err(refuse(format!("the field `{name}` must be stored and indexed, and is not both"))),
+            FieldType::Str(_) => {
+                return Err(refuse(format!("the field `{name}` must be stored and indexed, and is not both")));
+            }
             _ => return Err(refuse(format!("the field `{name}` holds no text"))),
         }
     }
@@ -79,7 +83,10 @@ pub fn import(
     for (field, entry) in schema.fields() {
         if matches!(entry.field_type(), FieldType::Str(_)) && entry.is_indexed() {
             index.tokenizer_for_field(field).map_err(|error| {
-                refuse(format!("the field `{}` is analysed by a tokenizer that only its program knows: {error}", entry.name()))
+                refuse(format!(
+                    "the field `{}` is analysed by a tokenizer that only its program knows: {error}",
+                    entry.name()
+                ))
             })?;
         }
         // In the same order, so that fields keep their numbers and documents can be handed over as they are.
@@ -151,7 +158,8 @@ pub fn reembed(
     let layout = &from.card().layout;
     for_each_stored(&searcher(from.index())?, |_, _, document| {
         let json = layout.metadata.as_ref().and_then(|name| {
-            let whole: serde_json::Value = serde_json::from_str(&tantivy::Document::to_json(&document, &schema)).ok()?;
+            let whole: serde_json::Value =
+                serde_json::from_str(&tantivy::Document::to_json(&document, &schema)).ok()?;
             whole.get(name)?.get(0)?.as_object().cloned()
         });
         writer.update_document(engine.document(Document {

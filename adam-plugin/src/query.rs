@@ -32,20 +32,13 @@ pub enum Syntax {
 ///
 /// # Errors
 /// [`PluginError::Query`] for a text beyond 1 MiB, and for a fault in the query language.
-pub fn text_query(
-    index: &Index,
-    fields: &[Field],
-    text: &str,
-    syntax: Syntax,
-) -> Result<Box<dyn Query>, PluginError> {
+pub fn text_query(index: &Index, fields: &[Field], text: &str, syntax: Syntax) -> Result<Box<dyn Query>, PluginError> {
     check_length(text)?;
     match syntax {
         Syntax::Words => words(index, fields, text),
         Syntax::Language => QueryParser::for_index(index, fields.to_vec())
             .parse_query(text)
-            .map_err(|fault| PluginError::Query {
-                problem: format!("not in the query language: {fault}"),
-            }),
+            .map_err(|fault| PluginError::Query { problem: format!("not in the query language: {fault}") }),
     }
 }
 
@@ -101,11 +94,9 @@ impl std::str::FromStr for Filter {
             return Err(refuse("longer than 65,536 bytes"));
         }
         match source.split_once(':') {
-            Some((field, value)) if !field.trim().is_empty() && !value.trim().is_empty() => Ok(Self {
-                source: source.to_owned(),
-                field: field.trim().to_owned(),
-                value: value.trim().to_owned(),
-            }),
+            Some((field, value)) if !field.trim().is_empty() && !value.trim().is_empty() => {
+                Ok(Self { source: source.to_owned(), field: field.trim().to_owned(), value: value.trim().to_owned() })
+            }
             _ => Err(refuse("expected FIELD:VALUE")),
         }
     }
@@ -115,18 +106,11 @@ impl Filter {
     /// `FIELD:VALUE` in two parts.
     pub fn new(field: impl Into<String>, value: impl Into<String>) -> Self {
         let (field, value) = (field.into(), value.into());
-        Self {
-            source: format!("{field}:{value}"),
-            field,
-            value,
-        }
+        Self { source: format!("{field}:{value}"), field, value }
     }
 
     fn refuse(&self, problem: impl Into<String>) -> PluginError {
-        PluginError::Filter {
-            filter: self.source.chars().take(200).collect(),
-            problem: problem.into(),
-        }
+        PluginError::Filter { filter: self.source.chars().take(200).collect(), problem: problem.into() }
     }
 
     /// The condition as a query; its scores mean nothing. `metadata` is the JSON field for names that are no fields.
@@ -149,11 +133,8 @@ impl Filter {
         match json.and_then(|name| schema.get_field(name).ok()) {
             Some(field) => self.on_path(index, field, path),
             None => {
-                let known: Vec<&str> = schema
-                    .fields()
-                    .filter(|(_, entry)| entry.is_indexed())
-                    .map(|(_, entry)| entry.name())
-                    .collect();
+                let known: Vec<&str> =
+                    schema.fields().filter(|(_, entry)| entry.is_indexed()).map(|(_, entry)| entry.name()).collect();
                 Err(self.refuse(format!("there is no field `{}`; there are {}", self.field, known.join(", "))))
             }
         }
@@ -319,10 +300,7 @@ pub(crate) fn all_of(
     index: &Index,
     metadata: Option<&str>,
 ) -> Result<Option<Box<dyn Query>>, PluginError> {
-    let mut queries = filters
-        .iter()
-        .map(|filter| filter.query(index, metadata))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut queries = filters.iter().map(|filter| filter.query(index, metadata)).collect::<Result<Vec<_>, _>>()?;
     Ok(match queries.len() {
         0 => None,
         1 => Some(queries.remove(0)),
@@ -405,7 +383,8 @@ mod tests {
     fn words_are_searched_whatever_stands_between_them() {
         let index = index();
         let text = index.schema().get_field("text").unwrap();
-        for typed in ["crows: \"bend", "(crows AND", "crows^^ -", "CROWS crows crows", "title:crows [* TO", "+\\crows~"] {
+        for typed in ["crows: \"bend", "(crows AND", "crows^^ -", "CROWS crows crows", "title:crows [* TO", "+\\crows~"]
+        {
             let query = text_query(&index, &[text], typed, Syntax::Words).unwrap();
             assert!(count(&index, query.as_ref()) >= 1, "{typed}");
         }

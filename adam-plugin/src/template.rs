@@ -38,10 +38,7 @@ enum Part {
 impl Template {
     /// The values of the fields, one after the other, with a space between.
     pub fn joining<S: AsRef<str>>(fields: impl IntoIterator<Item = S>) -> Result<Self, PluginError> {
-        let braced: Vec<String> = fields
-            .into_iter()
-            .map(|field| format!("{{{}}}", field.as_ref()))
-            .collect();
+        let braced: Vec<String> = fields.into_iter().map(|field| format!("{{{}}}", field.as_ref())).collect();
         braced.join(" ").parse()
     }
 
@@ -55,17 +52,16 @@ impl Template {
 
     /// The template bound to the fields of a schema.
     pub(crate) fn bind(&self, schema: &Schema) -> Result<Bound, PluginError> {
-        let parts = self
-            .parts
-            .iter()
-            .map(|part| match part {
-                Part::Text(text) => Ok(BoundPart::Text(text.clone())),
-                Part::Field(name) => schema
-                    .get_field(name)
-                    .map(BoundPart::Field)
-                    .map_err(|_| PluginError::field(name, format!("of the template `{self}` is not in the schema"))),
-            })
-            .collect::<Result<_, _>>()?;
+        let parts =
+            self.parts
+                .iter()
+                .map(|part| match part {
+                    Part::Text(text) => Ok(BoundPart::Text(text.clone())),
+                    Part::Field(name) => schema.get_field(name).map(BoundPart::Field).map_err(|_| {
+                        PluginError::field(name, format!("of the template `{self}` is not in the schema"))
+                    }),
+                })
+                .collect::<Result<_, _>>()?;
         Ok(Bound(parts))
     }
 }
@@ -117,10 +113,7 @@ impl std::str::FromStr for Template {
         if !parts.iter().any(|part| matches!(part, Part::Field(_))) {
             return Err(refuse("it names no field, so every document would be embedded alike"));
         }
-        Ok(Self {
-            source: source.to_owned(),
-            parts,
-        })
+        Ok(Self { source: source.to_owned(), parts })
     }
 }
 

@@ -23,18 +23,15 @@ const SUSPICIOUS_RATIO: u64 = 200;
 const BLOCK: usize = 1 << 16;
 
 fn refuse(path: &Path, problem: impl Into<String>) -> BeirError {
-    BeirError::Archive {
-        path: path.to_path_buf(),
-        problem: problem.into(),
-    }
+    BeirError::Archive { path: path.to_path_buf(), problem: problem.into() }
 }
 
 fn open(path: &Path) -> Result<ZipArchive<BufReader<File>>, BeirError> {
     let file = File::open(path).map_err(|source| BeirError::io("open", path.display(), source))?;
     let mut reader = BufReader::new(file);
     let mut magic = [0u8; 4];
-    let begins_like_zip = matches!(reader.read_exact(&mut magic), Ok(()))
-        && (magic == *b"PK\x03\x04" || magic == *b"PK\x05\x06");
+    let begins_like_zip =
+        matches!(reader.read_exact(&mut magic), Ok(())) && (magic == *b"PK\x03\x04" || magic == *b"PK\x05\x06");
     match ZipArchive::new(reader) {
         Ok(archive) => Ok(archive),
         Err(_) if begins_like_zip => Err(refuse(
@@ -74,7 +71,10 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>, BeirError> {
             || name.split('/').any(|part| part == "..")
             || name.get(1..2) == Some(":");
         if escapes {
-            return Err(refuse(path, format!("the file name `{}` in it leads out of the archive", name.escape_debug())));
+            return Err(refuse(
+                path,
+                format!("the file name `{}` in it leads out of the archive", name.escape_debug()),
+            ));
         }
         if entry.is_file() && !entry.is_symlink() {
             names.push(name);
@@ -89,13 +89,9 @@ pub(crate) fn names(path: &Path) -> Result<Vec<String>, BeirError> {
 /// it ends when the reader is dropped. Unpacking then runs beside whatever the caller does with the text.
 pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, BeirError> {
     let mut archive = open(path)?;
-    let index = archive
-        .index_for_name(name)
-        .ok_or_else(|| refuse(path, format!("`{name}` is no longer in it")))?;
+    let index = archive.index_for_name(name).ok_or_else(|| refuse(path, format!("`{name}` is no longer in it")))?;
     {
-        let entry = archive
-            .by_index_raw(index)
-            .map_err(|fault| refuse(path, format!("`{name}`: {fault}")))?;
+        let entry = archive.by_index_raw(index).map_err(|fault| refuse(path, format!("`{name}`: {fault}")))?;
         if entry.encrypted() {
             return Err(refuse(path, format!("`{name}` is encrypted; unpack it first")));
         }
@@ -111,9 +107,7 @@ pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, Be
         }
         // Opened here once, so that an unknown compression method is this call's error.
     }
-    archive
-        .by_index(index)
-        .map_err(|fault| refuse(path, format!("`{name}` cannot be unpacked: {fault}")))?;
+    archive.by_index(index).map_err(|fault| refuse(path, format!("`{name}` cannot be unpacked: {fault}")))?;
 
     let (sender, receiver) = sync_channel::<io::Result<Vec<u8>>>(4);
     let owned = PathBuf::from(path);
@@ -145,7 +139,9 @@ pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, Be
                             Ok(block)
                         }
                     }
-                    Err(fault) => Err(io::Error::other(format!("the zip archive is damaged ({fault}); fetch it again"))),
+                    Err(fault) => {
+                        Err(io::Error::other(format!("the zip archive is damaged ({fault}); fetch it again")))
+                    }
                 };
                 let last = told.is_err();
                 if sender.send(told).is_err() || last {
@@ -154,11 +150,7 @@ pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, Be
             }
         })
         .map_err(|source| BeirError::io("read", format!("{}/{named}", owned.display()), source))?;
-    Ok(Box::new(Blocks {
-        receiver,
-        block: Vec::new(),
-        at: 0,
-    }))
+    Ok(Box::new(Blocks { receiver, block: Vec::new(), at: 0 }))
 }
 
 /// The receiving end of the unpacking thread.

@@ -19,7 +19,10 @@ const QUERIES: &str = "queries.jsonl";
 enum Source {
     Folder,
     /// The folder inside the archive that holds the files, empty or ending in `/`, and all names below it.
-    Zip { inside: String, names: BTreeSet<String> },
+    Zip {
+        inside: String,
+        names: BTreeSet<String>,
+    },
     /// A corpus and nothing else.
     Corpus,
 }
@@ -50,17 +53,12 @@ impl Collection {
         let path = path.as_ref();
         let found = std::fs::metadata(path).map_err(|source| {
             if source.kind() == std::io::ErrorKind::NotFound {
-                BeirError::NotFound {
-                    path: path.to_path_buf(),
-                }
+                BeirError::NotFound { path: path.to_path_buf() }
             } else {
                 BeirError::io("open", path.display(), source)
             }
         })?;
-        let refuse = |problem: String| BeirError::NotACollection {
-            path: path.to_path_buf(),
-            problem,
-        };
+        let refuse = |problem: String| BeirError::NotACollection { path: path.to_path_buf(), problem };
         let source = if found.is_dir() {
             if !path.join(CORPUS).is_file() {
                 return Err(refuse(format!("the folder has no {CORPUS}")));
@@ -74,11 +72,7 @@ impl Collection {
                 _ => return Err(refuse("a file must end in .zip or .jsonl".to_owned())),
             }
         };
-        Ok(Self {
-            name: name_of(path),
-            path: path.to_path_buf(),
-            source,
-        })
+        Ok(Self { name: name_of(path), path: path.to_path_buf(), source })
     }
 
     /// The folder's or file's name without its extension.
@@ -137,12 +131,7 @@ impl Collection {
     }
 
     fn stream<T>(&self, parse: Parse<T>) -> Result<Stream<T>, BeirError> {
-        Ok(Stream {
-            lines: self.lines(CORPUS)?,
-            seen: SeenIds::new("document"),
-            parse,
-            ended: false,
-        })
+        Ok(Stream { lines: self.lines(CORPUS)?, seen: SeenIds::new("document"), parse, ended: false })
     }
 
     /// All queries, in the order of the file.
@@ -184,10 +173,7 @@ impl Collection {
         let lines = self.split_lines(split)?;
         let file = lines.file().to_owned();
         let unknown = |judgement: &Judgement, what, id: &str, absent_from: String| BeirError::Unknown {
-            place: Place {
-                file: file.clone(),
-                line: judgement.line,
-            },
+            place: Place { file: file.clone(), line: judgement.line },
             what,
             id: id.to_owned(),
             absent_from,
@@ -273,11 +259,7 @@ impl Collection {
         let reader: Box<dyn Read + Send> = match &self.source {
             Source::Zip { inside, .. } => archive::stream(&self.path, &format!("{inside}{file}"))?,
             Source::Folder | Source::Corpus => {
-                let path = if matches!(self.source, Source::Folder) {
-                    self.path.join(file)
-                } else {
-                    self.path.clone()
-                };
+                let path = if matches!(self.source, Source::Folder) { self.path.join(file) } else { self.path.clone() };
                 Box::new(File::open(path).map_err(|source| BeirError::io("open", &name, source))?)
             }
         };
@@ -358,11 +340,7 @@ struct SeenIds {
 
 impl SeenIds {
     fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            keys: (RandomState::new(), RandomState::new()),
-            lines: HashMap::new(),
-        }
+        Self { what, keys: (RandomState::new(), RandomState::new()), lines: HashMap::new() }
     }
 
     fn check(&mut self, file: &str, line: u64, id: &str) -> Result<(), BeirError> {
@@ -370,10 +348,7 @@ impl SeenIds {
         match self.lines.insert(key, line) {
             None => Ok(()),
             Some(first) => Err(BeirError::DuplicateId {
-                place: Place {
-                    file: file.to_owned(),
-                    line,
-                },
+                place: Place { file: file.to_owned(), line },
                 what: self.what,
                 id: id.to_owned(),
                 first,
@@ -395,25 +370,17 @@ fn name_of(path: &Path) -> String {
 
 /// Finds the one folder of the archive that holds a corpus.
 fn inside_zip(path: &Path) -> Result<Source, BeirError> {
-    let names: BTreeSet<String> = archive::names(path)?
-        .into_iter()
-        .filter(|name| !name.starts_with("__MACOSX/"))
-        .collect();
+    let names: BTreeSet<String> =
+        archive::names(path)?.into_iter().filter(|name| !name.starts_with("__MACOSX/")).collect();
     let folders: Vec<&str> = names
         .iter()
         .filter_map(|name| name.strip_suffix(CORPUS))
         .filter(|folder| folder.is_empty() || folder.ends_with('/'))
         .collect();
-    let refuse = |problem: String| BeirError::NotACollection {
-        path: path.to_path_buf(),
-        problem,
-    };
+    let refuse = |problem: String| BeirError::NotACollection { path: path.to_path_buf(), problem };
     match folders.as_slice() {
         [] => Err(refuse(format!("the archive has no {CORPUS}"))),
-        [inside] => Ok(Source::Zip {
-            inside: (*inside).to_owned(),
-            names: names.clone(),
-        }),
+        [inside] => Ok(Source::Zip { inside: (*inside).to_owned(), names: names.clone() }),
         several => Err(refuse(format!(
             "the archive has more than one {CORPUS}, in {}; unpack it and name one folder",
             several.iter().map(|folder| format!("`{folder}`")).collect::<Vec<_>>().join(", ")

@@ -97,9 +97,7 @@ pub enum BeirError {
         absent_from: String,
     },
     /// A metric's name is not one of ours.
-    #[error(
-        "`{text}` is no metric; known are ndcg@K, mrr@K, recall@K, map@K and precision@K, K from 1 to 1,000,000"
-    )]
+    #[error("`{text}` is no metric; known are ndcg@K, mrr@K, recall@K, map@K and precision@K, K from 1 to 1,000,000")]
     Metric {
         /// The name given.
         text: String,
@@ -122,20 +120,10 @@ pub enum BeirError {
 
 impl BeirError {
     pub(crate) fn io(action: &'static str, file: impl fmt::Display, source: std::io::Error) -> Self {
-        Self::Io {
-            action,
-            file: file.to_string(),
-            source,
-        }
+        Self::Io { action, file: file.to_string(), source }
     }
 
     pub(crate) fn line(file: &str, line: u64, problem: impl Into<String>) -> Self {
-        Self::Line {
-            place: Place {
-                file: file.to_owned(),
-                line,
-            },
-            problem: problem.into(),
-        }
+        Self::Line { place: Place { file: file.to_owned(), line }, problem: problem.into() }
     }
 }

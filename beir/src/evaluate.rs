@@ -40,10 +40,7 @@ pub struct EvalOptions {
 
 impl Default for EvalOptions {
     fn default() -> Self {
-        Self {
-            missing: Missing::Zero,
-            drop_identical_ids: true,
-        }
+        Self { missing: Missing::Zero, drop_identical_ids: true }
     }
 }
 
@@ -53,10 +50,7 @@ pub fn rank(hits: &[(String, f64)]) -> Vec<(&str, f64)> {
     let mut ranked: Vec<(&str, f64)> = hits.iter().map(|(id, score)| (id.as_str(), *score)).collect();
     let key = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score };
     ranked.sort_by(|a, b| {
-        key(b.1)
-            .partial_cmp(&key(a.1))
-            .unwrap_or(std::cmp::Ordering::Equal)
-            .then_with(|| b.0.cmp(a.0))
+        key(b.1).partial_cmp(&key(a.1)).unwrap_or(std::cmp::Ordering::Equal).then_with(|| b.0.cmp(a.0))
     });
     ranked
 }
@@ -101,11 +95,7 @@ pub fn evaluate(qrels: &Qrels, run: &Run, metrics: &[Metric], options: &EvalOpti
             judged: judged.values().copied().collect(),
         });
     }
-    Evaluation {
-        metrics: metrics.to_vec(),
-        queries,
-        missing,
-    }
+    Evaluation { metrics: metrics.to_vec(), queries, missing }
 }
 
 fn grades(
@@ -155,9 +145,6 @@ impl Evaluation {
 
     /// The values of [`per_query`](Self::per_query) without the ids.
     pub fn values(&self, metric: Metric) -> Vec<f64> {
-        self.queries
-            .iter()
-            .map(|judged| metric.value(&judged.ranked, &judged.judged))
-            .collect()
+        self.queries.iter().map(|judged| metric.value(&judged.ranked, &judged.judged)).collect()
     }
 }

@@ -17,12 +17,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(file: String, reader: Box<dyn Read + Send>) -> Self {
-        Self {
-            file,
-            reader: BufReader::with_capacity(1 << 16, reader),
-            number: 0,
-            buffer: Vec::new(),
-        }
+        Self { file, reader: BufReader::with_capacity(1 << 16, reader), number: 0, buffer: Vec::new() }
     }
 
     /// The file's name, for messages.

@@ -53,10 +53,7 @@ impl Metric {
                 ideal.truncate(k);
                 gain(first) / gain(&ideal)
             }
-            Self::Mrr(_) => first
-                .iter()
-                .position(|&grade| grade > 0)
-                .map_or(0.0, |at| 1.0 / (at + 1) as f64),
+            Self::Mrr(_) => first.iter().position(|&grade| grade > 0).map_or(0.0, |at| 1.0 / (at + 1) as f64),
             Self::Recall(_) => hits(first) as f64 / relevant as f64,
             Self::Precision(k) => hits(first) as f64 / k as f64,
             Self::Map(_) => {

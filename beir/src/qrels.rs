@@ -105,9 +105,7 @@ pub(crate) fn collect(
         };
         let judgement = row(&file, number, line, form)?;
         check(&judgement)?;
-        let Judgement {
-            query, document, grade, ..
-        } = judgement;
+        let Judgement { query, document, grade, .. } = judgement;
         let of_query = qrels.0.entry(query).or_default();
         match of_query.get(&document) {
             Some(&before) if before != grade => {
@@ -156,12 +154,7 @@ fn row(file: &str, number: u64, line: &str, form: Form) -> Result<Judgement, Bei
     let Ok(grade) = grade.parse() else {
         return Err(BeirError::line(file, number, format!("grade `{grade}` is not a whole number")));
     };
-    Ok(Judgement {
-        line: number,
-        query: (*query).to_owned(),
-        document: (*document).to_owned(),
-        grade,
-    })
+    Ok(Judgement { line: number, query: (*query).to_owned(), document: (*document).to_owned(), grade })
 }
 
 #[cfg(test)]

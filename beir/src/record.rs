@@ -112,10 +112,7 @@ pub(crate) fn document(file: &str, line: u64, text: &str) -> Result<Document, Be
 pub(crate) fn record(file: &str, line: u64, text: &str) -> Result<Record, BeirError> {
     let (id, fields) = fields::<serde_json::Map<String, serde_json::Value>>(file, line, text)?;
     let (document, metadata) = split(file, line, id, fields)?;
-    Ok(Record {
-        document,
-        metadata: metadata.unwrap_or_default(),
-    })
+    Ok(Record { document, metadata: metadata.unwrap_or_default() })
 }
 
 pub(crate) fn query(file: &str, line: u64, text: &str) -> Result<Query, BeirError> {
@@ -139,11 +136,7 @@ mod tests {
 
     #[test]
     fn title_and_text_are_joined_by_one_space() {
-        let both = Document {
-            id: "1".into(),
-            title: "A title.".into(),
-            text: "Then text. ".into(),
-        };
+        let both = Document { id: "1".into(), title: "A title.".into(), text: "Then text. ".into() };
         assert_eq!(both.full_text(), "A title. Then text.");
     }
 
@@ -166,9 +159,6 @@ mod tests {
             query("q", 2, r#"{"_id": "7", "text": ""}"#).unwrap_err().to_string(),
             "q line 2: query `7` has no text"
         );
-        assert_eq!(
-            query("q", 2, r#"{"_id": "7"}"#).unwrap_err().to_string(),
-            "q line 2: query `7` has no text"
-        );
+        assert_eq!(query("q", 2, r#"{"_id": "7"}"#).unwrap_err().to_string(), "q line 2: query `7` has no text");
     }
 }

@@ -65,10 +65,8 @@ impl Run {
         while let Some((number, line)) = lines.next_line()? {
             let columns: Vec<&str> = line.split_whitespace().collect();
             let [query, _, document, _, score, _] = columns.as_slice() else {
-                let problem = format!(
-                    "a row of {} columns; expected `query Q0 document rank score tag`",
-                    columns.len()
-                );
+                let problem =
+                    format!("a row of {} columns; expected `query Q0 document rank score tag`", columns.len());
                 return Err(BeirError::line(&file, number, problem));
             };
             let score = match score.parse::<f64>() {
@@ -119,10 +117,7 @@ impl Run {
     pub fn write_to(&self, writer: &mut dyn Write, tag: &str) -> Result<(), BeirError> {
         let unfit = |text: &str| text.is_empty() || text.contains(char::is_whitespace);
         for (query, hits) in &self.queries {
-            let refuse = |problem: String| BeirError::Run {
-                query: query.clone(),
-                problem,
-            };
+            let refuse = |problem: String| BeirError::Run { query: query.clone(), problem };
             if unfit(query) {
                 return Err(refuse("the id is empty or holds white space, which a run file cannot express".into()));
             }

@@ -26,12 +26,7 @@ pub struct CompareOptions {
 
 impl Default for CompareOptions {
     fn default() -> Self {
-        Self {
-            permutations: 10_000,
-            resamples: 10_000,
-            confidence: 0.95,
-            seed: 42,
-        }
+        Self { permutations: 10_000, resamples: 10_000, confidence: 0.95, seed: 42 }
     }
 }
 
@@ -92,11 +87,8 @@ pub fn compare_evaluations(
     options: &CompareOptions,
 ) -> Result<Comparison, BeirError> {
     let of_b: std::collections::HashMap<String, f64> = b.per_query(metric).into_iter().collect();
-    let (left, right): (Vec<f64>, Vec<f64>) = a
-        .per_query(metric)
-        .into_iter()
-        .filter_map(|(query, value)| Some((value, *of_b.get(&query)?)))
-        .unzip();
+    let (left, right): (Vec<f64>, Vec<f64>) =
+        a.per_query(metric).into_iter().filter_map(|(query, value)| Some((value, *of_b.get(&query)?))).unzip();
     compare(&left, &right, options)
 }
 
@@ -165,11 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn options() -> CompareOptions {
-        CompareOptions {
-            permutations: 2_000,
-            resamples: 500,
-            ..CompareOptions::default()
-        }
+        CompareOptions { permutations: 2_000, resamples: 500, ..CompareOptions::default() }
     }
 
     #[test]

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-const CORPUS: &str = "{\"_id\": \"d1\", \"title\": \"One\", \"text\": \"first\"}\n{\"_id\": \"d2\", \"text\": \"second\"}\n";
+const CORPUS: &str =
+    "{\"_id\": \"d1\", \"title\": \"One\", \"text\": \"first\"}\n{\"_id\": \"d2\", \"text\": \"second\"}\n";
 const QUERIES: &str = "{\"_id\": \"q1\", \"text\": \"what is first?\"}\n";
 const QRELS: &str = "query-id\tcorpus-id\tscore\nq1\td1\t1\n";
 
@@ -122,9 +123,8 @@ fn what_is_no_collection_says_so() {
 fn half_a_zip_is_named_wherever_it_is_cut() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("whole.zip");
-    let long: String = (0..2000)
-        .map(|n| format!("{{\"_id\": \"d{n}\", \"text\": \"text number {}\"}}\n", n * 7919 % 10007))
-        .collect();
+    let long: String =
+        (0..2000).map(|n| format!("{{\"_id\": \"d{n}\", \"text\": \"text number {}\"}}\n", n * 7919 % 10007)).collect();
     zipped(&path, &[("c/corpus.jsonl", long.as_bytes()), ("c/queries.jsonl", QUERIES.as_bytes())]);
     assert_eq!(check(&path).unwrap().documents, 2000);
     let whole = fs::read(&path).unwrap();
@@ -169,7 +169,11 @@ fn harmful_archives_are_refused() {
 
 #[test]
 fn metadata_comes_with_records() {
-    let (_home, path) = folder("{\"_id\": \"a\", \"text\": \"t\", \"metadata\": {\"year\": 2020}}\n{\"_id\": \"b\", \"text\": \"u\"}\n", QUERIES, QRELS);
+    let (_home, path) = folder(
+        "{\"_id\": \"a\", \"text\": \"t\", \"metadata\": {\"year\": 2020}}\n{\"_id\": \"b\", \"text\": \"u\"}\n",
+        QUERIES,
+        QRELS,
+    );
     let records: Vec<_> = Collection::open(&path).unwrap().records().unwrap().map(Result::unwrap).collect();
     assert_eq!(records[0].metadata["year"], 2020);
     assert_eq!(records[1].document.id, "b");

@@ -47,11 +47,9 @@ fn metrics_equal_trec_eval() {
     let mut compared = 0;
     for case in golden().cases {
         let qrels = Qrels(case.qrels.clone());
-        let skip = EvalOptions {
-            missing: Missing::Skip,
-            drop_identical_ids: false,
-        };
-        let metrics: Vec<Metric> = case.values.values().next().unwrap().keys().map(|name| name.parse().unwrap()).collect();
+        let skip = EvalOptions { missing: Missing::Skip, drop_identical_ids: false };
+        let metrics: Vec<Metric> =
+            case.values.values().next().unwrap().keys().map(|name| name.parse().unwrap()).collect();
         let evaluation = evaluate(&qrels, &run_of(&case), &metrics, &skip);
         for metric in metrics {
             let ours = evaluation.per_query(metric);
@@ -78,10 +76,7 @@ fn a_query_without_results_counts_zero_unless_skipped() {
         assert!((zero.mean(metric) - sum / qrels.len() as f64).abs() < 1e-12);
         assert_eq!(zero.without_results(), qrels.len() - case.values.len());
         assert!(zero.without_results() > 0, "the case has such a query");
-        let skip = EvalOptions {
-            missing: Missing::Skip,
-            ..EvalOptions::default()
-        };
+        let skip = EvalOptions { missing: Missing::Skip, ..EvalOptions::default() };
         let skipped = evaluate(&qrels, &run, &[metric], &skip);
         assert!((skipped.mean(metric) - sum / case.values.len() as f64).abs() < 1e-12);
     }
@@ -115,10 +110,7 @@ fn a_document_that_bears_the_querys_id_is_dropped_unless_told() {
     assert_eq!((dropped.mean(metrics[0]), dropped.mean(metrics[1])), (1.0, 0.5));
     qrels.get("x").unwrap();
     let only_itself = Qrels::from_judgements([("x", "right", 1)]);
-    let kept = EvalOptions {
-        drop_identical_ids: false,
-        ..EvalOptions::default()
-    };
+    let kept = EvalOptions { drop_identical_ids: false, ..EvalOptions::default() };
     assert_eq!(evaluate(&only_itself, &run, &metrics, &kept).mean(Metric::Mrr(1)), 0.0);
     assert_eq!(evaluate(&only_itself, &run, &metrics, &EvalOptions::default()).mean(Metric::Mrr(1)), 1.0);
 }
@@ -130,10 +122,7 @@ fn p_values_equal_full_enumeration() {
         assert!((exact.p_value - pair.p).abs() < 1e-12, "{exact:?}, scipy {}", pair.p);
         assert!((exact.difference - pair.difference).abs() < 1e-12);
         // Drawn at random instead of counted out, it comes close.
-        let drawn = CompareOptions {
-            permutations: (1 << pair.a.len()) - 1,
-            ..CompareOptions::default()
-        };
+        let drawn = CompareOptions { permutations: (1 << pair.a.len()) - 1, ..CompareOptions::default() };
         if pair.a.len() > 9 {
             let drawn = compare(&pair.a, &pair.b, &drawn).unwrap();
             assert!((drawn.p_value - pair.p).abs() < 0.05, "{drawn:?}, exact {}", pair.p);

@@ -8,7 +8,9 @@ use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder, TextKind};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Some(model) = std::env::args().nth(1) else {
-        eprintln!("usage: similarity MODEL (a folder in sentence-transformers layout with ONNX, or a Hugging Face name)");
+        eprintln!(
+            "usage: similarity MODEL (a folder in sentence-transformers layout with ONNX, or a Hugging Face name)"
+        );
         std::process::exit(2);
     };
     let folder: PathBuf = Hub::from_environment().resolve(&model)?;

@@ -39,9 +39,7 @@ impl Plan {
 
     /// Indices of the texts of one batch.
     pub(crate) fn batch(&self, index: usize) -> &[usize] {
-        self.batches
-            .get(index)
-            .map_or(&[], |range| &self.order[range.clone()])
+        self.batches.get(index).map_or(&[], |range| &self.order[range.clone()])
     }
 }
 
@@ -146,15 +144,8 @@ mod tests {
     #[test]
     fn rows_are_filled_up_to_the_longest() {
         let texts = [
-            Tokens {
-                ids: vec![5, 6, 7],
-                types: vec![0, 0, 1],
-                prompt: 0,
-            },
-            Tokens {
-                ids: vec![8],
-                ..Tokens::default()
-            },
+            Tokens { ids: vec![5, 6, 7], types: vec![0, 0, 1], prompt: 0 },
+            Tokens { ids: vec![8], ..Tokens::default() },
         ];
         let padded = Padded::new(texts.iter(), 1);
         assert_eq!((padded.rows, padded.width), (2, 3));

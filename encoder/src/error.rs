@@ -100,17 +100,10 @@ pub enum EncoderError {
 
 impl EncoderError {
     pub(crate) fn key(path: &std::path::Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Key {
-            path: path.to_path_buf(),
-            key: key.into(),
-            problem: problem.into(),
-        }
+        Self::Key { path: path.to_path_buf(), key: key.into(), problem: problem.into() }
     }
 
     pub(crate) fn model(path: &std::path::Path, problem: impl Into<String>) -> Self {
-        Self::Model {
-            path: path.to_path_buf(),
-            problem: problem.into(),
-        }
+        Self::Model { path: path.to_path_buf(), problem: problem.into() }
     }
 }

@@ -23,10 +23,7 @@ fn hex(digest: &[u8]) -> String {
 
 /// SHA-256 of a file that may be too large to hold in memory.
 pub(crate) fn hex_of_file(path: &Path) -> Result<String, EncoderError> {
-    let fault = |source| EncoderError::Read {
-        path: path.to_path_buf(),
-        source,
-    };
+    let fault = |source| EncoderError::Read { path: path.to_path_buf(), source };
     let mut file = std::fs::File::open(path).map_err(fault)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -64,10 +61,7 @@ mod tests {
 
     #[test]
     fn known_digest() {
-        assert_eq!(
-            hex_of(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(hex_of(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 
     #[test]

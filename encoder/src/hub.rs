@@ -22,25 +22,18 @@ impl ModelName {
     /// # Errors
     /// [`EncoderError::Name`] for anything that is not a plain name.
     pub fn parse(name: &str) -> Result<Self, EncoderError> {
-        let refuse = |problem: &str| EncoderError::Name {
-            name: name.chars().take(200).collect(),
-            problem: problem.to_owned(),
-        };
+        let refuse =
+            |problem: &str| EncoderError::Name { name: name.chars().take(200).collect(), problem: problem.to_owned() };
         let (repository, revision) = name.split_once('@').unwrap_or((name, "main"));
         let parts: Vec<&str> = repository.split('/').collect();
         if parts.len() > 2 || !parts.iter().all(|part| is_plain(part)) {
-            return Err(refuse(
-                "is neither a folder that exists nor a model name such as `organisation/model`",
-            ));
+            return Err(refuse("is neither a folder that exists nor a model name such as `organisation/model`"));
         }
         // Branches may hold slashes; each part still has to be plain.
         if revision.len() > NAME_LIMIT || !revision.split('/').all(is_plain) {
             return Err(refuse("has a revision that is not a plain name"));
         }
-        Ok(Self {
-            repository: repository.to_owned(),
-            revision: revision.to_owned(),
-        })
+        Ok(Self { repository: repository.to_owned(), revision: revision.to_owned() })
     }
 
     /// The repository's folder name in the cache.
@@ -80,10 +73,7 @@ impl Hub {
 
     /// A cache in a place of your own.
     pub fn new(cache: impl Into<PathBuf>, offline: bool) -> Self {
-        Self {
-            cache: Some(cache.into()),
-            offline,
-        }
+        Self { cache: Some(cache.into()), offline }
     }
 
     /// The folder of a model: `model` itself where it is a folder, else the newest copy of the Hugging Face model of
@@ -105,13 +95,11 @@ impl Hub {
             });
         }
         let name = ModelName::parse(model)?;
-        let fault = |problem: String| EncoderError::Name {
-            name: model.to_owned(),
-            problem,
-        };
-        let cache = self.cache.as_ref().ok_or_else(|| {
-            fault("there is no cache to look in; set HF_HOME, or name the model's folder".to_owned())
-        })?;
+        let fault = |problem: String| EncoderError::Name { name: model.to_owned(), problem };
+        let cache = self
+            .cache
+            .as_ref()
+            .ok_or_else(|| fault("there is no cache to look in; set HF_HOME, or name the model's folder".to_owned()))?;
         if let Some(folder) = snapshot(&cache.join(name.cache_folder()), &name.revision)
             && is_whole(&folder)
         {
@@ -144,20 +132,12 @@ impl Hub {
             .with_progress(false)
             .build()
             .map_err(|error| format!("the hub cannot be asked: {error}"))?;
-        let repository = api.repo(Repo::with_revision(
-            name.repository.clone(),
-            RepoType::Model,
-            name.revision.clone(),
-        ));
-        let info = repository
-            .info()
-            .map_err(|error| format!("the hub does not give it: {error}"))?;
+        let repository = api.repo(Repo::with_revision(name.repository.clone(), RepoType::Model, name.revision.clone()));
+        let info = repository.info().map_err(|error| format!("the hub does not give it: {error}"))?;
         let mut folder = None;
         for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|file| is_wanted(file)) {
             tracing::info!(model = name.repository, file, "downloading");
-            let path = repository
-                .get(file)
-                .map_err(|error| format!("file {file} could not be downloaded: {error}"))?;
+            let path = repository.get(file).map_err(|error| format!("file {file} could not be downloaded: {error}"))?;
             // The folder is as many levels up as the file's name has parts.
             folder = path.ancestors().nth(Path::new(file).components().count()).map(Path::to_path_buf);
         }
@@ -193,8 +173,7 @@ fn is_wanted(file: &str) -> bool {
         _ if parts[parts.len() - 2] == "onnx" => {
             let stem = name.strip_prefix("model").unwrap_or_default();
             ["", "_quantized", "_int8", "_fused", "_fused_quantized"].iter().any(|kind| {
-                stem.strip_prefix(kind)
-                    .is_some_and(|rest| matches!(rest, ".onnx" | ".onnx_data" | ".onnx.data"))
+                stem.strip_prefix(kind).is_some_and(|rest| matches!(rest, ".onnx" | ".onnx_data" | ".onnx.data"))
             })
         }
         // 1_Pooling, 2_Dense and the like.
@@ -222,11 +201,8 @@ fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
 fn is_whole(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_file();
     let has_onnx = |below: &str| {
-        std::fs::read_dir(folder.join(below)).is_ok_and(|entries| {
-            entries
-                .flatten()
-                .any(|entry| entry.file_name().to_string_lossy().ends_with(".onnx"))
-        })
+        std::fs::read_dir(folder.join(below))
+            .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".onnx")))
     };
     (has("config.json") && has("tokenizer.json") && (has_onnx("") || has_onnx("onnx")))
         || (has("modules.json") && has_onnx("0_Transformer/onnx"))

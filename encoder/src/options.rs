@@ -182,12 +182,7 @@ impl Default for EncoderOptions {
 impl EncoderOptions {
     /// Refuses values that could not work.
     pub(crate) fn check(&self) -> Result<(), EncoderError> {
-        let refuse = |name, problem: &str| {
-            Err(EncoderError::Option {
-                name,
-                problem: problem.to_owned(),
-            })
-        };
+        let refuse = |name, problem: &str| Err(EncoderError::Option { name, problem: problem.to_owned() });
         if self.batch_tokens == 0 {
             return refuse("batch_tokens", "is 0; it must be at least 1");
         }
@@ -213,11 +208,7 @@ impl EncoderOptions {
 
     /// CPU threads over all sessions together.
     pub(crate) fn all_threads(&self) -> usize {
-        if self.threads == 0 {
-            std::thread::available_parallelism().map_or(1, |n| n.get())
-        } else {
-            self.threads
-        }
+        if self.threads == 0 { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { self.threads }
     }
 
     /// CPU threads for each session.
@@ -228,9 +219,7 @@ impl EncoderOptions {
     /// True where nothing but the CPU or CUDA will run the graph, so that ONNX Runtime's own fused operators are
     /// known to be there.
     pub(crate) fn has_fused_operators(&self) -> bool {
-        self.providers
-            .iter()
-            .all(|provider| matches!(provider, Provider::Cpu | Provider::Cuda(_)))
+        self.providers.iter().all(|provider| matches!(provider, Provider::Cpu | Provider::Cuda(_)))
     }
 }
 
@@ -240,16 +229,7 @@ mod tests {
 
     #[test]
     fn providers_read_back_what_they_print() {
-        for text in [
-            "cpu",
-            "cuda:0",
-            "cuda:3",
-            "tensorrt:1",
-            "openvino",
-            "coreml",
-            "directml:0",
-            "migraphx:2",
-        ] {
+        for text in ["cpu", "cuda:0", "cuda:3", "tensorrt:1", "openvino", "coreml", "directml:0", "migraphx:2"] {
             assert_eq!(text.parse::<Provider>().unwrap().to_string(), text);
         }
         assert_eq!("cuda".parse::<Provider>().unwrap(), Provider::Cuda(0));
@@ -260,11 +240,7 @@ mod tests {
 
     #[test]
     fn threads_are_shared_among_sessions() {
-        let options = |threads, sessions| EncoderOptions {
-            threads,
-            sessions,
-            ..EncoderOptions::default()
-        };
+        let options = |threads, sessions| EncoderOptions { threads, sessions, ..EncoderOptions::default() };
         assert_eq!(options(8, 2).threads_per_session(), 4);
         assert_eq!(options(2, 5).threads_per_session(), 1);
         assert!(options(0, 1).threads_per_session() >= 1);

@@ -64,10 +64,7 @@ impl PairScorer {
                 _ => None,
             })
             .ok_or_else(|| {
-                EncoderError::model(
-                    pool.path(),
-                    format!("has no output `logits`; it has {}", pool.describe_outputs()),
-                )
+                EncoderError::model(pool.path(), format!("has no output `logits`; it has {}", pool.describe_outputs()))
             })?;
         pool.check_f32(output)?;
         if output.axes == 2
@@ -77,14 +74,8 @@ impl PairScorer {
             return Err(many_labels(pool.path(), width));
         }
         let output = output.name.clone();
-        let scorer = Self {
-            name: spec.name(),
-            fingerprint,
-            batch_tokens: options.batch_tokens,
-            tokenizer,
-            pool,
-            output,
-        };
+        let scorer =
+            Self { name: spec.name(), fingerprint, batch_tokens: options.batch_tokens, tokenizer, pool, output };
         // One pair, so that a model that does not do what it says is refused now and not in the middle of the work.
         scorer.score(&[("What is the capital of Iceland?", "Reykjavík is the capital of Iceland.")])?;
         Ok(scorer)
@@ -110,9 +101,7 @@ impl PairScorer {
         let window = (WINDOW_TOKENS / self.tokenizer.max_length()).clamp(256, 16_384);
         let mut scores = Vec::with_capacity(pairs.len());
         for pairs in pairs.chunks(window) {
-            let tokens = self
-                .tokenizer
-                .for_all(pairs, |(first, second)| self.tokenizer.encode_pair(first, second))?;
+            let tokens = self.tokenizer.for_all(pairs, |(first, second)| self.tokenizer.encode_pair(first, second))?;
             let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
             let plan = Plan::by_length(&lengths, self.batch_tokens);
             let before = scores.len();
@@ -137,15 +126,11 @@ impl PairScorer {
 
     fn run_batch(&self, batch: &[usize], tokens: &[Tokens]) -> Result<Vec<f32>, EncoderError> {
         let padded = Padded::new(batch.iter().map(|index| &tokens[*index]), self.tokenizer.pad_id());
-        self.pool
-            .run(&padded, &self.output, |output| self.read(output, batch.len()))
+        self.pool.run(&padded, &self.output, |output| self.read(output, batch.len()))
     }
 
     fn read(&self, output: &Values<'_>, rows: usize) -> Result<Vec<f32>, EncoderError> {
-        let wrong = |problem: String| EncoderError::Inference {
-            path: self.pool.path().to_path_buf(),
-            problem,
-        };
+        let wrong = |problem: String| EncoderError::Inference { path: self.pool.path().to_path_buf(), problem };
         match output.shape.as_slice() {
             [found] | [found, 1] if *found == rows => {}
             [found, width] if *found == rows => return Err(many_labels(self.pool.path(), *width)),

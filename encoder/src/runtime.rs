@@ -56,24 +56,18 @@ fn load() -> Result<Environment, EncoderError> {
         match ort::init_from(&path) {
             Ok(builder) => {
                 tracing::debug!(library = %path.display(), "ONNX Runtime loaded");
-                return builder
-                    .with_name("adam")
-                    .with_telemetry(false)
-                    .build()
-                    .map_err(|error| EncoderError::Runtime {
+                return builder.with_name("adam").with_telemetry(false).build().map_err(|error| {
+                    EncoderError::Runtime {
                         problem: format!("ONNX Runtime from {} did not start: {error}", path.display()),
-                    });
+                    }
+                });
             }
             Err(error) => faults.push(format!("{}: {error}", path.display())),
         }
     }
     let problem = if faults.is_empty() {
         let places: Vec<String> = search.places.iter().map(|place| place.display().to_string()).collect();
-        format!(
-            "ONNX Runtime ({}) was not found. Looked in: {}. {REMEDY}",
-            library_name(),
-            places.join(", ")
-        )
+        format!("ONNX Runtime ({}) was not found. Looked in: {}. {REMEDY}", library_name(), places.join(", "))
     } else {
         format!("ONNX Runtime could not be loaded: {}. {REMEDY}", faults.join("; "))
     };
@@ -135,10 +129,7 @@ impl Search {
         ] {
             places.push(PathBuf::from(lib));
         }
-        Self {
-            named: variable("ORT_DYLIB_PATH"),
-            places,
-        }
+        Self { named: variable("ORT_DYLIB_PATH"), places }
     }
 
     /// Library files that exist, in the order of the places.
@@ -157,9 +148,7 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
     if plain.is_file() {
         return Some(plain);
     }
-    newest_first(folder, &format!("{name}."))
-        .into_iter()
-        .find(|path| path.is_file())
+    newest_first(folder, &format!("{name}.")).into_iter().find(|path| path.is_file())
 }
 
 /// `onnxruntime/capi` of every `pythonX.Y` below a folder, newest Python first.
@@ -188,9 +177,7 @@ fn newest_first(folder: &Path, prefix: &str) -> Vec<PathBuf> {
                 .flatten()
                 .map(|entry| entry.path())
                 .filter(|path| {
-                    path.file_name()
-                        .and_then(|name| name.to_str())
-                        .is_some_and(|name| name.starts_with(prefix))
+                    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
                 })
                 .collect()
         })
@@ -217,10 +204,7 @@ mod tests {
 
     #[test]
     fn a_named_file_is_the_only_one_tried() {
-        let search = Search {
-            named: Some(PathBuf::from("nowhere.so")),
-            places: vec![PathBuf::from("/usr/lib")],
-        };
+        let search = Search { named: Some(PathBuf::from("nowhere.so")), places: vec![PathBuf::from("/usr/lib")] };
         assert_eq!(search.files(), [PathBuf::from("nowhere.so")]);
     }
 }

@@ -90,10 +90,8 @@ impl SentenceEncoder {
             _ => {}
         }
         let tokenizer = TextTokenizer::open(&spec, max_length, options.all_threads())?;
-        let prompt_tokens = [
-            tokenizer.prompt_tokens(&spec.prompts.query)?,
-            tokenizer.prompt_tokens(&spec.prompts.document)?,
-        ];
+        let prompt_tokens =
+            [tokenizer.prompt_tokens(&spec.prompts.query)?, tokenizer.prompt_tokens(&spec.prompts.document)?];
         let file = OnnxFile::open(&spec.transformer, options)?;
         let fingerprint = fingerprint(&spec, &tokenizer, &file);
         let pool = SessionPool::open(&file, options)?;
@@ -130,9 +128,7 @@ impl SentenceEncoder {
         let window = (WINDOW_TOKENS / self.tokenizer.max_length()).clamp(256, 16_384);
         let mut vectors = Vec::with_capacity(texts.len());
         for texts in texts.chunks(window) {
-            let tokens = self
-                .tokenizer
-                .for_all(texts, |text| self.tokenizer.encode(prompt, prompt_tokens, text))?;
+            let tokens = self.tokenizer.for_all(texts, |text| self.tokenizer.encode(prompt, prompt_tokens, text))?;
             let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
             let plan = Plan::by_length(&lengths, self.batch_tokens);
             let before = vectors.len();
@@ -164,9 +160,9 @@ impl SentenceEncoder {
     fn run_batch(&self, batch: &[usize], tokens: &[Tokens]) -> Result<Array2<f32>, EncoderError> {
         let texts = batch.iter().map(|index| &tokens[*index]);
         let padded = Padded::new(texts.clone(), self.tokenizer.pad_id());
-        let rows = self.pool.run(&padded, self.head.source.name(), |output| {
-            self.head.finish(self.pool.path(), output, texts)
-        })?;
+        let rows = self
+            .pool
+            .run(&padded, self.head.source.name(), |output| self.head.finish(self.pool.path(), output, texts))?;
         if rows.ncols() != self.dimension || rows.nrows() != batch.len() {
             return Err(EncoderError::Inference {
                 path: self.pool.path().to_path_buf(),
@@ -262,22 +258,14 @@ impl Head {
         }
         let probe = tokenizer.encode("", 0, "What is the capital of Iceland?")?;
         if probe.ids.is_empty() {
-            return Err(EncoderError::model(
-                tokenizer.path(),
-                "makes no token of a plain English sentence",
-            ));
+            return Err(EncoderError::model(tokenizer.path(), "makes no token of a plain English sentence"));
         }
         let padded = Padded::new(std::iter::once(&probe), tokenizer.pad_id());
         let run = |head: &Self| -> Result<Array2<f32>, EncoderError> {
-            pool.run(&padded, head.source.name(), |output| {
-                head.finish(pool.path(), output, std::iter::once(&probe))
-            })
+            pool.run(&padded, head.source.name(), |output| head.finish(pool.path(), output, std::iter::once(&probe)))
         };
-        let of_tokens = |output: Output| Self {
-            source: Source::Tokens(output.name),
-            pooling: pooling.clone(),
-            steps: Vec::new(),
-        };
+        let of_tokens =
+            |output: Output| Self { source: Source::Tokens(output.name), pooling: pooling.clone(), steps: Vec::new() };
         match (tokens, sentence) {
             (None, None) => Err(EncoderError::model(
                 pool.path(),
@@ -297,11 +285,7 @@ impl Head {
                     });
                 }
                 let normalize = steps.into_iter().filter(|step| matches!(step, Step::Normalize)).take(1).collect();
-                let head = Self {
-                    source: Source::Sentence(sentence.name),
-                    pooling,
-                    steps: normalize,
-                };
+                let head = Self { source: Source::Sentence(sentence.name), pooling, steps: normalize };
                 let dimension = run(&head)?.ncols();
                 Ok((head, dimension))
             }
@@ -340,10 +324,7 @@ impl Head {
         output: &Values<'_>,
         texts: impl ExactSizeIterator<Item = &'a Tokens>,
     ) -> Result<Array2<f32>, EncoderError> {
-        let wrong = |problem: String| EncoderError::Inference {
-            path: path.to_path_buf(),
-            problem,
-        };
+        let wrong = |problem: String| EncoderError::Inference { path: path.to_path_buf(), problem };
         let rows = texts.len();
         let mut vectors = match (&self.source, output.shape.as_slice()) {
             (Source::Sentence(_), &[found, dimension]) if found == rows => {
@@ -354,9 +335,8 @@ impl Head {
             (Source::Tokens(_), &[found, width, hidden]) if found == rows && hidden > 0 => {
                 let dimension = self.pooling.width_for(hidden);
                 let mut vectors = Array2::zeros((rows, dimension));
-                for ((tokens, mut vector), states) in texts
-                    .zip(vectors.rows_mut())
-                    .zip(output.values.chunks_exact(width * hidden))
+                for ((tokens, mut vector), states) in
+                    texts.zip(vectors.rows_mut()).zip(output.values.chunks_exact(width * hidden))
                 {
                     let used = tokens.ids.len().min(width) * hidden;
                     if let Some(vector) = vector.as_slice_mut() {
@@ -366,10 +346,7 @@ impl Head {
                 vectors
             }
             (source, shape) => {
-                return Err(wrong(format!(
-                    "output `{}` has shape {shape:?} for {rows} texts",
-                    source.name()
-                )));
+                return Err(wrong(format!("output `{}` has shape {shape:?} for {rows} texts", source.name())));
             }
         };
         for step in &self.steps {
@@ -378,10 +355,7 @@ impl Head {
             {
                 return Err(EncoderError::model(
                     path,
-                    format!(
-                        "gives vectors of {} values, and the folder's next module takes {width}",
-                        vectors.ncols()
-                    ),
+                    format!("gives vectors of {} values, and the folder's next module takes {width}", vectors.ncols()),
                 ));
             }
             vectors = step.apply(vectors);
@@ -413,9 +387,5 @@ fn only<'a>(mut outputs: impl Iterator<Item = &'a Output>) -> Option<&'a Output>
 /// Whether two vectors are the same up to rounding.
 fn agrees(ours: &Array2<f32>, theirs: &Array2<f32>) -> bool {
     let scale = ours.iter().fold(0.0f32, |most, value| most.max(value.abs())).max(1e-6);
-    ours.dim() == theirs.dim()
-        && ours
-            .iter()
-            .zip(theirs)
-            .all(|(a, b)| (a - b).abs() <= 1e-3 * scale)
+    ours.dim() == theirs.dim() && ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() <= 1e-3 * scale)
 }

@@ -67,16 +67,14 @@ pub(crate) struct Values<'a> {
 impl SessionPool {
     pub(crate) fn open(file: &OnnxFile, options: &EncoderOptions) -> Result<Self, EncoderError> {
         let environment = runtime::environment()?;
-        let fault = |error: ort::Error| EncoderError::model(&file.path, format!("ONNX Runtime cannot load it: {error}"));
+        let fault =
+            |error: ort::Error| EncoderError::model(&file.path, format!("ONNX Runtime cannot load it: {error}"));
         let builder = configure(environment, options).map_err(fault)?;
         // One copy of the weights for all sessions. A single session is better off with its own, which ONNX Runtime
         // frees once it has packed them.
         let on_cpu = options.providers.iter().all(|provider| *provider == Provider::Cpu);
-        let builder = if options.sessions > 1 && on_cpu {
-            share_weights(builder, file).map_err(fault)?
-        } else {
-            builder
-        };
+        let builder =
+            if options.sessions > 1 && on_cpu { share_weights(builder, file).map_err(fault)? } else { builder };
         let mut idle = Vec::with_capacity(options.sessions);
         for _ in 0..options.sessions {
             let mut builder = builder.clone();
@@ -96,11 +94,7 @@ impl SessionPool {
             feeds,
             outputs,
             size: options.sessions,
-            state: Mutex::new(State {
-                idle,
-                queue: VecDeque::new(),
-                next: 0,
-            }),
+            state: Mutex::new(State { idle, queue: VecDeque::new(), next: 0 }),
             freed: Condvar::new(),
         })
     }
@@ -120,11 +114,8 @@ impl SessionPool {
 
     /// All outputs with their number of axes, for messages.
     pub(crate) fn describe_outputs(&self) -> String {
-        let list: Vec<String> = self
-            .outputs
-            .iter()
-            .map(|output| format!("{} ({} axes)", output.name, output.axes))
-            .collect();
+        let list: Vec<String> =
+            self.outputs.iter().map(|output| format!("{} ({} axes)", output.name, output.axes)).collect();
         list.join(", ")
     }
 
@@ -149,15 +140,10 @@ impl SessionPool {
         read: impl FnOnce(&Values<'_>) -> Result<T, EncoderError>,
     ) -> Result<T, EncoderError> {
         let fault = |error: ort::Error| self.fault(&error);
-        let options = RunOptions::new()
-            .map_err(fault)?
-            .with_outputs(OutputSelector::no_default().with(output));
+        let options = RunOptions::new().map_err(fault)?.with_outputs(OutputSelector::no_default().with(output));
         let shape = [batch.rows, batch.width];
-        let positions = if self.feeds.iter().any(|(_, feed, _)| *feed == Feed::Positions) {
-            batch.positions()
-        } else {
-            Vec::new()
-        };
+        let positions =
+            if self.feeds.iter().any(|(_, feed, _)| *feed == Feed::Positions) { batch.positions() } else { Vec::new() };
         let mut inputs: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(self.feeds.len());
         for (name, feed, element) in &self.feeds {
             let values = match feed {
@@ -176,10 +162,7 @@ impl SessionPool {
         }
         let mut lent = self.borrow();
         let Some(session) = lent.session.as_mut() else {
-            return Err(EncoderError::Inference {
-                path: self.path.clone(),
-                problem: "the session is gone".to_owned(),
-            });
+            return Err(EncoderError::Inference { path: self.path.clone(), problem: "the session is gone".to_owned() });
         };
         let outputs = session.run_with_options(inputs, &options).map_err(fault)?;
         let value = outputs.get(output).ok_or_else(|| EncoderError::Inference {
@@ -187,17 +170,11 @@ impl SessionPool {
             problem: format!("output `{output}` did not come"),
         })?;
         let (shape, values) = value.try_extract_tensor::<f32>().map_err(fault)?;
-        read(&Values {
-            shape: shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect(),
-            values,
-        })
+        read(&Values { shape: shape.iter().map(|size| usize::try_from(*size).unwrap_or(0)).collect(), values })
     }
 
     fn fault(&self, error: &ort::Error) -> EncoderError {
-        EncoderError::Inference {
-            path: self.path.clone(),
-            problem: error.to_string(),
-        }
+        EncoderError::Inference { path: self.path.clone(), problem: error.to_string() }
     }
 
     /// Runs `work` for each of `0..count`, on as many threads as there are sessions, and hands each result to `done`
@@ -268,10 +245,7 @@ impl SessionPool {
                 if !state.idle.is_empty() && !state.queue.is_empty() {
                     self.freed.notify_all();
                 }
-                return Lent {
-                    pool: self,
-                    session: Some(session),
-                };
+                return Lent { pool: self, session: Some(session) };
             }
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -299,7 +273,8 @@ fn configure(environment: &ort::environment::Environment, options: &EncoderOptio
         // Patterns are kept for each shape seen, and every batch has another.
         .with_memory_pattern(false)?;
     if !options.providers.is_empty() {
-        let providers: Vec<ExecutionProviderDispatch> = options.providers.iter().map(|provider| dispatch(*provider)).collect();
+        let providers: Vec<ExecutionProviderDispatch> =
+            options.providers.iter().map(|provider| dispatch(*provider)).collect();
         builder = builder.with_execution_providers(providers)?;
     }
     Ok(builder)

@@ -62,12 +62,10 @@ impl TextTokenizer {
         let fault = |problem: String| EncoderError::model(&path, problem);
         let bytes = read_limited(&path, TOKENIZER_LIMIT)?;
         // Parsed on its own first: the tokenizer's own message for broken JSON does not say that it is that.
-        let raw: Value = serde_json::from_slice(&bytes).map_err(|source| EncoderError::Json {
-            path: path.clone(),
-            source,
-        })?;
-        let mut tokenizer =
-            Tokenizer::from_bytes(&bytes).map_err(|error| fault(format!("is not a tokenizer this crate reads: {error}")))?;
+        let raw: Value =
+            serde_json::from_slice(&bytes).map_err(|source| EncoderError::Json { path: path.clone(), source })?;
+        let mut tokenizer = Tokenizer::from_bytes(&bytes)
+            .map_err(|error| fault(format!("is not a tokenizer this crate reads: {error}")))?;
         // Padding is done batch by batch here.
         tokenizer.with_padding(None);
 
@@ -138,10 +136,7 @@ impl TextTokenizer {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn offsets(&self, text: &str) -> Result<Vec<std::ops::Range<usize>>, EncoderError> {
-        let encoding = self
-            .tokenizer
-            .encode(text, false)
-            .map_err(|error| self.fault(&*error))?;
+        let encoding = self.tokenizer.encode(text, false).map_err(|error| self.fault(&*error))?;
         let mut ranges: Vec<_> = encoding.get_offsets().to_vec();
         let rest = encoding.get_overflowing().iter().flat_map(|part| part.get_offsets());
         ranges.extend(rest);
@@ -177,10 +172,7 @@ impl TextTokenizer {
     pub(crate) fn encode_pair(&self, first: &str, second: &str) -> Result<Tokens, EncoderError> {
         let (first, second) = (self.prepare(first), self.prepare(second));
         let input = EncodeInput::Dual(self.enough(&first)?.into(), self.enough(&second)?.into());
-        let encoding = self
-            .tokenizer
-            .encode_fast(input, true)
-            .map_err(|error| self.fault(&*error))?;
+        let encoding = self.tokenizer.encode_fast(input, true).map_err(|error| self.fault(&*error))?;
         Ok(tokens_of(&encoding, 0))
     }
 
@@ -223,16 +215,11 @@ impl TextTokenizer {
     }
 
     fn run(&self, text: &str, special: bool) -> Result<Encoding, EncoderError> {
-        self.tokenizer
-            .encode_fast(text, special)
-            .map_err(|error| self.fault(&*error))
+        self.tokenizer.encode_fast(text, special).map_err(|error| self.fault(&*error))
     }
 
     fn fault(&self, error: &dyn std::error::Error) -> EncoderError {
-        EncoderError::Tokenize {
-            path: self.path.clone(),
-            problem: error.to_string(),
-        }
+        EncoderError::Tokenize { path: self.path.clone(), problem: error.to_string() }
     }
 
     fn prepare<'a>(&self, text: &'a str) -> Cow<'a, str> {

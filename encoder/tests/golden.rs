@@ -49,10 +49,8 @@ fn normalised_with_prompts_from_the_folder() {
 
     // The same prompt as an option, over a folder without one.
     std::fs::remove_file(folder.path().join("config_sentence_transformers.json")).unwrap();
-    let options = EncoderOptions {
-        query_prompt: golden["prompt"].as_str().map(str::to_owned),
-        ..EncoderOptions::default()
-    };
+    let options =
+        EncoderOptions { query_prompt: golden["prompt"].as_str().map(str::to_owned), ..EncoderOptions::default() };
     let by_option = SentenceEncoder::open(folder.path(), &options).unwrap();
     let queries = by_option.encode(&texts, TextKind::Query).unwrap();
     assert!(difference(&queries, &rows(&golden["prompted"])) < 1e-5);
@@ -71,9 +69,7 @@ fn prompt_left_out_of_the_pooling() {
     write_pooling(folder.path(), &["mean"], false);
     let prompts = serde_json::json!({"prompts": {"p": golden["prompt"]}, "default_prompt_name": "p"});
     write(folder.path(), "config_sentence_transformers.json", &prompts.to_string());
-    let vectors = open(folder.path())
-        .encode(&texts(&golden["texts"]), TextKind::Document)
-        .unwrap();
+    let vectors = open(folder.path()).encode(&texts(&golden["texts"]), TextKind::Document).unwrap();
     let off = difference(&vectors, &rows(&golden["prompt_left_out"]));
     assert!(off < 1e-5, "{off}");
 }
@@ -109,10 +105,7 @@ fn the_folder_decides_over_the_graph() {
     assert!(difference(&vectors, &rows(&golden["normalize"])) < 1e-5);
 
     // The graph normalises; asked not to, the token vectors are pooled here.
-    let options = EncoderOptions {
-        normalize: Some(false),
-        ..EncoderOptions::default()
-    };
+    let options = EncoderOptions { normalize: Some(false), ..EncoderOptions::default() };
     let plain = SentenceEncoder::open(folder.path(), &options).unwrap();
     let vectors = plain.encode(&texts, TextKind::Document).unwrap();
     assert!(difference(&vectors, &rows(&golden["pooling"]["mean"])) < 1e-5);
@@ -133,11 +126,7 @@ fn pairs_are_scored_as_transformers_does() {
     let pairs: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     let expected: Vec<f32> = serde_json::from_value(golden["scores"].clone()).unwrap();
     for sessions in [1, 3] {
-        let options = EncoderOptions {
-            sessions,
-            batch_tokens: 50,
-            ..EncoderOptions::default()
-        };
+        let options = EncoderOptions { sessions, batch_tokens: 50, ..EncoderOptions::default() };
         let scorer = PairScorer::open(&fixture("tiny-pair"), &options).unwrap();
         let mut last = 0;
         let scores = scorer.score_with_progress(&pairs, &mut |done| last = done).unwrap();
@@ -153,7 +142,9 @@ fn pairs_are_scored_as_transformers_does() {
 fn minilm() {
     let folder = native("minilm-onnx");
     if !folder.join("modules.json").is_file() {
-        println!("skipped: .native/minilm-onnx is not there; `adam-train export --model .native/all-MiniLM-L6-v2 --output .native/minilm-onnx` makes it");
+        println!(
+            "skipped: .native/minilm-onnx is not there; `adam-train export --model .native/all-MiniLM-L6-v2 --output .native/minilm-onnx` makes it"
+        );
         return;
     }
     if !has_runtime() {
@@ -184,10 +175,7 @@ fn minilm() {
     let off = difference(&queries, &rows(&golden["prompted"]));
     assert!(off < 1e-4, "{off}");
 
-    let int8 = EncoderOptions {
-        precision: Precision::Int8,
-        ..options
-    };
+    let int8 = EncoderOptions { precision: Precision::Int8, ..options };
     match SentenceEncoder::open(&folder, &int8) {
         Ok(small) => {
             assert_ne!(small.fingerprint(), encoder.fingerprint());

@@ -177,11 +177,7 @@ fn huge_files_are_refused_unread() {
 
 #[test]
 fn options_out_of_range_are_named() {
-    let refused = |options: EncoderOptions| {
-        SentenceEncoder::open(whole().path(), &options)
-            .unwrap_err()
-            .to_string()
-    };
+    let refused = |options: EncoderOptions| SentenceEncoder::open(whole().path(), &options).unwrap_err().to_string();
     let default = EncoderOptions::default;
     for (options, name) in [
         (EncoderOptions { batch_tokens: 0, ..default() }, "batch_tokens"),
@@ -199,10 +195,7 @@ fn a_provider_that_is_not_there_is_an_error() {
     if !has_runtime() {
         return;
     }
-    let options = EncoderOptions {
-        providers: vec!["openvino".parse().unwrap()],
-        ..EncoderOptions::default()
-    };
+    let options = EncoderOptions { providers: vec!["openvino".parse().unwrap()], ..EncoderOptions::default() };
     let message = SentenceEncoder::open(whole().path(), &options).unwrap_err().to_string();
     assert!(message.contains("model.onnx") && message.contains("OpenVINO"), "{message}");
 }
@@ -210,9 +203,7 @@ fn a_provider_that_is_not_there_is_an_error() {
 #[test]
 fn a_sentence_encoder_is_no_pair_scorer() {
     if has_runtime() {
-        let message = PairScorer::open(whole().path(), &EncoderOptions::default())
-            .unwrap_err()
-            .to_string();
+        let message = PairScorer::open(whole().path(), &EncoderOptions::default()).unwrap_err().to_string();
         assert!(message.contains("logits"), "{message}");
     }
 }

@@ -17,11 +17,7 @@ fn folder() -> tempfile::TempDir {
 
 fn encoder(batch_tokens: usize, sessions: usize) -> Option<SentenceEncoder> {
     has_runtime().then(|| {
-        let options = EncoderOptions {
-            batch_tokens,
-            sessions,
-            ..EncoderOptions::default()
-        };
+        let options = EncoderOptions { batch_tokens, sessions, ..EncoderOptions::default() };
         SentenceEncoder::open(folder().path(), &options).unwrap()
     })
 }
@@ -91,9 +87,7 @@ fn very_long_texts() {
     let long = line.repeat(200_000);
     assert!(long.len() > 10_000_000);
     let started = std::time::Instant::now();
-    let vectors = single
-        .encode(&[&long, &line.repeat(50)], TextKind::Document)
-        .unwrap();
+    let vectors = single.encode(&[&long, &line.repeat(50)], TextKind::Document).unwrap();
     assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
     assert!(difference(&vectors[..1], &vectors[1..]) < 1e-6);
     // No white space at all: still bounded.
@@ -110,14 +104,9 @@ fn a_shorter_length_cuts_texts() {
         return;
     }
     let folder = folder();
-    let options = |max_length| EncoderOptions {
-        max_length,
-        ..EncoderOptions::default()
-    };
+    let options = |max_length| EncoderOptions { max_length, ..EncoderOptions::default() };
     let short = SentenceEncoder::open(folder.path(), &options(Some(6))).unwrap();
-    let vectors = short
-        .encode(&["crows bend wire into hooks", "crows bend wire in"], TextKind::Document)
-        .unwrap();
+    let vectors = short.encode(&["crows bend wire into hooks", "crows bend wire in"], TextKind::Document).unwrap();
     assert_eq!(short.max_length(), 6);
     // [CLS] crows bend wire in [SEP]: the first text splits "into" to "in" + "##t" ..., so both are cut to the same.
     assert!(difference(&vectors[..1], &vectors[1..]) < 1e-6);
@@ -129,8 +118,6 @@ fn a_shorter_length_cuts_texts() {
     assert_eq!(ranges.last().unwrap().end, text.len());
     assert!(ranges.is_sorted_by_key(|range| range.start));
 
-    let message = SentenceEncoder::open(folder.path(), &options(Some(41)))
-        .unwrap_err()
-        .to_string();
+    let message = SentenceEncoder::open(folder.path(), &options(Some(41))).unwrap_err().to_string();
     assert!(message.contains("40 positions"), "{message}");
 }

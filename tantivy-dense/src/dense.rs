@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tantivy::directory::MmapDirectory;
 use tantivy::schema::Schema;
 use tantivy::{
-    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, Searcher, SegmentPlugin,
-    SegmentReader,
+    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, Searcher, SegmentPlugin, SegmentReader,
 };
 
 use crate::plugin::{DensePlugin, EXTENSIONS};

@@ -15,7 +15,9 @@ pub enum DenseError {
         why: String,
     },
     /// A vector of another length than the field's dimension.
-    #[error("field `{field}` holds vectors of {expected} values, but this one has {got}; was it made by another model?")]
+    #[error(
+        "field `{field}` holds vectors of {expected} values, but this one has {got}; was it made by another model?"
+    )]
     Dimension {
         /// Name of the field.
         field: String,
@@ -41,7 +43,9 @@ pub enum DenseError {
         field: String,
     },
     /// A vector so long, or a value so large, that arithmetic on it would overflow.
-    #[error("a vector for field `{field}` is too large: {what} is {value:e}, the limit is {limit:e}; scale the vectors down")]
+    #[error(
+        "a vector for field `{field}` is too large: {what} is {value:e}, the limit is {limit:e}; scale the vectors down"
+    )]
     TooLarge {
         /// Name of the field.
         field: String,
@@ -87,7 +91,9 @@ pub enum DenseError {
         name: String,
     },
     /// Something written by a later version of this crate.
-    #[error("`{file}` has format version {found}, and this version of tantivy-dense reads up to {supported}: update tantivy-dense")]
+    #[error(
+        "`{file}` has format version {found}, and this version of tantivy-dense reads up to {supported}: update tantivy-dense"
+    )]
     NewerFormat {
         /// Name of the file, or of the field.
         file: String,

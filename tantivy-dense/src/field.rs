@@ -215,11 +215,7 @@ impl VectorField {
     ///
     /// # Errors
     /// [`DenseError::Options`] for a dimension of 0 or beyond 4,096.
-    pub fn add_to(
-        schema: &mut SchemaBuilder,
-        name: &str,
-        options: VectorOptions,
-    ) -> Result<VectorField, DenseError> {
+    pub fn add_to(schema: &mut SchemaBuilder, name: &str, options: VectorOptions) -> Result<VectorField, DenseError> {
         options.check(name)?;
         let params = serde_json::to_value(&options)
             .map_err(|error| DenseError::Options { field: name.to_owned(), why: error.to_string() })?;

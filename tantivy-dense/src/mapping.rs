@@ -91,10 +91,7 @@ impl<'a> MergeOrder<'a> {
     }
 }
 
-fn shuffled(
-    readers: &[SegmentReader],
-    mapping: &SegmentDocIdMapping,
-) -> Result<Vec<(u32, DocId)>, TantivyError> {
+fn shuffled(readers: &[SegmentReader], mapping: &SegmentDocIdMapping) -> Result<Vec<(u32, DocId)>, TantivyError> {
     let (schema, field) = scratch_schema();
     let mut sources = Vec::with_capacity(readers.len());
     for (source, reader) in readers.iter().enumerate() {

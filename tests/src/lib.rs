@@ -91,7 +91,8 @@ pub fn minilm() -> Option<String> {
 
 /// A real collection, `NAME.zip`, from `ADAM_DATA` or `../shared/data`, or why the test is skipped.
 pub fn collection(name: &str) -> Option<String> {
-    let places = std::env::var_os("ADAM_DATA").map(PathBuf::from).into_iter().chain([workspace().join("../shared/data")]);
+    let places =
+        std::env::var_os("ADAM_DATA").map(PathBuf::from).into_iter().chain([workspace().join("../shared/data")]);
     for place in places {
         let archive = place.join(format!("{name}.zip"));
         if archive.is_file() {

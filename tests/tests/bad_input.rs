@@ -114,7 +114,12 @@ fn evaluation_on_wrong_judgements_and_queries() -> Result<()> {
 
 #[test]
 fn wrong_calls_exit_with_2() -> Result<()> {
-    for call in [vec!["search"], vec!["no-such-command"], vec!["index", "--index", "x"], vec!["search", "--mode", "guess", "--index", "x", "q"]] {
+    for call in [
+        vec!["search"],
+        vec!["no-such-command"],
+        vec!["index", "--index", "x"],
+        vec!["search", "--mode", "guess", "--index", "x", "q"],
+    ] {
         let said = run("adam", &call)?;
         assert_eq!(said.code, Some(2), "{call:?}: {}", said.err);
     }

@@ -28,11 +28,29 @@ fn train_export_index_and_ask() -> Result<()> {
 
     run_ok("adam", &["index", "--model", &student, "--data", &pocket(), "--index", &index])?;
     for mode in ["bm25", "dense", "hybrid"] {
-        let said = run_ok("adam", &["search", "--index", &index, "--mode", mode, "--top", "3", "--json", "why does glass have no crystals?"])?;
+        let said = run_ok(
+            "adam",
+            &["search", "--index", &index, "--mode", mode, "--top", "3", "--json", "why does glass have no crystals?"],
+        )?;
         let answer: Value = serde_json::from_str(&said.out)?;
         assert_eq!(answer["hits"][0]["id"], "p28", "{mode}: {answer}");
     }
-    run_ok("adam", &["eval", "--index", &index, "--data", &pocket(), "--split", "test", "--mode", "bm25,dense,hybrid", "--json", &report])?;
+    run_ok(
+        "adam",
+        &[
+            "eval",
+            "--index",
+            &index,
+            "--data",
+            &pocket(),
+            "--split",
+            "test",
+            "--mode",
+            "bm25,dense,hybrid",
+            "--json",
+            &report,
+        ],
+    )?;
     let report: Value = serde_json::from_str(&std::fs::read_to_string(report)?)?;
     for mode in ["bm25", "dense", "hybrid"] {
         let figures = report[mode].as_object().with_context(|| format!("{mode} in {report}"))?;

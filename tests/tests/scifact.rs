@@ -19,7 +19,19 @@ fn bm25_minilm_and_hybrid_reach_their_figures() -> Result<()> {
     run_ok("adam", &["index", "--model", &model, "--data", &data, "--index", &index])?;
     let said = run_ok(
         "adam",
-        &["eval", "--index", &index, "--data", &data, "--split", "test", "--mode", "bm25,dense,hybrid", "--json", &json_text],
+        &[
+            "eval",
+            "--index",
+            &index,
+            "--data",
+            &data,
+            "--split",
+            "test",
+            "--mode",
+            "bm25,dense,hybrid",
+            "--json",
+            &json_text,
+        ],
     )?;
     println!("{}", said.out);
 
@@ -27,8 +39,11 @@ fn bm25_minilm_and_hybrid_reach_their_figures() -> Result<()> {
     for mode in ["bm25", "dense", "hybrid"] {
         assert_eq!(report[mode]["queries"].as_u64(), Some(300), "{mode}");
     }
-    let (bm25, dense, hybrid) =
-        (figure(&report, "bm25", "ndcg@10")?, figure(&report, "dense", "ndcg@10")?, figure(&report, "hybrid", "ndcg@10")?);
+    let (bm25, dense, hybrid) = (
+        figure(&report, "bm25", "ndcg@10")?,
+        figure(&report, "dense", "ndcg@10")?,
+        figure(&report, "hybrid", "ndcg@10")?,
+    );
     assert!(bm25 >= 0.66, "BM25 nDCG@10 is {bm25}");
     assert!((dense - 0.645).abs() <= 0.01, "MiniLM nDCG@10 is {dense}; sentence-transformers gives 0.645");
     assert!(hybrid > bm25.max(dense), "hybrid {hybrid} does not beat BM25 {bm25} and dense {dense}");

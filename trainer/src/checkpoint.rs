@@ -77,16 +77,11 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Checkpoints in a folder.
     pub fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
-        }
+        Self { folder: folder.to_owned() }
     }
 
     fn paths(&self, step: usize) -> (PathBuf, PathBuf) {
-        (
-            self.folder.join(format!("state-{step:08}.safetensors")),
-            self.folder.join(format!("state-{step:08}.json")),
-        )
+        (self.folder.join(format!("state-{step:08}.safetensors")), self.folder.join(format!("state-{step:08}.json")))
     }
 
     /// Steps with a checkpoint, newest first.
@@ -177,9 +172,9 @@ impl Checkpoints {
             drop(bytes);
             let mut found = crate::model::read_tensors(&tensor_path)?;
             let mut take = |part: &str, name: &str| {
-                found
-                    .remove(&format!("{part}/{name}"))
-                    .ok_or_else(|| TrainError::data(&tensor_path, format!("holds no `{part}/{name}`: it is of another model")))
+                found.remove(&format!("{part}/{name}")).ok_or_else(|| {
+                    TrainError::data(&tensor_path, format!("holds no `{part}/{name}`: it is of another model"))
+                })
             };
             let names = parameters.names().to_vec();
             let mut weights = Vec::new();

@@ -178,7 +178,9 @@ impl TrainingConfig {
         let decays = [a.beta1, a.beta2].iter().all(|b| (0.0..1.0).contains(b));
         let rest = [a.epsilon, a.weight_decay, a.clip].iter().all(|x| x.is_finite() && *x >= 0.0);
         if !decays || !rest || a.epsilon == 0.0 {
-            return Some("`adamw` must have betas in 0..1, epsilon above 0, weight_decay and clip of 0 or more".to_owned());
+            return Some(
+                "`adamw` must have betas in 0..1, epsilon above 0, weight_decay and clip of 0 or more".to_owned(),
+            );
         }
         (self.epochs > 10_000).then(|| format!("`epochs` may be 10000 at most, and is {}", self.epochs))
     }
@@ -201,10 +203,7 @@ pub struct WarmUpConfig {
 impl Default for WarmUpConfig {
     fn default() -> Self {
         Self {
-            training: TrainingConfig {
-                epochs: 0,
-                ..TrainingConfig::default()
-            },
+            training: TrainingConfig { epochs: 0, ..TrainingConfig::default() },
             negatives: 1,
             to_rank: 100,
             scale: 20.0,
@@ -287,11 +286,7 @@ pub struct DevConfig {
 
 impl Default for DevConfig {
     fn default() -> Self {
-        Self {
-            candidates: 30,
-            max_queries: 1000,
-            teacher: true,
-        }
+        Self { candidates: 30, max_queries: 1000, teacher: true }
     }
 }
 
@@ -429,7 +424,8 @@ impl Config {
         refuse("run", (self.run.threads > 1024).then(|| "`threads` may be 1024 at most".to_owned()))?;
         refuse(
             "warm_up",
-            (!(self.warm_up.scale.is_finite() && self.warm_up.scale > 0.0)).then(|| "`scale` must be above 0".to_owned()),
+            (!(self.warm_up.scale.is_finite() && self.warm_up.scale > 0.0))
+                .then(|| "`scale` must be above 0".to_owned()),
         )?;
         refuse("eval", (self.eval.depth < 10).then(|| "`depth` must be at least 10".to_owned()))?;
         refuse("eval", (self.eval.batch_tokens == 0).then(|| "`batch_tokens` must be at least 1".to_owned()))
@@ -469,7 +465,9 @@ mod tests {
     #[test]
     fn settings_go_over_the_file_and_unknown_keys_are_refused() {
         let text = "[run]\noutput = \"runs/a\"\n[distil]\nepochs = 2\n";
-        let config = Config::parse(text, &["distil.epochs=5".into(), "student.model=a b".into(), "loss.scale = 30".into()]).unwrap();
+        let config =
+            Config::parse(text, &["distil.epochs=5".into(), "student.model=a b".into(), "loss.scale = 30".into()])
+                .unwrap();
         assert_eq!(config.distil.epochs, 5);
         assert_eq!(config.student.model, PathBuf::from("a b"));
         assert_eq!(config.loss.scale, 30.0);

@@ -36,7 +36,9 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// The loss stopped being a number.
-    #[error("the {stage} stage's loss is not a number at step {step} (queries {queries}); lower the learning rate or look at these queries")]
+    #[error(
+        "the {stage} stage's loss is not a number at step {step} (queries {queries}); lower the learning rate or look at these queries"
+    )]
     NotANumber {
         /// Which stage.
         stage: &'static str,

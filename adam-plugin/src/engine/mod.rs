@@ -98,7 +98,10 @@ impl Engine {
     /// When the folder is no index of `adam`.
     pub fn open(path: &Path) -> Result<Self, PluginError> {
         if !path.is_dir() {
-            return Err(PluginError::NotAnIndex { path: path.to_path_buf(), problem: "there is no such folder".to_owned() });
+            return Err(PluginError::NotAnIndex {
+                path: path.to_path_buf(),
+                problem: "there is no such folder".to_owned(),
+            });
         }
         let card = Card::read(path)?.ok_or_else(|| not_an_index(path))?;
         let (dense, index) = Dense::open(path)?;
@@ -137,7 +140,9 @@ impl Engine {
         let place = match (folder, &model.folder) {
             (Some(folder), _) => Hub::from_environment().resolve(&folder.to_string_lossy())?,
             (None, Some(folder)) => folder.clone(),
-            (None, None) => return Err(PluginError::NoModel { what: "a search by vectors", model: model.name.clone() }),
+            (None, None) => {
+                return Err(PluginError::NoModel { what: "a search by vectors", model: model.name.clone() });
+            }
         };
         let options = EncoderOptions {
             precision: model.precision.parse().unwrap_or(options.precision),
@@ -167,7 +172,8 @@ impl Engine {
     /// # Errors
     /// When it has no id, or its vector is not one of the index's.
     pub fn document(&self, document: Document) -> Result<TantivyDocument, PluginError> {
-        let fault = |problem: &str| PluginError::Document { document: document.id.clone(), problem: problem.to_owned() };
+        let fault =
+            |problem: &str| PluginError::Document { document: document.id.clone(), problem: problem.to_owned() };
         if document.id.is_empty() {
             return Err(fault("has an empty id"));
         }
@@ -266,6 +272,9 @@ impl Engine {
 fn not_an_index(path: &Path) -> PluginError {
     PluginError::NotAnIndex {
         path: path.to_path_buf(),
-        problem: format!("it holds no {}; `adam index` makes an index, `adam import` brings one over", crate::CARD_FILE),
+        problem: format!(
+            "it holds no {}; `adam index` makes an index, `adam import` brings one over",
+            crate::CARD_FILE
+        ),
     }
 }

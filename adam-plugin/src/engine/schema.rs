@@ -1,8 +1,12 @@
 //! The fields of an index that `adam` makes, and how its text is analysed.
 
 use tantivy::Index;
-use tantivy::schema::{FAST, Field, IndexRecordOption, JsonObjectOptions, STORED, STRING, Schema, TextFieldIndexing, TextOptions};
-use tantivy::tokenizer::{Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer};
+use tantivy::schema::{
+    FAST, Field, IndexRecordOption, JsonObjectOptions, STORED, STRING, Schema, TextFieldIndexing, TextOptions,
+};
+use tantivy::tokenizer::{
+    Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer,
+};
 use tantivy_dense::{VectorField, VectorOptions};
 
 use crate::card::Layout;
@@ -24,11 +28,15 @@ pub(crate) fn schema(dimension: usize) -> Result<Schema, PluginError> {
     schema.add_text_field("id", STRING | STORED | FAST);
     schema.add_text_field("title", STORED);
     schema.add_text_field("text", STORED);
-    let indexing = TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
+    let indexing =
+        TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
     schema.add_text_field("content", TextOptions::default().set_indexing_options(indexing));
-    schema.add_json_field("metadata", JsonObjectOptions::from(STORED | FAST).set_indexing_options(
-        TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::Basic),
-    ));
+    schema.add_json_field(
+        "metadata",
+        JsonObjectOptions::from(STORED | FAST).set_indexing_options(
+            TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::Basic),
+        ),
+    );
     VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(dimension))?;
     HashFields::add_to(&mut schema);
     Ok(schema.build())
@@ -49,7 +57,9 @@ pub(crate) fn layout() -> Layout {
 
 /// Makes the analyser known to an index.
 pub(crate) fn register(index: &Index) {
-    let simple = TextAnalyzer::builder(SimpleTokenizer::default()).filter(RemoveLongFilter::limit(LONGEST_WORD)).filter(LowerCaser);
+    let simple = TextAnalyzer::builder(SimpleTokenizer::default())
+        .filter(RemoveLongFilter::limit(LONGEST_WORD))
+        .filter(LowerCaser);
     let analyser = match StopWordFilter::new(Language::English) {
         Some(stop_words) => simple.filter(stop_words).filter(Stemmer::new(Language::English)).build(),
         None => simple.filter(Stemmer::new(Language::English)).build(),
@@ -70,7 +80,9 @@ pub(crate) struct Fields {
 impl Fields {
     pub(crate) fn of(schema: &Schema, layout: &Layout) -> Result<Self, PluginError> {
         let field = |name: &String| {
-            schema.get_field(name).map_err(|_| PluginError::field(name, "is named in the index's card, and the index has none of that name"))
+            schema.get_field(name).map_err(|_| {
+                PluginError::field(name, "is named in the index's card, and the index has none of that name")
+            })
         };
         Ok(Self {
             key: field(&layout.key)?,

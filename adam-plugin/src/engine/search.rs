@@ -267,7 +267,10 @@ impl Engine {
 
     fn query_vector(&self, query: &str) -> Result<Vec<f32>, PluginError> {
         let vectors = self.encoder("a search by vectors")?.encode(&[query], TextKind::Query)?;
-        vectors.into_iter().next().ok_or_else(|| PluginError::Query { problem: "the model gave no vector for it".to_owned() })
+        vectors
+            .into_iter()
+            .next()
+            .ok_or_else(|| PluginError::Query { problem: "the model gave no vector for it".to_owned() })
     }
 
     fn snippets(&self, searcher: &Searcher, words: &dyn Query) -> Result<Vec<SnippetGenerator>, PluginError> {

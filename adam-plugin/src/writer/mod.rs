@@ -375,9 +375,7 @@ impl EmbeddingWriter {
 
     fn send(&self, operation: Operation) -> Result<(), PluginError> {
         if let Some(problem) = &self.shared.state().stopped {
-            return Err(PluginError::WriterStopped {
-                problem: problem.clone(),
-            });
+            return Err(PluginError::WriterStopped { problem: problem.clone() });
         }
         self.deliver(operation)
     }
@@ -390,9 +388,7 @@ impl EmbeddingWriter {
 
     fn gone(&self) -> PluginError {
         match &self.shared.state().stopped {
-            Some(problem) => PluginError::WriterStopped {
-                problem: problem.clone(),
-            },
+            Some(problem) => PluginError::WriterStopped { problem: problem.clone() },
             None => PluginError::WriterGone,
         }
     }
@@ -411,14 +407,11 @@ impl Drop for EmbeddingWriter {
 
 /// The key field, if it can serve as one.
 fn key_field(schema: &Schema, name: &str) -> Result<Field, PluginError> {
-    let field = schema
-        .get_field(name)
-        .map_err(|_| PluginError::field(name, "is not in the schema, and was to be the key"))?;
+    let field =
+        schema.get_field(name).map_err(|_| PluginError::field(name, "is not in the schema, and was to be the key"))?;
     let entry = schema.get_field_entry(field);
     let raw = match entry.field_type() {
-        FieldType::Str(options) => options
-            .get_indexing_options()
-            .is_some_and(|indexing| indexing.tokenizer() == "raw"),
+        FieldType::Str(options) => options.get_indexing_options().is_some_and(|indexing| indexing.tokenizer() == "raw"),
         other => matches!(other.value_type(), Type::U64 | Type::I64 | Type::Bytes) && entry.is_indexed(),
     };
     if raw {

@@ -37,10 +37,7 @@ pub(super) struct Committed {
 
 impl Committed {
     pub(super) fn new(dense: &Dense, index: &Index, key: Field, fields: Vec<VectorField>) -> Result<Self, PluginError> {
-        let reader = dense
-            .reader_builder(index)
-            .reload_policy(tantivy::ReloadPolicy::Manual)
-            .try_into()?;
+        let reader = dense.reader_builder(index).reload_policy(tantivy::ReloadPolicy::Manual).try_into()?;
         let reader: IndexReader = reader;
         Ok(Self {
             dense: dense.clone(),
@@ -97,9 +94,8 @@ impl Committed {
         };
         let reader = self.searcher.segment_reader(address.segment_ord);
         let (of_document, of_text) = HashFields::columns();
-        let value = |name| -> Result<Option<u64>, PluginError> {
-            Ok(reader.fast_fields().u64(name)?.first(address.doc_id))
-        };
+        let value =
+            |name| -> Result<Option<u64>, PluginError> { Ok(reader.fast_fields().u64(name)?.first(address.doc_id)) };
         if value(of_document)? == Some(document) {
             return Ok(Standing::Unchanged);
         }
@@ -118,9 +114,8 @@ impl Committed {
         let mut found = Vec::new();
         for (ordinal, reader) in (0..).zip(self.searcher.segment_readers()) {
             let inverted = reader.inverted_index(key.field())?;
-            let postings = inverted
-                .read_postings(key, IndexRecordOption::Basic)
-                .map_err(tantivy::TantivyError::from)?;
+            let postings =
+                inverted.read_postings(key, IndexRecordOption::Basic).map_err(tantivy::TantivyError::from)?;
             let Some(mut postings) = postings else { continue };
             debug_assert!(postings.term_freq() >= 1);
             let mut doc = postings.doc();

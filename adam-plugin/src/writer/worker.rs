@@ -237,7 +237,9 @@ impl Worker {
 
     fn standing(&self, addition: &Addition) -> Result<Standing, PluginError> {
         match (&self.committed, &addition.key, addition.hashes) {
-            (Some(committed), Some(key), Some((document, text))) if addition.replaces => committed.standing(key, document, text),
+            (Some(committed), Some(key), Some((document, text))) if addition.replaces => {
+                committed.standing(key, document, text)
+            }
             _ => Ok(Standing::New),
         }
     }
@@ -264,18 +266,14 @@ impl Worker {
             Err(problem) if all.len() == 1 => vec![Err(problem)],
             Err(problem) => {
                 tracing::warn!("a batch of {} texts failed ({problem}); trying them one by one", all.len());
-                all.iter()
-                    .map(|text| self.encode_checked(&[text]).map(|mut vectors| vectors.remove(0)))
-                    .collect()
+                all.iter().map(|text| self.encode_checked(&[text]).map(|mut vectors| vectors.remove(0))).collect()
             }
         }
     }
 
     fn encode_checked(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
-        let vectors = self
-            .encoder
-            .encode(texts, TextKind::Document)
-            .map_err(|error: EncoderError| error.to_string())?;
+        let vectors =
+            self.encoder.encode(texts, TextKind::Document).map_err(|error: EncoderError| error.to_string())?;
         if vectors.len() != texts.len() {
             return Err(format!(
                 "the model `{}` gave {} vectors for {} texts",
@@ -298,9 +296,7 @@ impl Worker {
         for &(slot, at) in slots {
             let vector = std::mem::replace(&mut vectors[at], Ok(Vec::new()));
             let added = vector.and_then(|vector| {
-                self.fields[slot]
-                    .add(&mut addition.document, &vector)
-                    .map_err(|error| error.to_string())
+                self.fields[slot].add(&mut addition.document, &vector).map_err(|error| error.to_string())
             });
             if let Err(fault) = added {
                 problem = Some(fault);

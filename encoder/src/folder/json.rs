@@ -12,10 +12,7 @@ const CONFIG_LIMIT: u64 = 4 << 20;
 /// Reads a file whole, refusing one above `limit` bytes.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, EncoderError> {
     use std::io::Read;
-    let fault = |source| EncoderError::Read {
-        path: path.to_path_buf(),
-        source,
-    };
+    let fault = |source| EncoderError::Read { path: path.to_path_buf(), source };
     let file = std::fs::File::open(path).map_err(fault)?;
     let meta = file.metadata().map_err(fault)?;
     if meta.is_dir() {
@@ -23,21 +20,13 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, EncoderEr
     }
     let size = meta.len();
     if size > limit {
-        return Err(EncoderError::TooLarge {
-            path: path.to_path_buf(),
-            size,
-            limit,
-        });
+        return Err(EncoderError::TooLarge { path: path.to_path_buf(), size, limit });
     }
     // The size of a pipe or of a growing file is not what was just read, so the limit holds while reading too.
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     file.take(limit + 1).read_to_end(&mut bytes).map_err(fault)?;
     if bytes.len() as u64 > limit {
-        return Err(EncoderError::TooLarge {
-            path: path.to_path_buf(),
-            size: bytes.len() as u64,
-            limit,
-        });
+        return Err(EncoderError::TooLarge { path: path.to_path_buf(), size: bytes.len() as u64, limit });
     }
     Ok(bytes)
 }
@@ -52,24 +41,16 @@ pub(crate) struct JsonFile {
 impl JsonFile {
     /// Reads a file that must be there.
     pub(crate) fn read(path: &Path, needed: &str) -> Result<Self, EncoderError> {
-        Self::read_if_there(path)?.ok_or_else(|| EncoderError::Missing {
-            path: path.to_path_buf(),
-            needed: needed.to_owned(),
-        })
+        Self::read_if_there(path)?
+            .ok_or_else(|| EncoderError::Missing { path: path.to_path_buf(), needed: needed.to_owned() })
     }
 
     /// Reads a file, or gives `None` where there is none.
     pub(crate) fn read_if_there(path: &Path) -> Result<Option<Self>, EncoderError> {
         match read_value(path)? {
             None => Ok(None),
-            Some(Value::Object(keys)) => Ok(Some(Self {
-                path: path.to_path_buf(),
-                keys,
-            })),
-            Some(other) => Err(EncoderError::model(
-                path,
-                format!("must be a JSON object, and is {}", kind_of(&other)),
-            )),
+            Some(Value::Object(keys)) => Ok(Some(Self { path: path.to_path_buf(), keys })),
+            Some(other) => Err(EncoderError::model(path, format!("must be a JSON object, and is {}", kind_of(&other)))),
         }
     }
 
@@ -82,11 +63,7 @@ impl JsonFile {
     }
 
     fn wrong(&self, key: &str, expected: &str, value: &Value) -> EncoderError {
-        EncoderError::key(
-            &self.path,
-            key,
-            format!("must be {expected}, and is {}", kind_of(value)),
-        )
+        EncoderError::key(&self.path, key, format!("must be {expected}, and is {}", kind_of(value)))
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, EncoderError> {
@@ -147,21 +124,13 @@ pub(crate) fn read_value(path: &Path) -> Result<Option<Value>, EncoderError> {
     let bytes = match read_limited(path, CONFIG_LIMIT) {
         Ok(bytes) => bytes,
         Err(EncoderError::Read { source, .. })
-            if matches!(
-                source.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
+            if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
         {
             return Ok(None);
         }
         Err(other) => return Err(other),
     };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|source| EncoderError::Json {
-            path: path.to_path_buf(),
-            source,
-        })
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| EncoderError::Json { path: path.to_path_buf(), source })
 }
 
 /// A value in a few words, for messages.

@@ -151,9 +151,7 @@ impl Dense {
             }
         }
         let size = |key: &str| {
-            config
-                .size(key, WIDTH_LIMIT)?
-                .ok_or_else(|| EncoderError::key(config.path(), key, "is missing"))
+            config.size(key, WIDTH_LIMIT)?.ok_or_else(|| EncoderError::key(config.path(), key, "is missing"))
         };
         let (inputs, outputs) = (size("in_features")?, size("out_features")?);
         let activation = Activation::read(&config)?;
@@ -166,13 +164,7 @@ impl Dense {
             (true, true) => Some(Residual::AsIs),
             (true, false) => Some(Residual::Projected(weights.matrix("residual.weight", outputs, inputs)?)),
         };
-        Ok(Self {
-            weight,
-            bias,
-            activation,
-            residual,
-            hash: weights.hash(),
-        })
+        Ok(Self { weight, bias, activation, residual, hash: weights.hash() })
     }
 
     pub(crate) fn inputs(&self) -> usize {
@@ -251,15 +243,9 @@ impl Weights {
             } else {
                 "it holds the weights of this layer"
             };
-            return Err(EncoderError::Missing {
-                path,
-                needed: needed.to_owned(),
-            });
+            return Err(EncoderError::Missing { path, needed: needed.to_owned() });
         }
-        Ok(Self {
-            bytes: read_limited(&path, WEIGHT_LIMIT)?,
-            path,
-        })
+        Ok(Self { bytes: read_limited(&path, WEIGHT_LIMIT)?, path })
     }
 
     fn hash(&self) -> String {
@@ -270,14 +256,9 @@ impl Weights {
         let fault = |problem: String| EncoderError::model(&self.path, problem);
         let file = SafeTensors::deserialize(&self.bytes)
             .map_err(|error| fault(format!("is not a whole safetensors file: {error}")))?;
-        let tensor = file
-            .tensor(name)
-            .map_err(|_| fault(format!("has no tensor `{name}`")))?;
+        let tensor = file.tensor(name).map_err(|_| fault(format!("has no tensor `{name}`")))?;
         if tensor.dtype() != Dtype::F32 {
-            return Err(fault(format!(
-                "tensor `{name}` is {:?}; only F32 is supported",
-                tensor.dtype()
-            )));
+            return Err(fault(format!("tensor `{name}` is {:?}; only F32 is supported", tensor.dtype())));
         }
         if tensor.shape() != shape {
             return Err(fault(format!(

@@ -111,17 +111,19 @@ impl ModelFolder {
         };
         let pad_id = match config.get("pad_token_id") {
             None => 0,
-            Some(value) => value
-                .as_i64()
-                .and_then(|id| if id == -1 { Some(0) } else { u32::try_from(id).ok() })
-                .ok_or_else(|| EncoderError::key(config.path(), "pad_token_id", "must be a token id, a whole number"))?,
+            Some(value) => {
+                value.as_i64().and_then(|id| if id == -1 { Some(0) } else { u32::try_from(id).ok() }).ok_or_else(
+                    || EncoderError::key(config.path(), "pad_token_id", "must be a token id, a whole number"),
+                )?
+            }
         };
         let tokenizer = [transformer.join("tokenizer.json"), root.join("tokenizer.json")]
             .into_iter()
             .find(|path| path.is_file())
             .ok_or_else(|| EncoderError::Missing {
                 path: transformer.join("tokenizer.json"),
-                needed: "it holds the tokenizer; save the model with a recent `transformers`, which writes it".to_owned(),
+                needed: "it holds the tokenizer; save the model with a recent `transformers`, which writes it"
+                    .to_owned(),
             })?;
 
         Ok(Self {
@@ -172,10 +174,7 @@ fn check_is_folder(root: &Path) -> Result<(), EncoderError> {
     match std::fs::metadata(root) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(EncoderError::model(root, "is not a folder; name the folder that holds the model's files")),
-        Err(source) => Err(EncoderError::Read {
-            path: root.to_path_buf(),
-            source,
-        }),
+        Err(source) => Err(EncoderError::Read { path: root.to_path_buf(), source }),
     }
 }
 
@@ -207,7 +206,9 @@ fn refuse_multi_vector(settings: &JsonFile) -> Result<(), EncoderError> {
         return Err(EncoderError::key(
             settings.path(),
             "transformer_task",
-            format!("is \"{task}\"; supported are \"feature-extraction\" and, for re-rankers, \"sequence-classification\""),
+            format!(
+                "is \"{task}\"; supported are \"feature-extraction\" and, for re-rankers, \"sequence-classification\""
+            ),
         ));
     }
     if let Some(options) = settings.object("processing_kwargs")?
@@ -272,10 +273,7 @@ fn read_prompts(root: &Path) -> Result<Prompts, EncoderError> {
             Some(other) => Err(EncoderError::key(
                 file.path(),
                 format!("prompts.{name}"),
-                format!(
-                    "must be a string of at most {PROMPT_LIMIT} bytes, and is {}",
-                    json::kind_of(other)
-                ),
+                format!("must be a string of at most {PROMPT_LIMIT} bytes, and is {}", json::kind_of(other)),
             )),
         }
     };
@@ -297,8 +295,5 @@ fn read_prompts(root: &Path) -> Result<Prompts, EncoderError> {
             break;
         }
     }
-    Ok(Prompts {
-        query,
-        document: document.unwrap_or(fallback),
-    })
+    Ok(Prompts { query, document: document.unwrap_or(fallback) })
 }

@@ -26,10 +26,7 @@ pub(crate) fn read(root: &Path) -> Result<Modules, EncoderError> {
         return without_modules(root);
     };
     let Value::Array(entries) = value else {
-        return Err(EncoderError::model(
-            &path,
-            format!("must be a list of modules, and is {}", kind_of(&value)),
-        ));
+        return Err(EncoderError::model(&path, format!("must be a list of modules, and is {}", kind_of(&value))));
     };
     if entries.len() > MODULE_LIMIT {
         return Err(EncoderError::model(
@@ -46,7 +43,8 @@ pub(crate) fn read(root: &Path) -> Result<Modules, EncoderError> {
         let folder = inside(&path, index, root, text_of(&path, entry, index, "path")?)?;
         // The class moved between packages over the years; its own name stayed.
         let class = kind.rsplit('.').next().unwrap_or(kind);
-        let out_of_place = |problem: &str| EncoderError::key(&path, format!("[{index}].type"), format!("is {class}, {problem}"));
+        let out_of_place =
+            |problem: &str| EncoderError::key(&path, format!("[{index}].type"), format!("is {class}, {problem}"));
         match class {
             "Transformer" if index == 0 => transformer = Some(folder),
             "Transformer" => return Err(out_of_place("which must come first")),
@@ -80,11 +78,7 @@ pub(crate) fn read(root: &Path) -> Result<Modules, EncoderError> {
         EncoderError::model(&path, "lists no Pooling, so it gives a vector for each token and none for a text")
     })?;
     check_widths(&path, &pooling, &steps)?;
-    Ok(Modules {
-        transformer,
-        pooling,
-        steps,
-    })
+    Ok(Modules { transformer, pooling, steps })
 }
 
 /// A plain Hugging Face folder: sentence-transformers then takes the mean of the token vectors.
@@ -99,11 +93,7 @@ fn without_modules(root: &Path) -> Result<Modules, EncoderError> {
             Pooling::default()
         }
     };
-    Ok(Modules {
-        transformer: root.to_path_buf(),
-        pooling,
-        steps: Vec::new(),
-    })
+    Ok(Modules { transformer: root.to_path_buf(), pooling, steps: Vec::new() })
 }
 
 fn text_of<'a>(path: &Path, entry: &'a Value, index: usize, key: &str) -> Result<&'a str, EncoderError> {
@@ -121,9 +111,7 @@ fn text_of<'a>(path: &Path, entry: &'a Value, index: usize, key: &str) -> Result
 /// A path from a file that may be anybody's: it must stay below the model folder.
 fn inside(path: &Path, index: usize, root: &Path, relative: &str) -> Result<PathBuf, EncoderError> {
     let plain = !relative.contains(['\0', '\\'])
-        && Path::new(relative)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        && Path::new(relative).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !plain {
         return Err(EncoderError::key(
             path,

@@ -67,12 +67,7 @@ impl OnnxFile {
             }
             hash = all.finish();
         }
-        Ok(Self {
-            path,
-            bytes,
-            hash,
-            outline,
-        })
+        Ok(Self { path, bytes, hash, outline })
     }
 
     /// True where weights lie in other files, so that the model must be loaded by path.
@@ -90,11 +85,7 @@ impl OnnxFile {
         if bytes.len() < SHARED_WEIGHT {
             return None;
         }
-        let dims: Vec<usize> = weight
-            .dims
-            .iter()
-            .map(|size| usize::try_from(*size).ok())
-            .collect::<Option<_>>()?;
+        let dims: Vec<usize> = weight.dims.iter().map(|size| usize::try_from(*size).ok()).collect::<Option<_>>()?;
         let count = dims.iter().try_fold(1usize, |all, size| all.checked_mul(*size))?;
         // TensorProto.DataType: 1 float, 2 uint8, 3 int8.
         let (width, values) = match weight.data_type {
@@ -111,11 +102,7 @@ impl OnnxFile {
             3 => (1, WeightValues::I8(bytes.iter().map(|byte| byte.cast_signed()).collect())),
             _ => return None,
         };
-        (count.checked_mul(width)? == bytes.len()).then_some(SharedWeight {
-            name: &weight.name,
-            dims,
-            values,
-        })
+        (count.checked_mul(width)? == bytes.len()).then_some(SharedWeight { name: &weight.name, dims, values })
     }
 }
 
@@ -179,9 +166,7 @@ fn names_file(value: &Value, name: &str, depth: usize) -> bool {
     match value {
         Value::String(text) => text == name,
         Value::Array(items) => items.iter().any(|item| names_file(item, name, depth + 1)),
-        Value::Object(map) => map
-            .iter()
-            .any(|(key, item)| key == name || names_file(item, name, depth + 1)),
+        Value::Object(map) => map.iter().any(|(key, item)| key == name || names_file(item, name, depth + 1)),
         _ => false,
     }
 }
@@ -208,12 +193,7 @@ fn onnx_files(transformer: &Path) -> Vec<String> {
 /// The file a model's weights lie in. The name comes from the model, so from anybody: it must lead to a file beside
 /// the model or below it.
 fn external_file(model: &Path, location: &str) -> Result<PathBuf, EncoderError> {
-    let refuse = |problem: &str| {
-        EncoderError::model(
-            model,
-            format!("keeps weights in {location:?}, which {problem}"),
-        )
-    };
+    let refuse = |problem: &str| EncoderError::model(model, format!("keeps weights in {location:?}, which {problem}"));
     let relative = Path::new(location);
     let plain = !location.is_empty()
         && !location.contains(['\0', '\\'])
@@ -222,10 +202,7 @@ fn external_file(model: &Path, location: &str) -> Result<PathBuf, EncoderError> 
         return Err(refuse("is not a plain path below the model's folder"));
     }
     let folder = model.parent().unwrap_or(Path::new("."));
-    let fault = |source| EncoderError::Read {
-        path: folder.join(relative),
-        source,
-    };
+    let fault = |source| EncoderError::Read { path: folder.join(relative), source };
     let target = folder.join(relative).canonicalize().map_err(fault)?;
     let home = folder.canonicalize().map_err(fault)?;
     if !target.is_file() {
@@ -242,11 +219,7 @@ fn external_file(model: &Path, location: &str) -> Result<PathBuf, EncoderError> 
 fn blobs_of(folder: &Path) -> Option<PathBuf> {
     let snapshots = folder.ancestors().find(|part| part.ends_with("snapshots"))?;
     let repository = snapshots.parent()?;
-    repository
-        .file_name()?
-        .to_str()?
-        .starts_with("models--")
-        .then(|| repository.join("blobs"))
+    repository.file_name()?.to_str()?.starts_with("models--").then(|| repository.join("blobs"))
 }
 
 #[cfg(test)]
@@ -340,15 +313,9 @@ mod tests {
         )
         .unwrap();
         assert!(chosen(&plain).ends_with("onnx/model_fused.onnx"));
-        let elsewhere = EncoderOptions {
-            providers: vec![crate::Provider::OpenVino],
-            ..EncoderOptions::default()
-        };
+        let elsewhere = EncoderOptions { providers: vec![crate::Provider::OpenVino], ..EncoderOptions::default() };
         assert!(chosen(&elsewhere).ends_with("onnx/model.onnx"));
-        let int8 = EncoderOptions {
-            precision: Precision::Int8,
-            ..EncoderOptions::default()
-        };
+        let int8 = EncoderOptions { precision: Precision::Int8, ..EncoderOptions::default() };
         let message = choose(folder.path(), &int8).unwrap_err().to_string();
         assert!(message.contains("model_quantized.onnx") && message.contains("onnx/model.onnx"), "{message}");
     }

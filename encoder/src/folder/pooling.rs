@@ -41,11 +41,7 @@ pub(crate) struct Pooling {
 
 impl Default for Pooling {
     fn default() -> Self {
-        Self {
-            modes: vec![PoolingMode::Mean],
-            dimension: None,
-            include_prompt: true,
-        }
+        Self { modes: vec![PoolingMode::Mean], dimension: None, include_prompt: true }
     }
 }
 
@@ -53,17 +49,15 @@ impl Pooling {
     /// Reads both dialects: the booleans, and `pooling_mode` with one name or a list.
     pub(crate) fn read(config: &JsonFile) -> Result<Self, EncoderError> {
         let named = |name: &str, key: String| {
-            MODES
-                .iter()
-                .find(|(_, known, _)| *known == name)
-                .map(|(_, _, mode)| *mode)
-                .ok_or_else(|| {
-                    EncoderError::key(
-                        config.path(),
-                        key,
-                        format!("is \"{name}\"; supported are cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken"),
-                    )
-                })
+            MODES.iter().find(|(_, known, _)| *known == name).map(|(_, _, mode)| *mode).ok_or_else(|| {
+                EncoderError::key(
+                    config.path(),
+                    key,
+                    format!(
+                        "is \"{name}\"; supported are cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken"
+                    ),
+                )
+            })
         };
         let mut modes = Vec::new();
         match config.get("pooling_mode") {
@@ -105,11 +99,7 @@ impl Pooling {
             Some(dimension) => Some(dimension),
             None => config.size("embedding_dimension", WIDTH_LIMIT)?,
         };
-        Ok(Self {
-            modes,
-            dimension,
-            include_prompt: config.flag("include_prompt")?.unwrap_or(true),
-        })
+        Ok(Self { modes, dimension, include_prompt: config.flag("include_prompt")?.unwrap_or(true) })
     }
 
     /// Values in the pooled vector, where the folder says.
@@ -199,11 +189,7 @@ mod tests {
     use super::*;
 
     fn pooling(modes: &[PoolingMode], include_prompt: bool) -> Pooling {
-        Pooling {
-            modes: modes.to_vec(),
-            dimension: Some(2),
-            include_prompt,
-        }
+        Pooling { modes: modes.to_vec(), dimension: Some(2), include_prompt }
     }
 
     /// Three tokens of two values.

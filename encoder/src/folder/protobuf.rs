@@ -33,11 +33,7 @@ pub(crate) struct Malformed;
 impl<'a> Fields<'a> {
     pub(crate) fn new(file: &'a [u8], range: Range<usize>) -> Self {
         let end = range.end.min(file.len());
-        Self {
-            file,
-            at: range.start.min(end),
-            end,
-        }
+        Self { file, at: range.start.min(end), end }
     }
 
     fn varint(&mut self) -> Result<u64, Malformed> {
@@ -133,11 +129,7 @@ pub(crate) fn outline(file: &[u8]) -> Result<Outline, Malformed> {
             // training_info: initialization and algorithm are graphs.
             20 => {
                 for inner in Fields::new(file, range) {
-                    if let Field {
-                        number: 1 | 2,
-                        value: Payload::Bytes(range),
-                    } = inner?
-                    {
+                    if let Field { number: 1 | 2, value: Payload::Bytes(range) } = inner? {
                         graph(file, range, 1, false, &mut outline)?;
                     }
                 }
@@ -146,14 +138,8 @@ pub(crate) fn outline(file: &[u8]) -> Result<Outline, Malformed> {
             25 => {
                 for inner in Fields::new(file, range) {
                     match inner? {
-                        Field {
-                            number: 7,
-                            value: Payload::Bytes(range),
-                        } => node(file, range, 1, &mut outline)?,
-                        Field {
-                            number: 11,
-                            value: Payload::Bytes(range),
-                        } => attribute(file, range, 1, &mut outline)?,
+                        Field { number: 7, value: Payload::Bytes(range) } => node(file, range, 1, &mut outline)?,
+                        Field { number: 11, value: Payload::Bytes(range) } => attribute(file, range, 1, &mut outline)?,
                         _ => {}
                     }
                 }
@@ -183,11 +169,7 @@ fn graph(file: &[u8], range: Range<usize>, depth: usize, main: bool, outline: &m
 
 fn node(file: &[u8], range: Range<usize>, depth: usize, outline: &mut Outline) -> Result<(), Malformed> {
     for field in Fields::new(file, range) {
-        if let Field {
-            number: 5,
-            value: Payload::Bytes(range),
-        } = field?
-        {
+        if let Field { number: 5, value: Payload::Bytes(range) } = field? {
             attribute(file, range, depth, outline)?;
         }
     }
@@ -210,11 +192,7 @@ fn attribute(file: &[u8], range: Range<usize>, depth: usize, outline: &mut Outli
 
 fn sparse(file: &[u8], range: Range<usize>, outline: &mut Outline) -> Result<(), Malformed> {
     for field in Fields::new(file, range) {
-        if let Field {
-            number: 1 | 2,
-            value: Payload::Bytes(range),
-        } = field?
-        {
+        if let Field { number: 1 | 2, value: Payload::Bytes(range) } = field? {
             tensor(file, range, false, outline)?;
         }
     }
@@ -262,12 +240,7 @@ fn tensor(file: &[u8], range: Range<usize>, main: bool, outline: &mut Outline) -
             }
         }
     } else if main && let (Some(name), Some(bytes)) = (name, raw) {
-        outline.weights.push(Weight {
-            name,
-            dims,
-            data_type,
-            bytes,
-        });
+        outline.weights.push(Weight { name, dims, data_type, bytes });
     }
     Ok(())
 }
@@ -276,14 +249,8 @@ fn pair(file: &[u8], range: Range<usize>) -> Result<(String, String), Malformed>
     let (mut key, mut value) = (String::new(), String::new());
     for field in Fields::new(file, range) {
         match field? {
-            Field {
-                number: 1,
-                value: Payload::Bytes(range),
-            } => key = text(file, range),
-            Field {
-                number: 2,
-                value: Payload::Bytes(range),
-            } => value = text(file, range),
+            Field { number: 1, value: Payload::Bytes(range) } => key = text(file, range),
+            Field { number: 2, value: Payload::Bytes(range) } => value = text(file, range),
             _ => {}
         }
     }
@@ -318,13 +285,7 @@ pub(crate) mod tests {
     /// A model whose only weight lies in another file, called `location`.
     pub(crate) fn model_with_external(location: &str) -> Vec<u8> {
         let entry = [message(1, b"location"), message(2, location.as_bytes())].concat();
-        let tensor = [
-            vec![1 << 3, 4, 2 << 3, 1],
-            message(8, b"w"),
-            message(13, &entry),
-            vec![14 << 3, 1],
-        ]
-        .concat();
+        let tensor = [vec![1 << 3, 4, 2 << 3, 1], message(8, b"w"), message(13, &entry), vec![14 << 3, 1]].concat();
         message(7, &message(5, &tensor))
     }
 

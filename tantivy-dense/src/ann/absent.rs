@@ -67,23 +67,11 @@ impl Native {
         Err(off())
     }
 
-    pub(super) fn train(
-        &mut self,
-        _: u64,
-        _: &[f32],
-        _: usize,
-        _: &AtomicBool,
-    ) -> Result<(), Failure> {
+    pub(super) fn train(&mut self, _: u64, _: &[f32], _: usize, _: &AtomicBool) -> Result<(), Failure> {
         match *self {}
     }
 
-    pub(super) fn add(
-        &mut self,
-        _: u64,
-        _: &[f32],
-        _: usize,
-        _: &AtomicBool,
-    ) -> Result<(), Failure> {
+    pub(super) fn add(&mut self, _: u64, _: &[f32], _: usize, _: &AtomicBool) -> Result<(), Failure> {
         match *self {}
     }
 
@@ -114,14 +102,7 @@ impl Native {
         match *self {}
     }
 
-    pub(super) fn range(
-        &self,
-        _: &[f32],
-        _: usize,
-        _: f32,
-        _: Breadth,
-        _: Option<&[u64]>,
-    ) -> Result<Found, Failure> {
+    pub(super) fn range(&self, _: &[f32], _: usize, _: f32, _: Breadth, _: Option<&[u64]>) -> Result<Found, Failure> {
         match *self {}
     }
 }

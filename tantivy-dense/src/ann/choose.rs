@@ -55,10 +55,7 @@ pub struct AnnPlan {
 impl AnnPolicy {
     /// A policy that never builds.
     pub fn never() -> AnnPolicy {
-        AnnPolicy {
-            exact_below_rows: usize::MAX,
-            ..AnnPolicy::default()
-        }
+        AnnPolicy { exact_below_rows: usize::MAX, ..AnnPolicy::default() }
     }
 
     /// A policy that builds `factory` over every segment of at least `rows` rows.
@@ -75,10 +72,7 @@ impl AnnPolicy {
     ///
     /// Does not look at whether the feature `faiss` is on.
     pub fn plan(&self, similarity: Similarity, dimension: usize, rows: usize) -> Option<AnnPlan> {
-        if rows == 0
-            || rows < self.exact_below_rows
-            || rows.saturating_mul(dimension) < self.exact_below_values
-        {
+        if rows == 0 || rows < self.exact_below_rows || rows.saturating_mul(dimension) < self.exact_below_values {
             return None;
         }
         let factory = match &self.factory {
@@ -93,10 +87,7 @@ impl AnnPolicy {
                 (None, Some(lists)) => Some(probes_for(lists)),
                 (None, None) => None,
             },
-            k_factor: factory
-                .contains("Refine")
-                .then_some(4.0)
-                .or(factory.contains("RFlat").then_some(4.0)),
+            k_factor: factory.contains("Refine").then_some(4.0).or(factory.contains("RFlat").then_some(4.0)),
         };
         Some(AnnPlan {
             build: AnnBuild {
@@ -127,11 +118,7 @@ fn probes_for(lists: usize) -> usize {
 /// The number of lists that a factory string asks for (`IVF1024`), if it asks for any.
 fn lists_in(factory: &str) -> Option<usize> {
     factory.split([',', '(', ')']).find_map(|part| {
-        let digits: String = part
-            .strip_prefix("IVF")?
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
+        let digits: String = part.strip_prefix("IVF")?.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().ok()
     })
 }
@@ -141,9 +128,7 @@ mod tests {
     use super::*;
 
     fn factory(policy: &AnnPolicy, dimension: usize, rows: usize) -> Option<String> {
-        policy
-            .plan(Similarity::InnerProduct, dimension, rows)
-            .map(|plan| plan.build.factory)
+        policy.plan(Similarity::InnerProduct, dimension, rows).map(|plan| plan.build.factory)
     }
 
     #[test]
@@ -152,35 +137,20 @@ mod tests {
         assert_eq!(factory(&policy, 768, 49_999), None);
         assert_eq!(factory(&policy, 768, 50_000).as_deref(), Some("HNSW32"));
         assert_eq!(factory(&policy, 8, 4_800_000).as_deref(), Some("HNSW32"));
-        assert_eq!(
-            factory(&policy, 100_000, 9_999),
-            None,
-            "few rows are scanned however long they are"
-        );
-        assert_eq!(
-            factory(&policy, 768, 5_000_000).as_deref(),
-            Some("IVF8192,SQ8")
-        );
+        assert_eq!(factory(&policy, 100_000, 9_999), None, "few rows are scanned however long they are");
+        assert_eq!(factory(&policy, 768, 5_000_000).as_deref(), Some("IVF8192,SQ8"));
         assert_eq!(factory(&AnnPolicy::never(), 768, usize::MAX / 1024), None);
         assert_eq!(factory(&policy, 768, 0), None);
     }
 
     #[test]
     fn a_factory_of_the_users_own_is_built_where_an_index_pays() {
-        let policy = AnnPolicy {
-            factory: Some("OPQ16,IVF512(HNSW16),PQ16".to_owned()),
-            ..AnnPolicy::default()
-        };
+        let policy = AnnPolicy { factory: Some("OPQ16,IVF512(HNSW16),PQ16".to_owned()), ..AnnPolicy::default() };
         assert_eq!(factory(&policy, 768, 100), None);
-        let plan = policy
-            .plan(Similarity::SquaredL2, 768, 60_000)
-            .expect("an index pays here");
+        let plan = policy.plan(Similarity::SquaredL2, 768, 60_000).expect("an index pays here");
         assert_eq!(plan.build.factory, "OPQ16,IVF512(HNSW16),PQ16");
         assert_eq!(plan.search.nprobe, Some(16), "a thirty-second of the lists");
-        assert_eq!(
-            factory(&AnnPolicy::always("Flat", 5), 2, 5).as_deref(),
-            Some("Flat")
-        );
+        assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 5).as_deref(), Some("Flat"));
         assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 4), None);
     }
 

@@ -77,11 +77,7 @@ pub struct AnnEntry {
 impl AnnEntry {
     /// What the index must be when it is opened.
     pub fn spec(&self) -> AnnSpec {
-        AnnSpec {
-            similarity: self.similarity,
-            dimension: self.dimension as usize,
-            rows: self.rows as usize,
-        }
+        AnnSpec { similarity: self.similarity, dimension: self.dimension as usize, rows: self.rows as usize }
     }
 
     /// The breadth to search with where a query asks for none.
@@ -131,25 +127,16 @@ impl fmt::Display for Unusable {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unusable::FeatureOff { library } => {
-                write!(
-                    out,
-                    "it was written by {library} and this program was built without the feature `{library}`"
-                )
+                write!(out, "it was written by {library} and this program was built without the feature `{library}`")
             }
             Unusable::OtherLibrary { found, here } => {
-                write!(
-                    out,
-                    "it was written by {found}, here is {here}; merge the segment to build it anew"
-                )
+                write!(out, "it was written by {found}, here is {here}; merge the segment to build it anew")
             }
             Unusable::OtherField { found, expected } => {
                 write!(out, "it was built for {found}, the field has {expected}")
             }
             Unusable::OtherRows => write!(out, "it was built from other rows than the segment's"),
-            Unusable::Damaged => write!(
-                out,
-                "its checksum is wrong: the file was damaged after it was written"
-            ),
+            Unusable::Damaged => write!(out, "its checksum is wrong: the file was damaged after it was written"),
             Unusable::Refused { why } => write!(out, "{why}"),
         }
     }
@@ -181,15 +168,8 @@ impl AnnBlob {
     ///
     /// An index that the library refuses is [`Unusable::Refused`].
     pub fn open(&self, rows: Option<OwnedBytes>) -> Result<AnnIndex, Unusable> {
-        AnnIndex::open(
-            self.bytes.clone(),
-            self.entry.blob_checksum,
-            &self.entry.spec(),
-            rows,
-        )
-        .map_err(|error| Unusable::Refused {
-            why: error.to_string(),
-        })
+        AnnIndex::open(self.bytes.clone(), self.entry.blob_checksum, &self.entry.spec(), rows)
+            .map_err(|error| Unusable::Refused { why: error.to_string() })
     }
 }
 
@@ -208,11 +188,7 @@ impl<W: Write> AnnFileWriter<W> {
     /// Begins a file on `out`, which is empty.
     pub fn new(mut out: W) -> Result<AnnFileWriter<W>, DenseError> {
         out.write_all(&MAGIC)?;
-        Ok(AnnFileWriter {
-            out,
-            at: MAGIC.len() as u64,
-            entries: Vec::new(),
-        })
+        Ok(AnnFileWriter { out, at: MAGIC.len() as u64, entries: Vec::new() })
     }
 
     /// Writes the index of `field`, built as `build` says from rows whose CRC-32 is `rows_checksum`. `defaults` is the
@@ -260,22 +236,11 @@ impl<W: Write> AnnFileWriter<W> {
 
     fn begin_blob(&mut self, entry: &mut AnnEntry) -> Result<(), DenseError> {
         let file = "the .ann file being written";
-        if self.entries.len() == MAX_ENTRIES
-            || self.entries.iter().any(|other| other.field == entry.field)
-        {
-            return Err(corrupt(
-                file,
-                format!("field {} cannot get a further index", entry.field),
-            ));
+        if self.entries.len() == MAX_ENTRIES || self.entries.iter().any(|other| other.field == entry.field) {
+            return Err(corrupt(file, format!("field {} cannot get a further index", entry.field)));
         }
-        if [&entry.library, &entry.library_version, &entry.factory]
-            .iter()
-            .any(|text| text.len() > MAX_TEXT)
-        {
-            return Err(corrupt(
-                file,
-                format!("a text of an entry is longer than {MAX_TEXT} bytes"),
-            ));
+        if [&entry.library, &entry.library_version, &entry.factory].iter().any(|text| text.len() > MAX_TEXT) {
+            return Err(corrupt(file, format!("a text of an entry is longer than {MAX_TEXT} bytes")));
         }
         let padding = (self.at.next_multiple_of(ALIGNMENT) - self.at) as usize; // below 64
         self.out.write_all(&[0; ALIGNMENT as usize][..padding])?;
@@ -284,12 +249,7 @@ impl<W: Write> AnnFileWriter<W> {
         Ok(())
     }
 
-    fn end_blob(
-        &mut self,
-        mut entry: AnnEntry,
-        length: u64,
-        checksum: u32,
-    ) -> Result<(), DenseError> {
+    fn end_blob(&mut self, mut entry: AnnEntry, length: u64, checksum: u32) -> Result<(), DenseError> {
         entry.length = length;
         entry.blob_checksum = checksum;
         self.at += length;
@@ -350,20 +310,13 @@ impl AnnFile {
     pub fn open(slice: FileSlice, name: &str) -> Result<AnnFile, DenseError> {
         let length = slice.len();
         if length < MAGIC.len() + TRAILER {
-            return Err(corrupt(
-                name,
-                format!("{length} bytes are too few for an .ann file"),
-            ));
+            return Err(corrupt(name, format!("{length} bytes are too few for an .ann file")));
         }
         let head = slice.read_bytes_slice(0..MAGIC.len())?;
         let trailer = slice.read_bytes_slice(length - TRAILER..length)?;
-        let mut reader = Reader {
-            bytes: &trailer,
-            file: name,
-        };
+        let mut reader = Reader { bytes: &trailer, file: name };
         let (start, table_length) = (reader.u64()?, reader.u64()?);
-        let (table_checksum, version, trailer_checksum) =
-            (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (table_checksum, version, trailer_checksum) = (reader.u32()?, reader.u32()?, reader.u32()?);
         if head.as_slice() != MAGIC || reader.bytes != MAGIC {
             return Err(corrupt(name, "it does not begin and end as an .ann file"));
         }
@@ -371,71 +324,40 @@ impl AnnFile {
             return Err(corrupt(name, "the trailer's checksum is wrong"));
         }
         if version == 0 || version > VERSION {
-            return Err(DenseError::NewerFormat {
-                file: name.to_owned(),
-                found: version,
-                supported: VERSION,
-            });
+            return Err(DenseError::NewerFormat { file: name.to_owned(), found: version, supported: VERSION });
         }
         let end = (length - TRAILER) as u64;
-        if start < MAGIC.len() as u64
-            || start.checked_add(table_length) != Some(end)
-            || table_length > MAX_TABLE as u64
+        if start < MAGIC.len() as u64 || start.checked_add(table_length) != Some(end) || table_length > MAX_TABLE as u64
         {
-            return Err(corrupt(
-                name,
-                "the contents table is not where the trailer says",
-            ));
+            return Err(corrupt(name, "the contents table is not where the trailer says"));
         }
         let table = slice.read_bytes_slice(start as usize..end as usize)?;
         if crc32fast::hash(&table) != table_checksum {
             return Err(corrupt(name, "the contents table's checksum is wrong"));
         }
-        let mut reader = Reader {
-            bytes: &table,
-            file: name,
-        };
+        let mut reader = Reader { bytes: &table, file: name };
         let count = reader.u32()? as usize;
         if count > MAX_ENTRIES {
-            return Err(corrupt(
-                name,
-                format!("{count} entries are more than {MAX_ENTRIES}"),
-            ));
+            return Err(corrupt(name, format!("{count} entries are more than {MAX_ENTRIES}")));
         }
         let mut entries: Vec<AnnEntry> = Vec::with_capacity(count);
         for _ in 0..count {
             let entry = reader.entry()?;
             let inside = entry.start >= MAGIC.len() as u64
                 && entry.start % ALIGNMENT == 0
-                && entry
-                    .start
-                    .checked_add(entry.length)
-                    .is_some_and(|blob_end| blob_end <= start);
+                && entry.start.checked_add(entry.length).is_some_and(|blob_end| blob_end <= start);
             if !inside {
-                return Err(corrupt(
-                    name,
-                    format!("the index of field {} lies outside the file", entry.field),
-                ));
+                return Err(corrupt(name, format!("the index of field {} lies outside the file", entry.field)));
             }
             if entries.iter().any(|other| other.field == entry.field) {
-                return Err(corrupt(
-                    name,
-                    format!("two indexes for field {}", entry.field),
-                ));
+                return Err(corrupt(name, format!("two indexes for field {}", entry.field)));
             }
             entries.push(entry);
         }
         if !reader.bytes.is_empty() {
-            return Err(corrupt(
-                name,
-                "bytes are left after the contents table's entries",
-            ));
+            return Err(corrupt(name, "bytes are left after the contents table's entries"));
         }
-        Ok(AnnFile {
-            name: name.to_owned(),
-            slice,
-            entries,
-        })
+        Ok(AnnFile { name: name.to_owned(), slice, entries })
     }
 
     /// What the contents table lists.
@@ -446,12 +368,7 @@ impl AnnFile {
     /// The index of `field`, if it can be used for rows that are as `spec` says and have the CRC-32 `rows_checksum`.
     ///
     /// Reads the whole blob once, to verify its checksum. An error means the file could not be read.
-    pub fn get(
-        &self,
-        field: u32,
-        spec: &AnnSpec,
-        rows_checksum: u32,
-    ) -> Result<Lookup, DenseError> {
+    pub fn get(&self, field: u32, spec: &AnnSpec, rows_checksum: u32) -> Result<Lookup, DenseError> {
         let Some(entry) = self.entries.iter().find(|entry| entry.field == field) else {
             return Ok(Lookup::Absent);
         };
@@ -462,20 +379,14 @@ impl AnnFile {
         if crc32fast::hash(&bytes) != entry.blob_checksum {
             return Ok(Lookup::Unusable(Unusable::Damaged));
         }
-        Ok(Lookup::Usable(AnnBlob {
-            entry: entry.clone(),
-            bytes,
-        }))
+        Ok(Lookup::Usable(AnnBlob { entry: entry.clone(), bytes }))
     }
 
     /// Verifies the checksum of every blob.
     pub fn verify(&self) -> Result<(), DenseError> {
         for entry in &self.entries {
             if crc32fast::hash(&self.read(entry)?) != entry.blob_checksum {
-                return Err(corrupt(
-                    &self.name,
-                    format!("the checksum of field {}'s index is wrong", entry.field),
-                ));
+                return Err(corrupt(&self.name, format!("the checksum of field {}'s index is wrong", entry.field)));
             }
         }
         Ok(())
@@ -490,9 +401,7 @@ impl AnnFile {
 
 fn unusable(entry: &AnnEntry, spec: &AnnSpec, rows_checksum: u32) -> Option<Unusable> {
     let Some((library, version)) = AnnIndex::library() else {
-        return Some(Unusable::FeatureOff {
-            library: entry.library.clone(),
-        });
+        return Some(Unusable::FeatureOff { library: entry.library.clone() });
     };
     // faiss keeps its file format within a minor version, so the third number is free to differ.
     if entry.library != library || minor(&entry.library_version) != minor(&version) {
@@ -507,8 +416,7 @@ fn unusable(entry: &AnnEntry, spec: &AnnSpec, rows_checksum: u32) -> Option<Unus
             expected: format!("{:?} over {} values", spec.similarity, spec.dimension),
         });
     }
-    (entry.rows != spec.rows as u64 || entry.rows_checksum != rows_checksum)
-        .then_some(Unusable::OtherRows)
+    (entry.rows != spec.rows as u64 || entry.rows_checksum != rows_checksum).then_some(Unusable::OtherRows)
 }
 
 fn minor(version: &str) -> Vec<&str> {
@@ -528,10 +436,7 @@ impl<'a> Reader<'a> {
                 self.bytes = rest;
                 Ok(taken)
             }
-            None => Err(corrupt(
-                self.file,
-                "the contents table ends in the middle of an entry",
-            )),
+            None => Err(corrupt(self.file, "the contents table ends in the middle of an entry")),
         }
     }
 
@@ -560,10 +465,7 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<String, DenseError> {
         let length = usize::from(self.u16()?);
         if length > MAX_TEXT {
-            return Err(corrupt(
-                self.file,
-                format!("a text of {length} bytes in the contents table"),
-            ));
+            return Err(corrupt(self.file, format!("a text of {length} bytes in the contents table")));
         }
         let bytes = self.take(length)?;
         std::str::from_utf8(bytes)
@@ -574,19 +476,12 @@ impl<'a> Reader<'a> {
     fn entry(&mut self) -> Result<AnnEntry, DenseError> {
         let field = self.u32()?;
         let similarity = self.u8()?;
-        let similarity = Similarity::from_tag(similarity).ok_or_else(|| {
-            corrupt(
-                self.file,
-                format!("unknown similarity {similarity} for field {field}"),
-            )
-        })?;
+        let similarity = Similarity::from_tag(similarity)
+            .ok_or_else(|| corrupt(self.file, format!("unknown similarity {similarity} for field {field}")))?;
         let flags = self.u8()?;
         let reserved = self.u16()?;
         if flags > FLAG_NEEDS_ROWS || reserved != 0 {
-            return Err(corrupt(
-                self.file,
-                format!("unknown flags for field {field}"),
-            ));
+            return Err(corrupt(self.file, format!("unknown flags for field {field}")));
         }
         Ok(AnnEntry {
             field,

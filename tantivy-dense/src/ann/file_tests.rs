@@ -25,31 +25,15 @@ fn entry(field: u32) -> AnnEntry {
 fn written() -> Vec<u8> {
     let mut writer = AnnFileWriter::new(Vec::new()).unwrap();
     writer.add_bytes(entry(2), b"first blob").unwrap();
-    writer
-        .add_bytes(
-            AnnEntry {
-                similarity: Similarity::InnerProduct,
-                needs_rows: false,
-                ..entry(9)
-            },
-            b"2nd",
-        )
-        .unwrap();
+    writer.add_bytes(AnnEntry { similarity: Similarity::InnerProduct, needs_rows: false, ..entry(9) }, b"2nd").unwrap();
     writer.finish().unwrap()
 }
 
 fn open(bytes: &[u8]) -> Result<AnnFile, DenseError> {
-    AnnFile::open(
-        FileSlice::new(Arc::new(OwnedBytes::new(bytes.to_vec()))),
-        "a.ann",
-    )
+    AnnFile::open(FileSlice::new(Arc::new(OwnedBytes::new(bytes.to_vec()))), "a.ann")
 }
 
-const SPEC: AnnSpec = AnnSpec {
-    similarity: Similarity::SquaredL2,
-    dimension: 3,
-    rows: 5,
-};
+const SPEC: AnnSpec = AnnSpec { similarity: Similarity::SquaredL2, dimension: 3, rows: 5 };
 
 #[test]
 fn golden_bytes_of_version_1() {
@@ -101,42 +85,19 @@ fn golden_bytes_of_version_1() {
 #[test]
 fn what_was_written_is_read_back() {
     let file = open(&written()).unwrap();
-    let [first, second] = file.entries() else {
-        panic!("two entries")
-    };
-    assert_eq!(
-        *first,
-        AnnEntry {
-            start: 64,
-            length: 10,
-            blob_checksum: crc32fast::hash(b"first blob"),
-            ..entry(2)
-        }
-    );
-    assert_eq!(
-        (second.field, second.similarity, second.needs_rows),
-        (9, Similarity::InnerProduct, false)
-    );
+    let [first, second] = file.entries() else { panic!("two entries") };
+    assert_eq!(*first, AnnEntry { start: 64, length: 10, blob_checksum: crc32fast::hash(b"first blob"), ..entry(2) });
+    assert_eq!((second.field, second.similarity, second.needs_rows), (9, Similarity::InnerProduct, false));
     file.verify().unwrap();
-    assert!(matches!(
-        file.get(3, &SPEC, 0x0102_0304).unwrap(),
-        Lookup::Absent
-    ));
+    assert!(matches!(file.get(3, &SPEC, 0x0102_0304).unwrap(), Lookup::Absent));
 }
 
 #[cfg(not(feature = "faiss"))]
 #[test]
 fn without_the_feature_the_reason_is_given() {
     let file = open(&written()).unwrap();
-    let Lookup::Unusable(reason) = file.get(2, &SPEC, 0x0102_0304).unwrap() else {
-        panic!("no faiss here")
-    };
-    assert_eq!(
-        reason,
-        Unusable::FeatureOff {
-            library: "faiss".to_owned()
-        }
-    );
+    let Lookup::Unusable(reason) = file.get(2, &SPEC, 0x0102_0304).unwrap() else { panic!("no faiss here") };
+    assert_eq!(reason, Unusable::FeatureOff { library: "faiss".to_owned() });
     assert!(reason.to_string().contains("without the feature `faiss`"));
 }
 
@@ -144,52 +105,20 @@ fn without_the_feature_the_reason_is_given() {
 #[test]
 fn a_blob_is_used_only_where_everything_fits() {
     let get = |spec: AnnSpec, checksum| open(&written()).unwrap().get(2, &spec, checksum).unwrap();
-    let Lookup::Usable(blob) = get(SPEC, 0x0102_0304) else {
-        panic!("all fits")
-    };
+    let Lookup::Usable(blob) = get(SPEC, 0x0102_0304) else { panic!("all fits") };
     assert_eq!(blob.bytes.as_slice(), b"first blob");
-    assert!(
-        matches!(blob.open(None), Err(Unusable::Refused { .. })),
-        "the bytes are no index"
-    );
+    assert!(matches!(blob.open(None), Err(Unusable::Refused { .. })), "the bytes are no index");
+    assert!(matches!(get(SPEC, 1), Lookup::Unusable(Unusable::OtherRows)));
+    assert!(matches!(get(AnnSpec { rows: 6, ..SPEC }, 0x0102_0304), Lookup::Unusable(Unusable::OtherRows)));
     assert!(matches!(
-        get(SPEC, 1),
-        Lookup::Unusable(Unusable::OtherRows)
-    ));
-    assert!(matches!(
-        get(AnnSpec { rows: 6, ..SPEC }, 0x0102_0304),
-        Lookup::Unusable(Unusable::OtherRows)
-    ));
-    assert!(matches!(
-        get(
-            AnnSpec {
-                dimension: 4,
-                ..SPEC
-            },
-            0x0102_0304
-        ),
+        get(AnnSpec { dimension: 4, ..SPEC }, 0x0102_0304),
         Lookup::Unusable(Unusable::OtherField { .. })
     ));
     let mut writer = AnnFileWriter::new(Vec::new()).unwrap();
-    writer
-        .add_bytes(
-            AnnEntry {
-                library_version: "1.13.0".to_owned(),
-                ..entry(2)
-            },
-            b"x",
-        )
-        .unwrap();
+    writer.add_bytes(AnnEntry { library_version: "1.13.0".to_owned(), ..entry(2) }, b"x").unwrap();
     let later = open(&writer.finish().unwrap()).unwrap();
-    let Lookup::Unusable(reason) = later.get(2, &SPEC, 0x0102_0304).unwrap() else {
-        panic!("another version")
-    };
-    assert!(
-        reason
-            .to_string()
-            .starts_with("it was written by faiss 1.13.0, here is faiss 1.12"),
-        "{reason}"
-    );
+    let Lookup::Unusable(reason) = later.get(2, &SPEC, 0x0102_0304).unwrap() else { panic!("another version") };
+    assert!(reason.to_string().starts_with("it was written by faiss 1.13.0, here is faiss 1.12"), "{reason}");
 }
 
 #[test]
@@ -225,34 +154,18 @@ fn a_newer_version_is_refused_by_both_numbers() {
     bytes[trailer + 20] = 2;
     let checksum = crc32fast::hash(&bytes[trailer..trailer + 24]).to_le_bytes();
     bytes[trailer + 24..trailer + 28].copy_from_slice(&checksum);
-    assert!(matches!(
-        open(&bytes),
-        Err(DenseError::NewerFormat {
-            found: 2,
-            supported: 1,
-            ..
-        })
-    ));
+    assert!(matches!(open(&bytes), Err(DenseError::NewerFormat { found: 2, supported: 1, .. })));
 }
 
 #[test]
 fn entries_that_point_outside_are_refused_though_their_checksum_is_right() {
-    for (start, length) in [
-        (64, u64::MAX),
-        (u64::MAX - 63, 64),
-        (0, 4),
-        (65, 1),
-        (64, 200),
-        (1 << 40, 0),
-    ] {
+    for (start, length) in [(64, u64::MAX), (u64::MAX - 63, 64), (0, 4), (65, 1), (64, 200), (1 << 40, 0)] {
         let mut writer = AnnFileWriter::new(Vec::new()).unwrap();
         writer.add_bytes(entry(2), b"blob").unwrap();
         writer.entries[0].start = start;
         writer.entries[0].length = length;
         let bytes = writer.finish().unwrap();
-        let Err(DenseError::Corrupt { what, .. }) = open(&bytes) else {
-            panic!("{start}, {length}")
-        };
+        let Err(DenseError::Corrupt { what, .. }) = open(&bytes) else { panic!("{start}, {length}") };
         assert!(what.contains("outside"), "{what}");
     }
 }

@@ -35,10 +35,7 @@ impl<'a> RowSlice<'a> {
     /// `values` is a whole number of rows of `dimension` values.
     pub fn new(values: &'a [f32], dimension: usize) -> Result<RowSlice<'a>, DenseError> {
         if dimension == 0 || !values.len().is_multiple_of(dimension) {
-            return Err(refused(format!(
-                "{} values are no whole number of rows of {dimension}",
-                values.len()
-            )));
+            return Err(refused(format!("{} values are no whole number of rows of {dimension}", values.len())));
         }
         Ok(RowSlice { values, dimension })
     }
@@ -56,10 +53,7 @@ impl RowSource for RowSlice<'_> {
                 out.copy_from_slice(values);
                 Ok(())
             }
-            None => Err(refused(format!(
-                "row {first} and following are beyond the {} rows there are",
-                self.len()
-            ))),
+            None => Err(refused(format!("row {first} and following are beyond the {} rows there are", self.len()))),
         }
     }
 }
@@ -86,23 +80,12 @@ pub struct AnnBuild {
 impl AnnBuild {
     /// A build with every default.
     pub fn new(factory: impl Into<String>, similarity: Similarity, dimension: usize) -> AnnBuild {
-        AnnBuild {
-            factory: factory.into(),
-            similarity,
-            dimension,
-            threads: 0,
-            ef_construction: 0,
-            train_rows: 0,
-        }
+        AnnBuild { factory: factory.into(), similarity, dimension, threads: 0, ef_construction: 0, train_rows: 0 }
     }
 
     /// What an index built so over `rows` rows must turn out to be when it is opened.
     pub fn spec(&self, rows: usize) -> AnnSpec {
-        AnnSpec {
-            similarity: self.similarity,
-            dimension: self.dimension,
-            rows,
-        }
+        AnnSpec { similarity: self.similarity, dimension: self.dimension, rows }
     }
 }
 
@@ -174,10 +157,7 @@ const MAX_ROWS: usize = i32::MAX as usize;
 const MAX_SQUARED_LENGTH: f64 = 1e37;
 
 fn refused(what: impl Into<String>) -> DenseError {
-    DenseError::Ann {
-        field: String::new(),
-        why: what.into(),
-    }
+    DenseError::Ann { field: String::new(), why: what.into() }
 }
 
 fn failed(doing: &str, failure: Failure) -> DenseError {
@@ -194,17 +174,11 @@ fn damaged(what: impl std::fmt::Display) -> DenseError {
 
 /// NaN and overflow break the heaps that a search keeps its candidates in.
 fn check_vector(values: &[f32], what: impl Fn() -> String) -> Result<(), DenseError> {
-    let squared: f64 = values
-        .iter()
-        .map(|&value| f64::from(value) * f64::from(value))
-        .sum();
+    let squared: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
     if squared <= MAX_SQUARED_LENGTH {
         Ok(())
     } else {
-        Err(refused(format!(
-            "{} holds a value that is not finite, or is longer than 3e18",
-            what()
-        )))
+        Err(refused(format!("{} holds a value that is not finite, or is longer than 3e18", what())))
     }
 }
 
@@ -231,37 +205,20 @@ impl AnnIndex {
     /// Takes minutes for millions of rows, on `build.threads` threads. Sets `cancel` from elsewhere to make it return
     /// [`DenseError::Cancelled`] within about a second. A graph built with more than one thread differs a little from
     /// one build to the next.
-    pub fn build(
-        build: &AnnBuild,
-        rows: &dyn RowSource,
-        cancel: &AtomicBool,
-    ) -> Result<AnnIndex, DenseError> {
+    pub fn build(build: &AnnBuild, rows: &dyn RowSource, cancel: &AtomicBool) -> Result<AnnIndex, DenseError> {
         let count = rows.len();
         let dimension = build.dimension;
         if dimension == 0 || count > MAX_ROWS {
-            return Err(refused(format!(
-                "no index over {count} rows of {dimension} values can be built"
-            )));
+            return Err(refused(format!("no index over {count} rows of {dimension} values can be built")));
         }
         let threads = match build.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
         let inner_product = build.similarity == Similarity::InnerProduct;
-        let doing = || {
-            format!(
-                "building {} over {count} rows of {dimension}",
-                build.factory
-            )
-        };
-        let mut native = Native::create(
-            &build.factory,
-            dimension,
-            inner_product,
-            count as u64,
-            build.ef_construction,
-        )
-        .map_err(|failure| failed(&doing(), failure))?;
+        let doing = || format!("building {} over {count} rows of {dimension}", build.factory);
+        let mut native = Native::create(&build.factory, dimension, inner_product, count as u64, build.ef_construction)
+            .map_err(|failure| failed(&doing(), failure))?;
         let info = native.info().map_err(|failure| failed(&doing(), failure))?;
         if !info.trained {
             let sample = sample(build, rows, info.lists, cancel)?;
@@ -283,17 +240,11 @@ impl AnnIndex {
             for (offset, row) in values.chunks_exact(dimension).enumerate() {
                 check_vector(row, || format!("row {}", first + offset))?;
             }
-            native
-                .add(here as u64, values, threads, cancel)
-                .map_err(|failure| failed(&doing(), failure))?;
+            native.add(here as u64, values, threads, cancel).map_err(|failure| failed(&doing(), failure))?;
             first += here;
         }
         let info = native.info().map_err(|failure| failed(&doing(), failure))?;
-        Ok(AnnIndex {
-            native,
-            info,
-            mapped_bytes: 0,
-        })
+        Ok(AnnIndex { native, info, mapped_bytes: 0 })
     }
 
     /// Whether [`AnnIndex::write_to`] can leave the vectors out, because they are the rows as they are.
@@ -305,21 +256,12 @@ impl AnnIndex {
     ///
     /// With `without_rows`, a graph over plain 32-bit rows is written without them, a fifth to a tenth of the size;
     /// [`AnnIndex::open`] must then be given the rows.
-    pub fn write_to(
-        &self,
-        out: &mut dyn Write,
-        without_rows: bool,
-    ) -> Result<(u64, u32), DenseError> {
+    pub fn write_to(&self, out: &mut dyn Write, without_rows: bool) -> Result<(u64, u32), DenseError> {
         let doing = "writing an index";
         if without_rows && !self.info.graph_over_rows {
-            return Err(refused(
-                "only a graph over plain rows can be written without them",
-            ));
+            return Err(refused("only a graph over plain rows can be written without them"));
         }
-        let (length, array) = self
-            .native
-            .size(without_rows)
-            .map_err(|failure| failed(doing, failure))?;
+        let (length, array) = self.native.size(without_rows).map_err(|failure| failed(doing, failure))?;
         let padding = (HEADER as u64 + array).next_multiple_of(ALIGNMENT) - (HEADER as u64 + array);
         let mut header = [0_u8; HEADER];
         header[..4].copy_from_slice(&MAGIC);
@@ -333,18 +275,14 @@ impl AnnIndex {
             written += bytes.len() as u64;
             out.write_all(bytes)
         };
-        push(&header)
-            .and_then(|()| push(&[0; ALIGNMENT as usize][..padding as usize]))
-            .map_err(DenseError::from)?;
+        push(&header).and_then(|()| push(&[0; ALIGNMENT as usize][..padding as usize])).map_err(DenseError::from)?;
         self.native
             .write(without_rows, &mut push)
             .map_err(|failure| failed(doing, failure))?
             .map_err(DenseError::from)?;
         let expected = HEADER as u64 + padding + length;
         if written != expected {
-            return Err(refused(format!(
-                "faiss wrote an index of {written} bytes after announcing {expected}"
-            )));
+            return Err(refused(format!("faiss wrote an index of {written} bytes after announcing {expected}")));
         }
         Ok((written, checksum.finalize()))
     }
@@ -374,10 +312,7 @@ impl AnnIndex {
         if crc32fast::hash(&bytes) != checksum {
             return Err(damaged("its checksum differs"));
         }
-        let header: [u8; HEADER] = match bytes
-            .get(..HEADER)
-            .and_then(|header| header.try_into().ok())
-        {
+        let header: [u8; HEADER] = match bytes.get(..HEADER).and_then(|header| header.try_into().ok()) {
             Some(header) => header,
             None => return Err(damaged(format!("{} bytes hold no header", bytes.len()))),
         };
@@ -387,18 +322,14 @@ impl AnnIndex {
         let mut length = [0; 8];
         length.copy_from_slice(&header[8..]);
         let start = HEADER + usize::from(header[5]);
-        let end = usize::try_from(u64::from_le_bytes(length))
-            .ok()
-            .and_then(|length| start.checked_add(length));
+        let end = usize::try_from(u64::from_le_bytes(length)).ok().and_then(|length| start.checked_add(length));
         if end != Some(bytes.len()) || header[4] > FLAG_GRAPH_ONLY {
             return Err(damaged("its header does not fit its length"));
         }
         let rows = match (header[4] & FLAG_GRAPH_ONLY != 0, rows) {
             (false, _) => None,
             (true, None) => {
-                return Err(refused(
-                    "the index was written without its rows; they must be given",
-                ));
+                return Err(refused("the index was written without its rows; they must be given"));
             }
             (true, Some(rows)) => Some(aligned(rows, spec)?),
         };
@@ -417,11 +348,7 @@ impl AnnIndex {
                 info.rows, info.dimension, spec.rows, spec.dimension, spec.similarity
             )));
         }
-        Ok(AnnIndex {
-            native,
-            info,
-            mapped_bytes,
-        })
+        Ok(AnnIndex { native, info, mapped_bytes })
     }
 
     /// The `k` nearest rows, nearest first, ties by row number; fewer where fewer are found.
@@ -476,20 +403,10 @@ impl AnnIndex {
             return Ok(AnnFound::default());
         }
         // faiss leaves out rows exactly at the radius.
-        let radius = if self.info.inner_product {
-            least.next_down()
-        } else {
-            (-least).next_up()
-        };
+        let radius = if self.info.inner_product { least.next_down() } else { (-least).next_up() };
         let found = self
             .native
-            .range(
-                query,
-                self.dimension(),
-                radius,
-                self.breadth(search),
-                filter,
-            )
+            .range(query, self.dimension(), radius, self.breadth(search), filter)
             .map_err(|failure| failed("searching an index within a distance", failure))?;
         let mut found = self.collect(found, filter)?;
         found.rows.retain(|&(_, similarity)| similarity >= least);
@@ -498,11 +415,7 @@ impl AnnIndex {
 
     fn check_query(&self, query: &[f32]) -> Result<(), DenseError> {
         if query.len() != self.dimension() {
-            return Err(refused(format!(
-                "a query of {} values for an index of {}",
-                query.len(),
-                self.dimension()
-            )));
+            return Err(refused(format!("a query of {} values for an index of {}", query.len(), self.dimension())));
         }
         check_vector(query, || "the query".to_owned())
     }
@@ -512,13 +425,8 @@ impl AnnIndex {
         let rows = self.info.rows.max(1);
         Breadth {
             ef: search.ef.map_or(0, |ef| (ef as u64).clamp(1, rows)),
-            nprobe: search
-                .nprobe
-                .map_or(0, |lists| (lists as u64).clamp(1, rows)),
-            k_factor: search
-                .k_factor
-                .filter(|factor| factor.is_finite())
-                .map_or(0.0, |factor| factor.max(1.0)),
+            nprobe: search.nprobe.map_or(0, |lists| (lists as u64).clamp(1, rows)),
+            k_factor: search.k_factor.filter(|factor| factor.is_finite()).map_or(0.0, |factor| factor.max(1.0)),
         }
     }
 
@@ -531,38 +439,18 @@ impl AnnIndex {
             let row = match u32::try_from(label) {
                 Ok(row) if u64::from(row) < self.info.rows => row,
                 _ => {
-                    return Err(damaged(format!(
-                        "it names row {label} of {}",
-                        self.info.rows
-                    )));
+                    return Err(damaged(format!("it names row {label} of {}", self.info.rows)));
                 }
             };
-            let allowed = filter.is_none_or(|words| {
-                words
-                    .get(row as usize / 64)
-                    .is_some_and(|word| word >> (row % 64) & 1 == 1)
-            });
+            let allowed =
+                filter.is_none_or(|words| words.get(row as usize / 64).is_some_and(|word| word >> (row % 64) & 1 == 1));
             if !allowed {
-                return Err(refused(format!(
-                    "an index of kind {:?} does not honour filters",
-                    self.kind()
-                )));
+                return Err(refused(format!("an index of kind {:?} does not honour filters", self.kind())));
             }
-            rows.push((
-                row,
-                if self.info.inner_product {
-                    distance
-                } else {
-                    -distance
-                },
-            ));
+            rows.push((row, if self.info.inner_product { distance } else { -distance }));
         }
         rows.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        Ok(AnnFound {
-            rows,
-            distances: found.distances_computed,
-            places: found.places_visited,
-        })
+        Ok(AnnFound { rows, distances: found.distances_computed, places: found.places_visited })
     }
 
     /// Number of rows.
@@ -610,18 +498,13 @@ impl AnnIndex {
 
 impl std::fmt::Debug for AnnIndex {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("AnnIndex")
-            .field("info", &self.info)
-            .finish_non_exhaustive()
+        out.debug_struct("AnnIndex").field("info", &self.info).finish_non_exhaustive()
     }
 }
 
 /// Rows as 32-bit floats where they lie, or a copy where they are not aligned.
 fn aligned(rows: OwnedBytes, spec: &AnnSpec) -> Result<OwnedBytes, DenseError> {
-    let expected = spec
-        .rows
-        .checked_mul(spec.dimension)
-        .and_then(|values| values.checked_mul(4));
+    let expected = spec.rows.checked_mul(spec.dimension).and_then(|values| values.checked_mul(4));
     if expected != Some(rows.len()) {
         return Err(refused(format!(
             "{} bytes of rows are not {} rows of {} 32-bit floats",
@@ -646,12 +529,7 @@ fn aligned(rows: OwnedBytes, spec: &AnnSpec) -> Result<OwnedBytes, DenseError> {
 
 /// A sample of the rows to train on: one from each of as many equal stretches, at a place that varies in a fixed way,
 /// so that neither the order of the documents nor a period in it shows.
-fn sample(
-    build: &AnnBuild,
-    rows: &dyn RowSource,
-    lists: u64,
-    cancel: &AtomicBool,
-) -> Result<Vec<f32>, DenseError> {
+fn sample(build: &AnnBuild, rows: &dyn RowSource, lists: u64, cancel: &AtomicBool) -> Result<Vec<f32>, DenseError> {
     let count = rows.len();
     let wanted = match build.train_rows {
         0 => (lists as usize).saturating_mul(64).max(65_536),
@@ -659,10 +537,7 @@ fn sample(
     };
     let wanted = wanted.min(count);
     if wanted == 0 {
-        return Err(refused(format!(
-            "{} cannot be trained without rows",
-            build.factory
-        )));
+        return Err(refused(format!("{} cannot be trained without rows", build.factory)));
     }
     let mut values = vec![0.0; wanted * build.dimension];
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;

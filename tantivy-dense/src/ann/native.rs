@@ -19,9 +19,7 @@ use faiss_sys as _;
 use tantivy::directory::OwnedBytes;
 
 #[cfg(target_endian = "big")]
-compile_error!(
-    "the feature `faiss` passes filters as words in the machine's order, which faiss reads as bytes"
-);
+compile_error!("the feature `faiss` passes filters as words in the machine's order, which faiss reads as bytes");
 
 #[repr(C)]
 struct RawIndex {
@@ -54,8 +52,7 @@ struct RawInfo {
 }
 
 type RawSink = extern "C" fn(user: *mut c_void, bytes: *const u8, length: usize) -> c_int;
-type RawEmit =
-    extern "C" fn(user: *mut c_void, labels: *const i64, distances: *const f32, count: usize);
+type RawEmit = extern "C" fn(user: *mut c_void, labels: *const i64, distances: *const f32, count: usize);
 
 unsafe extern "C" {
     fn adf_version() -> *const c_char;
@@ -113,12 +110,7 @@ unsafe extern "C" {
         message: *mut c_char,
         capacity: usize,
     ) -> c_int;
-    fn adf_info(
-        index: *const RawIndex,
-        info: *mut RawInfo,
-        message: *mut c_char,
-        capacity: usize,
-    ) -> c_int;
+    fn adf_info(index: *const RawIndex, info: *mut RawInfo, message: *mut c_char, capacity: usize) -> c_int;
     fn adf_search(
         index: *mut RawIndex,
         query: *const RawQuery,
@@ -217,11 +209,8 @@ fn call(body: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), Failure> {
         2 => Err(Failure::Cancelled),
         3 => Err(Failure::NoMemory),
         _ => {
-            let text = CStr::from_bytes_until_nul(&message)
-                .map(|text| text.to_string_lossy().into_owned());
-            Err(Failure::Refused(
-                text.unwrap_or_else(|_| "an error without words".to_owned()),
-            ))
+            let text = CStr::from_bytes_until_nul(&message).map(|text| text.to_string_lossy().into_owned());
+            Err(Failure::Refused(text.unwrap_or_else(|_| "an error without words".to_owned())))
         }
     }
 }
@@ -229,9 +218,7 @@ fn call(body: impl FnOnce(*mut c_char, usize) -> c_int) -> Result<(), Failure> {
 /// The version of faiss that is linked, as in "1.12.0".
 pub(super) fn version() -> String {
     // SAFETY: returns a string literal.
-    unsafe { CStr::from_ptr(adf_version()) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { CStr::from_ptr(adf_version()) }.to_string_lossy().into_owned()
 }
 
 fn flag_pointer(cancel: &AtomicBool) -> *const u8 {
@@ -240,8 +227,7 @@ fn flag_pointer(cancel: &AtomicBool) -> *const u8 {
 }
 
 fn to_int(value: usize, what: &str) -> Result<c_int, Failure> {
-    c_int::try_from(value)
-        .map_err(|_| Failure::Refused(format!("{what} {value} is beyond what faiss counts to")))
+    c_int::try_from(value).map_err(|_| Failure::Refused(format!("{what} {value} is beyond what faiss counts to")))
 }
 
 impl Native {
@@ -280,18 +266,12 @@ impl Native {
     /// the bytes stay where they are as long as the index lives, and are looked at in place where faiss can.
     ///
     /// The caller has verified a checksum over `blob`: faiss's reader believes the lengths it finds.
-    pub(super) fn open(
-        blob: OwnedBytes,
-        rows: Option<OwnedBytes>,
-        expected_rows: u64,
-    ) -> Result<Native, Failure> {
+    pub(super) fn open(blob: OwnedBytes, rows: Option<OwnedBytes>, expected_rows: u64) -> Result<Native, Failure> {
         let (row_pointer, row_values) = match &rows {
             None => (std::ptr::null(), 0),
             Some(bytes) => {
-                let values: &[f32] =
-                    bytemuck::try_cast_slice(bytes.as_slice()).map_err(|error| {
-                        Failure::Refused(format!("the rows are not aligned floats: {error}"))
-                    })?;
+                let values: &[f32] = bytemuck::try_cast_slice(bytes.as_slice())
+                    .map_err(|error| Failure::Refused(format!("the rows are not aligned floats: {error}")))?;
                 (values.as_ptr(), values.len() as u64)
             }
         };
@@ -315,20 +295,10 @@ impl Native {
         Native::adopt(raw, Some(blob), rows)
     }
 
-    fn adopt(
-        raw: *mut RawIndex,
-        blob: Option<OwnedBytes>,
-        rows: Option<OwnedBytes>,
-    ) -> Result<Native, Failure> {
+    fn adopt(raw: *mut RawIndex, blob: Option<OwnedBytes>, rows: Option<OwnedBytes>) -> Result<Native, Failure> {
         match NonNull::new(raw) {
-            Some(raw) => Ok(Native {
-                raw,
-                _blob: blob,
-                _rows: rows,
-            }),
-            None => Err(Failure::Refused(
-                "faiss gave no index and no reason".to_owned(),
-            )),
+            Some(raw) => Ok(Native { raw, _blob: blob, _rows: rows }),
+            None => Err(Failure::Refused("faiss gave no index and no reason".to_owned())),
         }
     }
 
@@ -345,15 +315,7 @@ impl Native {
         call(|message, capacity| {
             // SAFETY: `values` holds rows x dimension floats (checked above), and `&mut self` excludes searches.
             unsafe {
-                adf_train(
-                    self.raw.as_ptr(),
-                    rows,
-                    values.as_ptr(),
-                    threads,
-                    flag_pointer(cancel),
-                    message,
-                    capacity,
-                )
+                adf_train(self.raw.as_ptr(), rows, values.as_ptr(), threads, flag_pointer(cancel), message, capacity)
             }
         })
     }
@@ -367,24 +329,14 @@ impl Native {
         cancel: &AtomicBool,
     ) -> Result<(), Failure> {
         if self._blob.is_some() {
-            return Err(Failure::Refused(
-                "an opened index takes no more rows".to_owned(),
-            ));
+            return Err(Failure::Refused("an opened index takes no more rows".to_owned()));
         }
         self.check_rows(rows, values)?;
         let threads = to_int(threads, "threads")?.max(1);
         call(|message, capacity| {
             // SAFETY: as in `train`; the index owns its memory (checked above), so it may grow.
             unsafe {
-                adf_add(
-                    self.raw.as_ptr(),
-                    rows,
-                    values.as_ptr(),
-                    threads,
-                    flag_pointer(cancel),
-                    message,
-                    capacity,
-                )
+                adf_add(self.raw.as_ptr(), rows, values.as_ptr(), threads, flag_pointer(cancel), message, capacity)
             }
         })
     }
@@ -394,10 +346,7 @@ impl Native {
         if dimension.checked_mul(rows) == Some(values.len() as u64) {
             Ok(())
         } else {
-            Err(Failure::Refused(format!(
-                "{} values are not {rows} rows of {dimension}",
-                values.len()
-            )))
+            Err(Failure::Refused(format!("{} values are not {rows} rows of {dimension}", values.len())))
         }
     }
 
@@ -406,16 +355,7 @@ impl Native {
         let (mut bytes, mut at) = (0, 0);
         call(|message, capacity| {
             // SAFETY: reads the index, writes two numbers.
-            unsafe {
-                adf_size(
-                    self.raw.as_ptr(),
-                    c_int::from(graph_only),
-                    &mut bytes,
-                    &mut at,
-                    message,
-                    capacity,
-                )
-            }
+            unsafe { adf_size(self.raw.as_ptr(), c_int::from(graph_only), &mut bytes, &mut at, message, capacity) }
         })?;
         Ok((bytes, at))
     }
@@ -433,12 +373,7 @@ impl Native {
         }
         extern "C" fn push(user: *mut c_void, bytes: *const u8, length: usize) -> c_int {
             // SAFETY: `user` is the `State` below, used by nobody else during the call; faiss hands `length` bytes.
-            let (state, bytes) = unsafe {
-                (
-                    &mut *user.cast::<State>(),
-                    std::slice::from_raw_parts(bytes, length),
-                )
-            };
+            let (state, bytes) = unsafe { (&mut *user.cast::<State>(), std::slice::from_raw_parts(bytes, length)) };
             match catch_unwind(AssertUnwindSafe(|| (state.sink)(bytes))) {
                 Ok(Ok(())) => 0,
                 Ok(Err(error)) => {
@@ -451,24 +386,11 @@ impl Native {
                 }
             }
         }
-        let mut state = State {
-            sink,
-            error: None,
-            panic: None,
-        };
+        let mut state = State { sink, error: None, panic: None };
         let user: *mut c_void = std::ptr::from_mut(&mut state).cast();
         let result = call(|message, capacity| {
             // SAFETY: `state` outlives the call, and no panic crosses the other side.
-            unsafe {
-                adf_write(
-                    self.raw.as_ptr(),
-                    c_int::from(graph_only),
-                    push,
-                    user,
-                    message,
-                    capacity,
-                )
-            }
+            unsafe { adf_write(self.raw.as_ptr(), c_int::from(graph_only), push, user, message, capacity) }
         });
         if let Some(panic) = state.panic {
             resume_unwind(panic);
@@ -513,15 +435,9 @@ impl Native {
         filter: Option<&[u64]>,
     ) -> Result<Found, Failure> {
         if query.len() != dimension || k == 0 {
-            return Err(Failure::Refused(
-                "a query of another dimension, or for no rows".to_owned(),
-            ));
+            return Err(Failure::Refused("a query of another dimension, or for no rows".to_owned()));
         }
-        let mut found = Found {
-            distances: vec![0.0; k],
-            labels: vec![-1; k],
-            ..Found::default()
-        };
+        let mut found = Found { distances: vec![0.0; k], labels: vec![-1; k], ..Found::default() };
         let raw_query = raw_query(query, k, breadth, filter);
         call(|message, capacity| {
             // SAFETY: the query's pointers live through the call; both outputs have room for `k`.
@@ -550,12 +466,7 @@ impl Native {
         breadth: Breadth,
         filter: Option<&[u64]>,
     ) -> Result<Found, Failure> {
-        extern "C" fn keep(
-            user: *mut c_void,
-            labels: *const i64,
-            distances: *const f32,
-            count: usize,
-        ) {
+        extern "C" fn keep(user: *mut c_void, labels: *const i64, distances: *const f32, count: usize) {
             if count == 0 {
                 return;
             }
@@ -575,17 +486,7 @@ impl Native {
         let raw_query = raw_query(query, 1, breadth, filter);
         call(|message, capacity| {
             // SAFETY: the query's pointers and `found` live through the call.
-            unsafe {
-                adf_range(
-                    self.raw.as_ptr(),
-                    &raw_query,
-                    radius,
-                    keep,
-                    user,
-                    message,
-                    capacity,
-                )
-            }
+            unsafe { adf_range(self.raw.as_ptr(), &raw_query, radius, keep, user, message, capacity) }
         })?;
         Ok(found)
     }

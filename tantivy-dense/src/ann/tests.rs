@@ -39,13 +39,7 @@ fn similarity(kind: Similarity, a: &[f32], b: &[f32]) -> f32 {
     }
 }
 
-fn nearest(
-    kind: Similarity,
-    rows: &[f32],
-    query: &[f32],
-    k: usize,
-    keep: impl Fn(usize) -> bool,
-) -> Vec<(u32, f32)> {
+fn nearest(kind: Similarity, rows: &[f32], query: &[f32], k: usize, keep: impl Fn(usize) -> bool) -> Vec<(u32, f32)> {
     let mut all: Vec<(u32, f32)> = rows
         .chunks(query.len())
         .enumerate()
@@ -58,32 +52,19 @@ fn nearest(
 }
 
 fn recall(found: &[(u32, f32)], truth: &[(u32, f32)]) -> f64 {
-    let hits = truth
-        .iter()
-        .filter(|(row, _)| found.iter().any(|(other, _)| other == row))
-        .count();
+    let hits = truth.iter().filter(|(row, _)| found.iter().any(|(other, _)| other == row)).count();
     hits as f64 / truth.len() as f64
 }
 
 fn bits(rows: usize, keep: impl Fn(usize) -> bool) -> Vec<u64> {
     let mut words = vec![0; rows.div_ceil(64)];
-    (0..rows)
-        .filter(|&row| keep(row))
-        .for_each(|row| words[row / 64] |= 1 << (row % 64));
+    (0..rows).filter(|&row| keep(row)).for_each(|row| words[row / 64] |= 1 << (row % 64));
     words
 }
 
 fn build(factory: &str, kind: Similarity, rows: &[f32], dimension: usize) -> AnnIndex {
-    let build = AnnBuild {
-        threads: 1,
-        ..AnnBuild::new(factory, kind, dimension)
-    };
-    AnnIndex::build(
-        &build,
-        &RowSlice::new(rows, dimension).unwrap(),
-        &NOT_CANCELLED,
-    )
-    .unwrap()
+    let build = AnnBuild { threads: 1, ..AnnBuild::new(factory, kind, dimension) };
+    AnnIndex::build(&build, &RowSlice::new(rows, dimension).unwrap(), &NOT_CANCELLED).unwrap()
 }
 
 fn reopen(index: &AnnIndex, spec: &AnnSpec) -> AnnIndex {
@@ -91,11 +72,7 @@ fn reopen(index: &AnnIndex, spec: &AnnSpec) -> AnnIndex {
     AnnIndex::open(OwnedBytes::new(bytes), checksum, spec, None).unwrap()
 }
 
-const WIDE: AnnSearch = AnnSearch {
-    ef: Some(200),
-    nprobe: Some(1000),
-    k_factor: Some(20.0),
-};
+const WIDE: AnnSearch = AnnSearch { ef: Some(200), nprobe: Some(1000), k_factor: Some(20.0) };
 
 #[test]
 fn a_flat_index_finds_what_a_plain_loop_finds() {
@@ -106,13 +83,10 @@ fn a_flat_index_finds_what_a_plain_loop_finds() {
         let index = build("Flat", kind, &values, dimension);
         let filter = bits(rows, |row| row % 3 == 0);
         for query in queries.chunks(dimension) {
-            for (filter, keep) in [
-                (None, (|_| true) as fn(usize) -> bool),
-                (Some(filter.as_slice()), |row| row % 3 == 0),
-            ] {
-                let found = index
-                    .search(query, 10, &AnnSearch::default(), filter)
-                    .unwrap();
+            for (filter, keep) in
+                [(None, (|_| true) as fn(usize) -> bool), (Some(filter.as_slice()), |row| row % 3 == 0)]
+            {
+                let found = index.search(query, 10, &AnnSearch::default(), filter).unwrap();
                 let truth = nearest(kind, &values, query, 10, keep);
                 assert_eq!(found.len(), 10);
                 for ((row, score), (true_row, true_score)) in found.iter().zip(&truth) {
@@ -148,35 +122,17 @@ fn factory_strings_build_write_open_and_search() {
             ("PCA8,IVF10,Flat", AnnKind::Lists, true, 0.3),
         ] {
             let index = build(factory, kind, &values, dimension);
-            assert_eq!(
-                (index.kind(), index.is_concurrent()),
-                (family, concurrent),
-                "{factory}"
-            );
-            let opened = reopen(
-                &index,
-                &AnnSpec {
-                    similarity: kind,
-                    dimension,
-                    rows,
-                },
-            );
+            assert_eq!((index.kind(), index.is_concurrent()), (family, concurrent), "{factory}");
+            let opened = reopen(&index, &AnnSpec { similarity: kind, dimension, rows });
             assert!(opened.mapped_bytes() > 0 && index.mapped_bytes() == 0);
             let (mut sum, mut filtered_sum) = (0.0, 0.0);
             let queries: Vec<&[f32]> = values.chunks(dimension).step_by(20).collect();
             for query in &queries {
                 let found = index.search(query, 10, &WIDE, None).unwrap();
-                assert_eq!(
-                    found,
-                    opened.search(query, 10, &WIDE, None).unwrap(),
-                    "{factory}"
-                );
+                assert_eq!(found, opened.search(query, 10, &WIDE, None).unwrap(), "{factory}");
                 sum += recall(&found, &nearest(kind, &values, query, 10, |_| true));
                 let found = opened.search(query, 10, &WIDE, Some(&filter)).unwrap();
-                assert!(
-                    found.iter().all(|(row, _)| keep(*row as usize)),
-                    "{factory}"
-                );
+                assert!(found.iter().all(|(row, _)| keep(*row as usize)), "{factory}");
                 filtered_sum += recall(&found, &nearest(kind, &values, query, 10, keep));
             }
             for (what, sum) in [("all", sum), ("filtered", filtered_sum)] {
@@ -192,17 +148,9 @@ fn a_kind_without_filters_says_so() {
     let values = clustered(300, 16, 17);
     let index = build("PQ8x4", Similarity::InnerProduct, &values, 16);
     assert!(!index.is_concurrent());
-    assert_eq!(
-        index.search(&values[..16], 5, &WIDE, None).unwrap().len(),
-        5
-    );
-    let error = index
-        .search(&values[..16], 5, &WIDE, Some(&[u64::MAX; 5]))
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("invalid search params"),
-        "{error}"
-    );
+    assert_eq!(index.search(&values[..16], 5, &WIDE, None).unwrap().len(), 5);
+    let error = index.search(&values[..16], 5, &WIDE, Some(&[u64::MAX; 5])).unwrap_err();
+    assert!(error.to_string().contains("invalid search params"), "{error}");
 }
 
 #[test]
@@ -211,11 +159,7 @@ fn a_graph_written_without_its_rows_answers_alike_over_them() {
     let values = clustered(rows, dimension, 4);
     let index = build("HNSW8", Similarity::InnerProduct, &values, dimension);
     assert!(index.can_leave_out_rows());
-    let spec = AnnSpec {
-        similarity: Similarity::InnerProduct,
-        dimension,
-        rows,
-    };
+    let spec = AnnSpec { similarity: Similarity::InnerProduct, dimension, rows };
     let (whole, _) = index.to_bytes(false).unwrap();
     let (graph, checksum) = index.to_bytes(true).unwrap();
     assert!(whole.len() - graph.len() >= rows * dimension * 4);
@@ -227,28 +171,17 @@ fn a_graph_written_without_its_rows_answers_alike_over_them() {
             longer.extend_from_slice(bytes);
             OwnedBytes::new(longer).slice(shift..shift + bytes.len())
         };
-        let opened =
-            AnnIndex::open(shifted(&graph), checksum, &spec, Some(shifted(&row_bytes))).unwrap();
+        let opened = AnnIndex::open(shifted(&graph), checksum, &spec, Some(shifted(&row_bytes))).unwrap();
         for query in values.chunks(dimension).step_by(50) {
             assert_eq!(
-                opened
-                    .search(query, 5, &AnnSearch::default(), None)
-                    .unwrap(),
+                opened.search(query, 5, &AnnSearch::default(), None).unwrap(),
                 index.search(query, 5, &AnnSearch::default(), None).unwrap()
             );
         }
     }
     let open = |rows| AnnIndex::open(OwnedBytes::new(graph.clone()), checksum, &spec, rows);
-    assert!(
-        open(None)
-            .unwrap_err()
-            .to_string()
-            .contains("without its rows")
-    );
-    assert!(
-        open(Some(OwnedBytes::new(row_bytes[4..].to_vec()))).is_err(),
-        "a value short"
-    );
+    assert!(open(None).unwrap_err().to_string().contains("without its rows"));
+    assert!(open(Some(OwnedBytes::new(row_bytes[4..].to_vec()))).is_err(), "a value short");
     let flat = build("Flat", Similarity::InnerProduct, &values, dimension);
     assert!(!flat.can_leave_out_rows() && flat.to_bytes(true).is_err());
 }
@@ -266,31 +199,17 @@ fn a_mapped_graph_holds_little_memory_of_its_own() {
     longer[shift..shift + graph.len()].copy_from_slice(&graph);
     let bytes = OwnedBytes::new(longer).slice(shift..shift + graph.len());
     let row_bytes = OwnedBytes::new(bytemuck::cast_slice::<f32, u8>(&values).to_vec());
-    let spec = AnnSpec {
-        similarity: Similarity::InnerProduct,
-        dimension,
-        rows,
-    };
+    let spec = AnnSpec { similarity: Similarity::InnerProduct, dimension, rows };
     let opened = AnnIndex::open(bytes, checksum, &spec, Some(row_bytes)).unwrap();
-    assert!(
-        opened.memory_bytes() <= rows * 16,
-        "{} bytes",
-        opened.memory_bytes()
-    );
+    assert!(opened.memory_bytes() <= rows * 16, "{} bytes", opened.memory_bytes());
 }
 
 #[test]
 fn any_flipped_byte_is_refused_before_faiss_reads_it() {
     let values = clustered(60, 4, 6);
-    let spec = AnnSpec {
-        similarity: Similarity::SquaredL2,
-        dimension: 4,
-        rows: 60,
-    };
+    let spec = AnnSpec { similarity: Similarity::SquaredL2, dimension: 4, rows: 60 };
     for factory in ["HNSW4", "IVF4,SQ8"] {
-        let (good, checksum) = build(factory, Similarity::SquaredL2, &values, 4)
-            .to_bytes(false)
-            .unwrap();
+        let (good, checksum) = build(factory, Similarity::SquaredL2, &values, 4).to_bytes(false).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 0x41;
@@ -298,15 +217,7 @@ fn any_flipped_byte_is_refused_before_faiss_reads_it() {
             assert!(error.to_string().contains("checksum"), "{error}");
         }
         for length in 0..good.len() {
-            assert!(
-                AnnIndex::open(
-                    OwnedBytes::new(good[..length].to_vec()),
-                    checksum,
-                    &spec,
-                    None
-                )
-                .is_err()
-            );
+            assert!(AnnIndex::open(OwnedBytes::new(good[..length].to_vec()), checksum, &spec, None).is_err());
         }
     }
 }
@@ -318,22 +229,11 @@ fn a_graph_with_links_to_nowhere_is_refused() {
     let (rows, dimension) = (200, 4);
     let values = clustered(rows, dimension, 7);
     let row_bytes = OwnedBytes::new(bytemuck::cast_slice::<f32, u8>(&values).to_vec());
-    let spec = AnnSpec {
-        similarity: Similarity::SquaredL2,
-        dimension,
-        rows,
-    };
-    let (good, _) = build("HNSW4", Similarity::SquaredL2, &values, dimension)
-        .to_bytes(true)
-        .unwrap();
+    let spec = AnnSpec { similarity: Similarity::SquaredL2, dimension, rows };
+    let (good, _) = build("HNSW4", Similarity::SquaredL2, &values, dimension).to_bytes(true).unwrap();
     let open = |bytes: &[u8]| {
         let checksum = crc32fast::hash(bytes);
-        AnnIndex::open(
-            OwnedBytes::new(bytes.to_vec()),
-            checksum,
-            &spec,
-            Some(row_bytes.clone()),
-        )
+        AnnIndex::open(OwnedBytes::new(bytes.to_vec()), checksum, &spec, Some(row_bytes.clone()))
     };
     open(&good).unwrap();
     // At the end: the neighbours, entry point, top level, three numbers, a mark that the rows are missing.
@@ -356,9 +256,7 @@ fn a_graph_with_links_to_nowhere_is_refused() {
         let at = links_end - 4 * random.random_range(1..1000);
         bad[at..at + 4].copy_from_slice(&random.random_range(0..rows as i32).to_le_bytes());
         if let Ok(index) = open(&bad) {
-            index
-                .search(&values[..dimension], 10, &AnnSearch::default(), None)
-                .unwrap();
+            index.search(&values[..dimension], 10, &AnnSearch::default(), None).unwrap();
         }
     }
 }
@@ -366,32 +264,13 @@ fn a_graph_with_links_to_nowhere_is_refused() {
 #[test]
 fn what_was_opened_must_be_what_was_expected() {
     let values = clustered(50, 6, 9);
-    let (bytes, checksum) = build("HNSW4", Similarity::InnerProduct, &values, 6)
-        .to_bytes(false)
-        .unwrap();
-    let good = AnnSpec {
-        similarity: Similarity::InnerProduct,
-        dimension: 6,
-        rows: 50,
-    };
-    let open =
-        |spec: &AnnSpec| AnnIndex::open(OwnedBytes::new(bytes.clone()), checksum, spec, None);
+    let (bytes, checksum) = build("HNSW4", Similarity::InnerProduct, &values, 6).to_bytes(false).unwrap();
+    let good = AnnSpec { similarity: Similarity::InnerProduct, dimension: 6, rows: 50 };
+    let open = |spec: &AnnSpec| AnnIndex::open(OwnedBytes::new(bytes.clone()), checksum, spec, None);
     open(&good).unwrap();
     assert!(open(&AnnSpec { rows: 51, ..good }).is_err());
-    assert!(
-        open(&AnnSpec {
-            dimension: 5,
-            ..good
-        })
-        .is_err()
-    );
-    assert!(
-        open(&AnnSpec {
-            similarity: Similarity::SquaredL2,
-            ..good
-        })
-        .is_err()
-    );
+    assert!(open(&AnnSpec { dimension: 5, ..good }).is_err());
+    assert!(open(&AnnSpec { similarity: Similarity::SquaredL2, ..good }).is_err());
 }
 
 #[test]
@@ -427,60 +306,22 @@ fn senseless_input_is_an_error() {
 #[test]
 fn few_rows_many_wanted() {
     let values = clustered(5, 6, 11);
-    let search = AnnSearch {
-        ef: Some(usize::MAX),
-        nprobe: Some(usize::MAX),
-        k_factor: Some(f32::INFINITY),
-    };
+    let search = AnnSearch { ef: Some(usize::MAX), nprobe: Some(usize::MAX), k_factor: Some(f32::INFINITY) };
     for factory in ["Flat", "HNSW4", "IVF2,Flat"] {
         let index = build(factory, Similarity::SquaredL2, &values, 6);
-        assert_eq!(
-            index
-                .search(&values[..6], usize::MAX, &search, None)
-                .unwrap()
-                .len(),
-            5,
-            "{factory}"
-        );
-        assert_eq!(
-            index.search(&values[..6], 0, &search, None).unwrap(),
-            vec![]
-        );
+        assert_eq!(index.search(&values[..6], usize::MAX, &search, None).unwrap().len(), 5, "{factory}");
+        assert_eq!(index.search(&values[..6], 0, &search, None).unwrap(), vec![]);
         for nothing in [&[][..], &[0]] {
-            assert_eq!(
-                index
-                    .search(&values[..6], 3, &search, Some(nothing))
-                    .unwrap(),
-                vec![],
-                "{factory}"
-            );
+            assert_eq!(index.search(&values[..6], 3, &search, Some(nothing)).unwrap(), vec![], "{factory}");
         }
-        let one = index
-            .search(&values[..6], 3, &search, Some(&[1 << 4]))
-            .unwrap();
-        assert_eq!(
-            one.iter().map(|(row, _)| *row).collect::<Vec<_>>(),
-            vec![4],
-            "{factory}"
-        );
+        let one = index.search(&values[..6], 3, &search, Some(&[1 << 4])).unwrap();
+        assert_eq!(one.iter().map(|(row, _)| *row).collect::<Vec<_>>(), vec![4], "{factory}");
     }
     let none = build("HNSW4", Similarity::SquaredL2, &[], 6);
-    let none = reopen(
-        &none,
-        &AnnSpec {
-            similarity: Similarity::SquaredL2,
-            dimension: 6,
-            rows: 0,
-        },
-    );
+    let none = reopen(&none, &AnnSpec { similarity: Similarity::SquaredL2, dimension: 6, rows: 0 });
     assert_eq!(none.search(&values[..6], 3, &search, None).unwrap(), vec![]);
     let equal = build("HNSW4", Similarity::InnerProduct, &[1.0; 60], 6);
-    let rows: Vec<u32> = equal
-        .search(&[1.0; 6], 10, &WIDE, None)
-        .unwrap()
-        .iter()
-        .map(|hit| hit.0)
-        .collect();
+    let rows: Vec<u32> = equal.search(&[1.0; 6], 10, &WIDE, None).unwrap().iter().map(|hit| hit.0).collect();
     // A graph links few of many equal rows, so that a search for all of them may come up short; those found are in order.
     assert!(rows.len() >= 5 && rows.is_sorted(), "{rows:?}");
 }
@@ -491,28 +332,18 @@ fn range_search_keeps_what_is_near_enough() {
     let values = clustered(rows, dimension, 12);
     let filter = bits(rows, |row| row < 200);
     for kind in [Similarity::InnerProduct, Similarity::SquaredL2] {
-        let least = if kind == Similarity::InnerProduct {
-            0.7
-        } else {
-            -0.6
-        };
+        let least = if kind == Similarity::InnerProduct { 0.7 } else { -0.6 };
         for factory in ["Flat", "IVF8,Flat", "HNSW8"] {
             let index = build(factory, kind, &values, dimension);
             for query in values.chunks(dimension).step_by(30) {
-                let found = index
-                    .search_within(query, least, &WIDE, Some(&filter))
-                    .unwrap()
-                    .rows;
+                let found = index.search_within(query, least, &WIDE, Some(&filter)).unwrap().rows;
                 let truth: Vec<_> = nearest(kind, &values, query, rows, |row| row < 200)
                     .into_iter()
                     .filter(|hit| hit.1 >= least)
                     .collect();
                 assert!(found.iter().all(|hit| hit.0 < 200 && hit.1 >= least));
                 if factory == "HNSW8" {
-                    assert!(
-                        truth.is_empty() || recall(&found, &truth) >= 0.7,
-                        "{kind:?}"
-                    );
+                    assert!(truth.is_empty() || recall(&found, &truth) >= 0.7, "{kind:?}");
                 } else {
                     assert_eq!(found.len(), truth.len(), "{factory} {kind:?}");
                 }
@@ -526,21 +357,12 @@ fn searches_from_many_threads_agree_with_one() {
     let (rows, dimension) = (1500, 16);
     let values = clustered(rows, dimension, 13);
     let filter = bits(rows, |row| !row.is_multiple_of(5));
-    for factory in [
-        "HNSW8",
-        "IVF16,SQ8",
-        "IVF16_HNSW8,Flat",
-        "IVF16,PQ8x4fs,RFlat",
-    ] {
+    for factory in ["HNSW8", "IVF16,SQ8", "IVF16_HNSW8,Flat", "IVF16,PQ8x4fs,RFlat"] {
         let index = build(factory, Similarity::InnerProduct, &values, dimension);
         let queries: Vec<&[f32]> = values.chunks(dimension).step_by(30).collect();
         // Breadth and filter change from query to query: parameters of one search must not reach another.
         let search = |i: usize| {
-            let breadth = AnnSearch {
-                ef: Some(10 + i),
-                nprobe: Some(1 + i % 7),
-                k_factor: Some(1.0 + (i % 3) as f32),
-            };
+            let breadth = AnnSearch { ef: Some(10 + i), nprobe: Some(1 + i % 7), k_factor: Some(1.0 + (i % 3) as f32) };
             let filter = (i % 2 == 1).then_some(filter.as_slice());
             index.search(queries[i], 5, &breadth, filter).unwrap()
         };
@@ -584,15 +406,9 @@ fn a_cancelled_build_stops() {
     let values = clustered(300, 8, 14);
     for (factory, reads) in [("HNSW8", 0), ("IVF8,Flat", 3), ("IVF8,Flat", 300)] {
         let cancel = AtomicBool::new(false);
-        let rows = CancelsAfter {
-            rows: RowSlice::new(&values, 8).unwrap(),
-            left: AtomicUsize::new(reads),
-            cancel: &cancel,
-        };
-        let build = AnnBuild {
-            threads: 1,
-            ..AnnBuild::new(factory, Similarity::SquaredL2, 8)
-        };
+        let rows =
+            CancelsAfter { rows: RowSlice::new(&values, 8).unwrap(), left: AtomicUsize::new(reads), cancel: &cancel };
+        let build = AnnBuild { threads: 1, ..AnnBuild::new(factory, Similarity::SquaredL2, 8) };
         let error = AnnIndex::build(&build, &rows, &cancel).unwrap_err();
         assert!(matches!(error, DenseError::Cancelled), "{factory}: {error}");
     }
@@ -607,21 +423,13 @@ fn recall_and_training_are_interrupted_from_within() {
         let cancel = AtomicBool::new(false);
         let started = Instant::now();
         std::thread::scope(|scope| {
-            let build = AnnBuild {
-                threads: 1,
-                ..AnnBuild::new(factory, Similarity::SquaredL2, dimension)
-            };
+            let build = AnnBuild { threads: 1, ..AnnBuild::new(factory, Similarity::SquaredL2, dimension) };
             let (values, cancel) = (&values, &cancel);
-            let job = scope.spawn(move || {
-                AnnIndex::build(&build, &RowSlice::new(values, dimension).unwrap(), cancel)
-            });
+            let job = scope.spawn(move || AnnIndex::build(&build, &RowSlice::new(values, dimension).unwrap(), cancel));
             std::thread::sleep(Duration::from_millis(300));
             cancel.store(true, Ordering::Relaxed);
             let asked = Instant::now();
-            let error = job
-                .join()
-                .unwrap()
-                .expect_err("the whole build takes many seconds");
+            let error = job.join().unwrap().expect_err("the whole build takes many seconds");
             assert!(matches!(error, DenseError::Cancelled), "{error}");
             println!(
                 "{factory}: stopped {:?} after being asked, {:?} after the start",
@@ -644,18 +452,9 @@ fn recall_at_default_settings() {
         (Similarity::SquaredL2, None),
         (Similarity::InnerProduct, Some("IVF512,SQ8".to_owned())),
     ] {
-        let policy = AnnPolicy {
-            exact_below_values: 0,
-            factory,
-            ..AnnPolicy::default()
-        };
+        let policy = AnnPolicy { exact_below_values: 0, factory, ..AnnPolicy::default() };
         let plan = policy.plan(kind, dimension, rows).unwrap();
-        let index = AnnIndex::build(
-            &plan.build,
-            &RowSlice::new(values, dimension).unwrap(),
-            &NOT_CANCELLED,
-        )
-        .unwrap();
+        let index = AnnIndex::build(&plan.build, &RowSlice::new(values, dimension).unwrap(), &NOT_CANCELLED).unwrap();
         let sum: f64 = queries
             .chunks(dimension)
             .map(|query| {
@@ -664,11 +463,6 @@ fn recall_at_default_settings() {
             })
             .sum();
         println!("{} {kind:?}: recall@10 {}", plan.build.factory, sum / 100.0);
-        assert!(
-            sum / 100.0 >= 0.95,
-            "{} {kind:?}: {}",
-            plan.build.factory,
-            sum / 100.0
-        );
+        assert!(sum / 100.0 >= 0.95, "{} {kind:?}: {}", plan.build.factory, sum / 100.0);
     }
 }

@@ -36,7 +36,8 @@ impl Arm {
         match &self.0 {
             Kind::Text(query) => {
                 let silent = ConstScoreQuery::new(filter.box_clone(), 0.0);
-                let both: Vec<(Occur, Box<dyn Query>)> = vec![(Occur::Must, query.box_clone()), (Occur::Must, Box::new(silent))];
+                let both: Vec<(Occur, Box<dyn Query>)> =
+                    vec![(Occur::Must, query.box_clone()), (Occur::Must, Box::new(silent))];
                 Arm::text(Box::new(BooleanQuery::new(both)))
             }
             Kind::Vector(query) => Arm::vector(query.as_ref().clone().and_filter(filter.box_clone())),
@@ -91,7 +92,12 @@ impl Arm {
     }
 
     /// The arm's own explanation of a document's raw score.
-    pub(super) fn explain(&self, searcher: &Searcher, address: DocAddress, raw: f32) -> Result<Explanation, DenseError> {
+    pub(super) fn explain(
+        &self,
+        searcher: &Searcher,
+        address: DocAddress,
+        raw: f32,
+    ) -> Result<Explanation, DenseError> {
         match &self.0 {
             Kind::Text(query) => Ok(query.explain(searcher, address)?),
             Kind::Vector(query) => {

@@ -63,15 +63,22 @@ impl Fusion {
         let each = |value: &dyn Fn(f32) -> f32| column.raw().iter().map(|raw| raw.map_or(0.0, value)).collect();
         let between = |low: f32| each(&move |raw| if highest > low { (raw - low) / (highest - low) } else { 1.0 });
         match self {
-            Fusion::Rrf { k } => column.ranks().into_iter().map(|rank| rank.map_or(0.0, |rank| 1.0 / (k + rank as f32))).collect(),
+            Fusion::Rrf { k } => {
+                column.ranks().into_iter().map(|rank| rank.map_or(0.0, |rank| 1.0 / (k + rank as f32))).collect()
+            }
             Fusion::Convex => between(column.lower_bound().unwrap_or(lowest).min(lowest)),
             Fusion::MinMax => between(lowest),
             Fusion::ZScore | Fusion::Dbsf => {
                 let count = found().count().max(1) as f64;
                 let mean = found().map(f64::from).sum::<f64>() / count;
                 let deviation = (found().map(|raw| (f64::from(raw) - mean).powi(2)).sum::<f64>() / count).sqrt();
-                let z = move |raw: f32| if deviation > 0.0 { ((f64::from(raw) - mean) / deviation) as f32 } else { 0.0 };
-                if matches!(self, Fusion::ZScore) { each(&z) } else { each(&|raw| ((z(raw) + 3.0) / 6.0).clamp(0.0, 1.0)) }
+                let z =
+                    move |raw: f32| if deviation > 0.0 { ((f64::from(raw) - mean) / deviation) as f32 } else { 0.0 };
+                if matches!(self, Fusion::ZScore) {
+                    each(&z)
+                } else {
+                    each(&|raw| ((z(raw) + 3.0) / 6.0).clamp(0.0, 1.0))
+                }
             }
             Fusion::Sum => each(&|raw| raw),
             Fusion::Custom(normalise) => {
@@ -123,8 +130,17 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Fusion> {
-        let halves: Arc<Normalise> = Arc::new(|column| column.raw().iter().map(|raw| raw.map_or(0.0, |raw| raw / 2.0)).collect());
-        vec![Fusion::rrf(), Fusion::Convex, Fusion::MinMax, Fusion::ZScore, Fusion::Dbsf, Fusion::Sum, Fusion::Custom(halves)]
+        let halves: Arc<Normalise> =
+            Arc::new(|column| column.raw().iter().map(|raw| raw.map_or(0.0, |raw| raw / 2.0)).collect());
+        vec![
+            Fusion::rrf(),
+            Fusion::Convex,
+            Fusion::MinMax,
+            Fusion::ZScore,
+            Fusion::Dbsf,
+            Fusion::Sum,
+            Fusion::Custom(halves),
+        ]
     }
 
     fn column(raw: &[Option<f32>]) -> Column {

@@ -28,7 +28,8 @@ impl Column {
 
     /// Ranks by candidate, from 1, equal scores in the order of candidates.
     pub fn ranks(&self) -> Vec<Option<usize>> {
-        let mut order: Vec<(usize, f32)> = self.raw.iter().enumerate().filter_map(|(at, raw)| raw.map(|raw| (at, raw))).collect();
+        let mut order: Vec<(usize, f32)> =
+            self.raw.iter().enumerate().filter_map(|(at, raw)| raw.map(|raw| (at, raw))).collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1));
         let mut ranks = vec![None; self.raw.len()];
         for (place, (candidate, _)) in order.into_iter().enumerate() {

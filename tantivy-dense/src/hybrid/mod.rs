@@ -175,7 +175,9 @@ impl Hybrid {
     pub fn matrix(&self, searcher: &Searcher, k: usize) -> Result<Matrix, DenseError> {
         if let Some(arm) = self.arms.iter().find(|arm| !(arm.weight.is_finite() && arm.weight >= 0.0)) {
             let (name, weight) = (arm.name.clone(), arm.weight);
-            return Err(DenseError::Fusion { why: format!("the weight of the arm `{name}` must be 0 or more, and is {weight}") });
+            return Err(DenseError::Fusion {
+                why: format!("the weight of the arm `{name}` must be 0 or more, and is {weight}"),
+            });
         }
         let arms: Vec<Arm> = self.arms.iter().map(|arm| arm.arm.filtered(self.filter.as_deref())).collect();
         let window = self.window.max(k).max(1);
@@ -198,7 +200,8 @@ impl Hybrid {
         let mut tree = Explanation::new_with_string(title, hit.score);
         for (arm, part) in self.arms.iter().zip(&hit.arms) {
             let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
-            let title = format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
+            let title =
+                format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
             let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
             if part.raw.is_some() {
                 detail.add_detail(arm.arm.explain(searcher, hit.address, part.raw.unwrap_or_default())?);

@@ -4,8 +4,8 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop)] // several arrays are walked by one index
 
-use super::lanes::{Floats, LANES, Wholes};
 use super::Stored;
+use super::lanes::{Floats, LANES, Wholes};
 
 /// `LANES` values of a row.
 ///

@@ -82,25 +82,33 @@ macro_rules! dispatch {
             Set::Avx2 => {
                 use x86::avx2 as $module;
                 #[allow(unsafe_code)]
-                unsafe { $call }
+                unsafe {
+                    $call
+                }
             }
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => {
                 use x86::avx512 as $module;
                 #[allow(unsafe_code)]
-                unsafe { $call }
+                unsafe {
+                    $call
+                }
             }
             #[cfg(target_arch = "x86_64")]
             Set::Vnni => {
                 use x86::vnni as $module;
                 #[allow(unsafe_code)]
-                unsafe { $call }
+                unsafe {
+                    $call
+                }
             }
             #[cfg(target_arch = "aarch64")]
             Set::Neon => {
                 use neon as $module;
                 #[allow(unsafe_code)]
-                unsafe { $call }
+                unsafe {
+                    $call
+                }
             }
         }
     };

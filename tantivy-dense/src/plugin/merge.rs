@@ -82,10 +82,7 @@ impl FieldMerge<'_> {
     }
 
     /// Runs `body(new document, source, row)` for every document that has a vector.
-    fn each(
-        &self,
-        mut body: impl FnMut(DocId, &FieldRows, u32) -> Result<(), DenseError>,
-    ) -> Result<(), DenseError> {
+    fn each(&self, mut body: impl FnMut(DocId, &FieldRows, u32) -> Result<(), DenseError>) -> Result<(), DenseError> {
         self.order.try_for_each(|new, source, old| {
             if new % CANCEL_EVERY == 0 {
                 self.dense.check_cancelled()?;

@@ -37,10 +37,7 @@ impl SegmentPlugin for DensePlugin {
         Ok(merge::merge(&self.0, &context)?)
     }
 
-    fn space_usage(
-        &self,
-        segment_reader: &SegmentReader,
-    ) -> tantivy::Result<BTreeMap<String, ComponentSpaceUsage>> {
+    fn space_usage(&self, segment_reader: &SegmentReader) -> tantivy::Result<BTreeMap<String, ComponentSpaceUsage>> {
         let mut usage = BTreeMap::new();
         for extension in EXTENSIONS {
             let component = SegmentComponent::Custom(extension.to_owned());

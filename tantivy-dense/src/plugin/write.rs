@@ -4,8 +4,8 @@ use std::any::Any;
 
 use tantivy::directory::{TerminatingWrite, WritePtr};
 use tantivy::indexer::DocIdMapping;
-use tantivy::schema::document::{ErasedDocument, ErasedValue, ReferenceValueLeaf};
 use tantivy::schema::Schema;
+use tantivy::schema::document::{ErasedDocument, ErasedValue, ReferenceValueLeaf};
 use tantivy::{DocId, PluginWriter, Segment};
 
 use crate::rows::{FieldWriter, RowsFileWriter};

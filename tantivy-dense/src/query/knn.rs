@@ -180,8 +180,7 @@ impl KnnQuery {
             return Err(DenseError::Query { field: self.field.name().to_owned(), why });
         }
         let filter = self.filter.as_ref();
-        let filter =
-            filter.map(|filter| filter.weight(EnableScoring::disabled_from_searcher(searcher))).transpose()?;
+        let filter = filter.map(|filter| filter.weight(EnableScoring::disabled_from_searcher(searcher))).transpose()?;
         let segments = searcher
             .segment_readers()
             .iter()

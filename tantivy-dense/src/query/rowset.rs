@@ -3,8 +3,8 @@
 use tantivy::query::Weight;
 use tantivy::{DocId, SegmentReader};
 
-use crate::rows::FieldRows;
 use crate::DenseError;
+use crate::rows::FieldRows;
 
 /// A set of row numbers, one bit each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,16 +51,17 @@ impl RowSet {
     /// The set's rows within a range, in ascending order.
     pub(crate) fn rows_in(&self, range: std::ops::Range<u32>) -> impl Iterator<Item = u32> + '_ {
         let words = (range.start as usize / 64)..(range.end as usize).div_ceil(64).min(self.words.len());
-        words.flat_map(move |at| {
-            let mut word = self.words[at];
-            std::iter::from_fn(move || {
-                let bit = (word != 0).then(|| word.trailing_zeros())?;
-                word &= word - 1;
-                Some(at as u32 * 64 + bit)
+        words
+            .flat_map(move |at| {
+                let mut word = self.words[at];
+                std::iter::from_fn(move || {
+                    let bit = (word != 0).then(|| word.trailing_zeros())?;
+                    word &= word - 1;
+                    Some(at as u32 * 64 + bit)
+                })
             })
-        })
-        .skip_while(move |&row| row < range.start)
-        .take_while(move |&row| row < range.end)
+            .skip_while(move |&row| row < range.start)
+            .take_while(move |&row| row < range.end)
     }
 }
 

@@ -37,11 +37,14 @@ impl HitsWeight {
             let here = hits.iter().filter(|hit| hit.address.segment_ord as usize == ordinal);
             let mut here: Vec<&Hit> = here.collect();
             here.sort_unstable_by_key(|hit| hit.address.doc_id);
-            segments.insert(reader.segment_id(), SegmentHits {
-                hits: here.iter().map(|hit| (hit.address.doc_id, hit.score)).collect(),
-                similarities: here.iter().map(|hit| hit.similarity).collect(),
-                report: report.clone(),
-            });
+            segments.insert(
+                reader.segment_id(),
+                SegmentHits {
+                    hits: here.iter().map(|hit| (hit.address.doc_id, hit.score)).collect(),
+                    similarities: here.iter().map(|hit| hit.similarity).collect(),
+                    report: report.clone(),
+                },
+            );
         }
         HitsWeight { title, metric, segments }
     }
@@ -63,7 +66,10 @@ impl Weight for HitsWeight {
             Some((segment, at))
         });
         let Some((segment, at)) = found else {
-            return Err(TantivyError::InvalidArgument(format!("Document #({doc}) is not among the hits of {}", self.title)));
+            return Err(TantivyError::InvalidArgument(format!(
+                "Document #({doc}) is not among the hits of {}",
+                self.title
+            )));
         };
         let mut explanation = Explanation::new_with_string(self.title.clone(), segment.hits[at].1);
         explanation.add_detail(Explanation::new_with_string(

@@ -3,9 +3,7 @@
 use tantivy::DocId;
 use tantivy::directory::{FileSlice, OwnedBytes};
 
-use super::layout::{
-    FieldTable, Presence, Section, SectionTable, TRAILER, Table, decode_trailer,
-};
+use super::layout::{FieldTable, Presence, Section, SectionTable, TRAILER, Table, decode_trailer};
 use super::quantise::decode_int8;
 use crate::{DenseError, Element, Metric, VectorField, VectorOptions};
 
@@ -245,12 +243,7 @@ fn open_field(
 }
 
 /// The pieces of a section, as bytes.
-fn cut(
-    file: &OwnedBytes,
-    name: &str,
-    table: &SectionTable,
-    row_bytes: u64,
-) -> Result<Vec<Piece>, DenseError> {
+fn cut(file: &OwnedBytes, name: &str, table: &SectionTable, row_bytes: u64) -> Result<Vec<Piece>, DenseError> {
     let mut first = 0_u32;
     let mut pieces = Vec::with_capacity(table.extents.len());
     for extent in &table.extents {
@@ -281,7 +274,8 @@ fn aligned(bytes: OwnedBytes) -> OwnedBytes {
 impl FieldRows {
     /// The lists of documents must be what searches rely on: ascending, inside the segment, each other's inverse.
     fn verify_lists(&self, name: &str) -> Result<(), DenseError> {
-        let bad = |what: &str| Err(DenseError::corrupt(name, format!("its documents of `{}` {what}", self.field.name())));
+        let bad =
+            |what: &str| Err(DenseError::corrupt(name, format!("its documents of `{}` {what}", self.field.name())));
         let docs = self.docs.numbers();
         match self.presence {
             Presence::All => Ok(()),

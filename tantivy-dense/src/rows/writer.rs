@@ -95,7 +95,11 @@ impl<W: Write> RowsFileWriter<W> {
     /// The checksum so far of a field's section.
     pub(crate) fn checksum(&self, field: usize, section: Section) -> u32 {
         let checksums = self.checksums.get(field).into_iter().flatten();
-        checksums.filter(|(known, _)| *known == section).map(|(_, hasher)| hasher.clone().finalize()).next().unwrap_or(0)
+        checksums
+            .filter(|(known, _)| *known == section)
+            .map(|(_, hasher)| hasher.clone().finalize())
+            .next()
+            .unwrap_or(0)
     }
 
     /// Writes the table and the trailer. The caller makes the file durable.
@@ -272,9 +276,11 @@ impl FieldWriter {
                 for doc in &mut docs {
                     *doc = match new_ids.get(*doc as usize) {
                         Some(&new) => new,
-                        None => return Err(DenseError::from(tantivy::TantivyError::InternalError(format!(
-                            "document {doc} has no place in the sorted segment"
-                        )))),
+                        None => {
+                            return Err(DenseError::from(tantivy::TantivyError::InternalError(format!(
+                                "document {doc} has no place in the sorted segment"
+                            ))));
+                        }
                     };
                 }
                 let mut order: Vec<u32> = (0..self.rows).collect();

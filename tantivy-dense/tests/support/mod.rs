@@ -122,6 +122,7 @@ pub fn assert_hits(
         assert!((similarity - own).abs() < tolerance, "similarity of {id} is {own}, not {similarity}, {what}");
         assert!((similarity - best.1).abs() < tolerance, "rank {rank}: {similarity} instead of {}, {what}", best.1);
     }
-    let sorted = hits.is_sorted_by(|a, b| a.similarity > b.similarity || a.similarity == b.similarity && a.address < b.address);
+    let sorted =
+        hits.is_sorted_by(|a, b| a.similarity > b.similarity || a.similarity == b.similarity && a.address < b.address);
     assert!(sorted, "order of hits, {what}");
 }

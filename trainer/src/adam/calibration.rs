@@ -179,12 +179,8 @@ fn spread(logits: &[f32], edges: &[f64]) -> Spread {
             histogram[(position.max(0.0) as usize).min(bins - 1)] += 1;
         }
     }
-    let mut report = Spread {
-        count: finite.len(),
-        not_finite: logits.len() - finite.len(),
-        histogram,
-        ..Spread::default()
-    };
+    let mut report =
+        Spread { count: finite.len(), not_finite: logits.len() - finite.len(), histogram, ..Spread::default() };
     if !finite.is_empty() {
         report.mean = finite.iter().map(|&t| f64::from(t)).sum::<f64>() / finite.len() as f64;
         report.quantiles = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0].map(|p| quantile(&finite, p));

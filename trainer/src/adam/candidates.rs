@@ -32,12 +32,7 @@ pub struct CandidateConfig {
 
 impl Default for CandidateConfig {
     fn default() -> Self {
-        Self {
-            negatives: 15,
-            sampling: Sampling::Random,
-            from_rank: 1,
-            to_rank: 200,
-        }
+        Self { negatives: 15, sampling: Sampling::Random, from_rank: 1, to_rank: 200 }
     }
 }
 
@@ -70,19 +65,14 @@ pub struct Candidate {
 ///
 /// A candidate without a finite score is drawn by `stratified` only when those that have one do not suffice.
 pub fn sample(config: &CandidateConfig, seed: u64, epoch: u32, query_id: &str, pool: &[Candidate]) -> Vec<usize> {
-    let mut window: Vec<usize> = (0..pool.len())
-        .filter(|&place| (config.from_rank..=config.to_rank).contains(&pool[place].rank))
-        .collect();
+    let mut window: Vec<usize> =
+        (0..pool.len()).filter(|&place| (config.from_rank..=config.to_rank).contains(&pool[place].rank)).collect();
     window.sort_by_key(|&place| (pool[place].rank, pool[place].passage, place));
     let parts: [&[u8]; 2] = [query_id.as_bytes(), &epoch.to_le_bytes()];
     let mut random = KeyedRandom::new("candidates", seed, &parts);
     let mut drawn: Vec<usize> = match config.sampling {
         Sampling::Top => window.into_iter().take(config.negatives).collect(),
-        Sampling::Random => random
-            .distinct(window.len(), config.negatives)
-            .into_iter()
-            .map(|i| window[i])
-            .collect(),
+        Sampling::Random => random.distinct(window.len(), config.negatives).into_iter().map(|i| window[i]).collect(),
         Sampling::Stratified => stratified(config.negatives, pool, window, &mut random),
     };
     let score = |place: usize| pool[place].teacher.filter(|t| t.is_finite());
@@ -105,11 +95,8 @@ fn stratified(wanted: usize, pool: &[Candidate], window: Vec<usize>, random: &mu
     let count = wanted.max(1);
     let mut strata: Vec<Vec<usize>> = vec![Vec::new(); count];
     for &place in &scored {
-        let position = if high > low {
-            (f64::from(score(place).unwrap_or_default()) - low) / (high - low)
-        } else {
-            0.0
-        };
+        let position =
+            if high > low { (f64::from(score(place).unwrap_or_default()) - low) / (high - low) } else { 0.0 };
         strata[((position * count as f64) as usize).min(count - 1)].push(place);
     }
     // The order inside a stratum is drawn; the highest stratum is visited first in each round.
@@ -140,29 +127,17 @@ mod tests {
         scores
             .iter()
             .enumerate()
-            .map(|(i, &teacher)| Candidate {
-                passage: i as u32 * 10,
-                rank: i + 1,
-                teacher: Some(teacher),
-            })
+            .map(|(i, &teacher)| Candidate { passage: i as u32 * 10, rank: i + 1, teacher: Some(teacher) })
             .collect()
     }
 
     fn config(sampling: Sampling, negatives: usize) -> CandidateConfig {
-        CandidateConfig {
-            negatives,
-            sampling,
-            ..CandidateConfig::default()
-        }
+        CandidateConfig { negatives, sampling, ..CandidateConfig::default() }
     }
 
     #[test]
     fn top_takes_the_best_ranks_of_the_window() {
-        let settings = CandidateConfig {
-            from_rank: 2,
-            to_rank: 4,
-            ..config(Sampling::Top, 2)
-        };
+        let settings = CandidateConfig { from_rank: 2, to_rank: 4, ..config(Sampling::Top, 2) };
         // Ranks 2 and 3, the higher teacher score first.
         assert_eq!(sample(&settings, 0, 0, "q", &pool(&[9.0, 1.0, 2.0, 3.0, 4.0])), vec![2, 1]);
     }
@@ -181,21 +156,13 @@ mod tests {
     #[test]
     fn candidates_without_a_score_fill_up() {
         let mut pool = pool(&[1.0, 2.0, f32::NAN]);
-        pool.push(Candidate {
-            passage: 7,
-            rank: 4,
-            teacher: None,
-        });
+        pool.push(Candidate { passage: 7, rank: 4, teacher: None });
         assert_eq!(sample(&config(Sampling::Stratified, 4), 0, 0, "q", &pool), vec![1, 0, 2, 3]);
     }
 
     #[test]
     fn a_window_that_is_none_is_named() {
-        let wrong = CandidateConfig {
-            from_rank: 5,
-            to_rank: 4,
-            ..CandidateConfig::default()
-        };
+        let wrong = CandidateConfig { from_rank: 5, to_rank: 4, ..CandidateConfig::default() };
         assert!(wrong.problem().is_some_and(|p| p.contains("5..=4")));
         assert_eq!(CandidateConfig::default().problem(), None);
     }

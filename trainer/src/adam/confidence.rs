@@ -35,21 +35,14 @@ pub fn confidence(margin: f32) -> f32 {
 pub fn softmax(logits: &[f32], temperature: f32) -> Vec<f64> {
     let temperature = f64::from(temperature);
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = logits
-        .iter()
-        .map(|&t| ((f64::from(t) - f64::from(max)) / temperature).exp())
-        .collect();
+    let weights: Vec<f64> = logits.iter().map(|&t| ((f64::from(t) - f64::from(max)) / temperature).exp()).collect();
     let sum: f64 = weights.iter().sum();
     weights.into_iter().map(|w| w / sum).collect()
 }
 
 /// Entropy in nats of the softmax of logits: 0 when one candidate has all of the probability, `ln(n)` when all `n` are equal.
 pub fn entropy(logits: &[f32], temperature: f32) -> f64 {
-    softmax(logits, temperature)
-        .into_iter()
-        .filter(|&p| p > 0.0)
-        .map(|p| -p * p.ln())
-        .sum()
+    softmax(logits, temperature).into_iter().filter(|&p| p > 0.0).map(|p| -p * p.ln()).sum()
 }
 
 #[cfg(test)]

@@ -234,14 +234,7 @@ pub fn make(
     negatives: &[&[u32]],
     budget: usize,
 ) -> Vec<DarkExample> {
-    let input = DarkInput {
-        query_id,
-        query: &[],
-        positive,
-        negatives,
-        other_positives: &[],
-        budget,
-    };
+    let input = DarkInput { query_id, query: &[], positive, negatives, other_positives: &[], budget };
     make_for(config, special, seed, epoch, &input)
 }
 
@@ -291,14 +284,8 @@ pub fn make_for(
         for attempt in 0..ATTEMPTS {
             let mut random = key(DarkKind::Reinforced, k, attempt);
             let share = random.uniform(config.mix_share.low, config.mix_share.high);
-            let (tokens, mixed) = reinforce(
-                config.mix,
-                share,
-                input.positive,
-                input.negatives[source],
-                input.budget,
-                &mut random,
-            );
+            let (tokens, mixed) =
+                reinforce(config.mix, share, input.positive, input.negatives[source], input.budget, &mut random);
             if mixed > 0 && !tokens.is_empty() && known.insert(tokens.clone()) {
                 made.push(DarkExample {
                     kind: DarkKind::Reinforced,

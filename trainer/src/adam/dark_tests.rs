@@ -6,10 +6,7 @@ use proptest::prelude::*;
 const MASK: u32 = 103;
 
 fn special() -> SpecialTokens {
-    SpecialTokens {
-        mask: Some(MASK),
-        protected: vec![101, 102, 0],
-    }
+    SpecialTokens { mask: Some(MASK), protected: vec![101, 102, 0] }
 }
 
 /// The positive's tokens are 1000.., the k-th negative's (k + 2) * 1000..: every token shows where it came from.
@@ -18,11 +15,7 @@ fn passage(kind: u32, len: usize) -> Vec<u32> {
 }
 
 fn config(mix: MixOperator, mask: MaskOperator) -> DarkConfig {
-    DarkConfig {
-        mix,
-        mask,
-        ..DarkConfig::default()
-    }
+    DarkConfig { mix, mask, ..DarkConfig::default() }
 }
 
 fn from_positive(tokens: &[u32]) -> Vec<u32> {
@@ -53,11 +46,7 @@ fn a_splice_keeps_the_negative_and_inserts_a_run_of_the_positive() {
 fn concat_puts_the_span_at_either_end() {
     let positive = passage(1, 20);
     let negative = passage(2, 30);
-    let settings = DarkConfig {
-        reinforced: 20,
-        noisy: 0,
-        ..config(MixOperator::Concat, MaskOperator::Mask)
-    };
+    let settings = DarkConfig { reinforced: 20, noisy: 0, ..config(MixOperator::Concat, MaskOperator::Mask) };
     let made = make(&settings, &special(), 7, 0, "q", &positive, &[&negative], 128);
     let first = made.iter().filter(|e| e.tokens[0] < 2000).count();
     let last = made.iter().filter(|e| e.tokens[e.tokens.len() - 1] < 2000).count();
@@ -69,10 +58,7 @@ fn concat_puts_the_span_at_either_end() {
 fn token_mixing_keeps_every_token_in_its_place() {
     let positive = passage(1, 40);
     let negative = passage(2, 60);
-    let settings = DarkConfig {
-        noisy: 0,
-        ..config(MixOperator::Token, MaskOperator::Mask)
-    };
+    let settings = DarkConfig { noisy: 0, ..config(MixOperator::Token, MaskOperator::Mask) };
     for example in make(&settings, &special(), 7, 3, "q", &positive, &[&negative], 50) {
         assert_eq!(example.tokens.len(), 50);
         for (i, token) in example.tokens.iter().enumerate() {
@@ -130,10 +116,7 @@ fn once_repeats_and_each_epoch_does_not() {
     let positive = passage(1, 40);
     let negative = passage(2, 40);
     let fresh = DarkConfig::default();
-    let once = DarkConfig {
-        refresh: Refresh::Once,
-        ..DarkConfig::default()
-    };
+    let once = DarkConfig { refresh: Refresh::Once, ..DarkConfig::default() };
     let epoch = |settings: &DarkConfig, e| make(settings, &special(), 1, e, "q", &positive, &[&negative], 128);
     assert_ne!(epoch(&fresh, 0), epoch(&fresh, 1));
     assert_eq!(epoch(&once, 0), epoch(&once, 1));
@@ -204,10 +187,7 @@ fn wrong_settings_are_named() {
 
 #[test]
 fn swapping_keeps_the_cost_and_at_least_one_negative() {
-    let swapped = DarkConfig {
-        placement: Placement::Swapped,
-        ..DarkConfig::default()
-    };
+    let swapped = DarkConfig { placement: Placement::Swapped, ..DarkConfig::default() };
     assert_eq!(DarkConfig::default().natural_kept(15, 8), 15);
     assert_eq!(swapped.natural_kept(15, 8), 7);
     assert_eq!(swapped.natural_kept(5, 8), 1);
@@ -226,8 +206,10 @@ fn filling_a_range_spreads_over_it() {
 
 #[test]
 fn settings_read_from_toml_and_refuse_unknown_keys() {
-    let settings: DarkConfig =
-        toml::from_str("mix = \"token\"\nmask = \"span\"\nplacement = \"swapped\"\nmix_share = { low = 0.5, high = 0.5 }").unwrap();
+    let settings: DarkConfig = toml::from_str(
+        "mix = \"token\"\nmask = \"span\"\nplacement = \"swapped\"\nmix_share = { low = 0.5, high = 0.5 }",
+    )
+    .unwrap();
     assert_eq!(settings.mix, MixOperator::Token);
     assert_eq!(settings.placement, Placement::Swapped);
     assert_eq!(settings.noisy, 4);

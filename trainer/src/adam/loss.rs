@@ -118,9 +118,7 @@ pub fn divergence(
     let target = masked_log_softmax(&teacher.f_div_scalar(teacher_temperature)?, present)?;
     let given = masked_log_softmax(&student.f_div_scalar(student_temperature)?, present)?;
     let parts = target.f_exp()?.f_mul(&target.f_sub(&given)?)?;
-    Ok(parts
-        .f_masked_fill(&present.f_logical_not()?, 0.0)?
-        .f_mul_scalar(student_temperature * student_temperature)?)
+    Ok(parts.f_masked_fill(&present.f_logical_not()?, 0.0)?.f_mul_scalar(student_temperature * student_temperature)?)
 }
 
 /// Squared differences of margins by candidate, divided by the number of pairs; row sums are the loss. The first column is the
@@ -128,7 +126,12 @@ pub fn divergence(
 ///
 /// # Errors
 /// When libtorch fails.
-pub fn margin_mse(student: &Tensor, teacher: &Tensor, present: &Tensor, teacher_temperature: f64) -> Result<Tensor, TrainError> {
+pub fn margin_mse(
+    student: &Tensor,
+    teacher: &Tensor,
+    present: &Tensor,
+    teacher_temperature: f64,
+) -> Result<Tensor, TrainError> {
     let margin = |scores: &Tensor| -> Result<Tensor, TrainError> { Ok(scores.f_narrow(1, 0, 1)?.f_sub(scores)?) };
     let teacher = margin(&teacher.f_div_scalar(teacher_temperature)?)?;
     let gap = margin(student)?.f_sub(&teacher)?.f_square()?;
@@ -182,19 +185,17 @@ pub fn step_loss(similarities: &Tensor, targets: &StepTargets, config: &LossConf
     let contrast = contrastive(&scores, &targets.allowed, &positive)?.f_mul(&targets.contrastive)?.f_mean(kind)?;
     let own = scores.f_gather(1, &targets.candidates, false)?;
     let distil = |present: &Tensor| match config.kind {
-        Distillation::Kl => divergence(&own, &targets.teacher, present, config.student_temperature, config.teacher_temperature),
+        Distillation::Kl => {
+            divergence(&own, &targets.teacher, present, config.student_temperature, config.teacher_temperature)
+        }
         Distillation::MarginMse => margin_mse(&own, &targets.teacher, present, config.teacher_temperature),
     };
     let all = distil(&targets.present)?;
     let natural = distil(&targets.natural)?;
     let sum = |parts: &Tensor| parts.f_sum_dim_intlist(1, false, kind);
-    let distillation = sum(&all)?
-        .f_mul(&targets.dark_share)?
-        .f_add(&sum(&natural)?.f_mul(&targets.natural_share)?)?
-        .f_mean(kind)?;
-    let total = contrast
-        .f_mul_scalar(config.contrastive)?
-        .f_add(&distillation.f_mul_scalar(config.distillation)?)?;
+    let distillation =
+        sum(&all)?.f_mul(&targets.dark_share)?.f_add(&sum(&natural)?.f_mul(&targets.natural_share)?)?.f_mean(kind)?;
+    let total = contrast.f_mul_scalar(config.contrastive)?.f_add(&distillation.f_mul_scalar(config.distillation)?)?;
     Ok(StepLoss {
         total,
         contrastive: contrast.detach(),

@@ -40,11 +40,8 @@ fn targets() -> StepTargets {
         present: rows(&[[true, true, true, true], [true, true, true, false]]),
         natural: rows(&[[true, true, false, false], [true, true, true, false]]),
         teacher: random(&[2, 4], 5, 3.0),
-        allowed: flags(&[
-            vec![true, true, false, false, true, true],
-            vec![false, true, false, false, true, true],
-        ])
-        .unwrap(),
+        allowed: flags(&[vec![true, true, false, false, true, true], vec![false, true, false, false, true, true]])
+            .unwrap(),
         contrastive: Tensor::from_slice(&[1.0, 0.5]),
         natural_share: Tensor::from_slice(&[0.25, 1.0]),
         dark_share: Tensor::from_slice(&[0.75, 0.0]),

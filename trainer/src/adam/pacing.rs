@@ -200,21 +200,11 @@ impl PacingConfig {
     pub fn treatment(&self, v: f32) -> Treatment {
         let v = v.clamp(0.0, 1.0);
         match self.mode {
-            PacingMode::Natural | PacingMode::Weight | PacingMode::Fixed => Treatment {
-                contrastive: 1.0,
-                natural: 1.0 - v,
-                dark: v,
-            },
-            PacingMode::CeOnly => Treatment {
-                contrastive: 1.0,
-                natural: 0.0,
-                dark: v,
-            },
-            PacingMode::Drop => Treatment {
-                contrastive: v,
-                natural: 0.0,
-                dark: v,
-            },
+            PacingMode::Natural | PacingMode::Weight | PacingMode::Fixed => {
+                Treatment { contrastive: 1.0, natural: 1.0 - v, dark: v }
+            }
+            PacingMode::CeOnly => Treatment { contrastive: 1.0, natural: 0.0, dark: v },
+            PacingMode::Drop => Treatment { contrastive: v, natural: 0.0, dark: v },
         }
     }
 }
@@ -231,15 +221,9 @@ mod tests {
         assert_eq!(pacing.share(1.0, 4.0), 0.75);
         assert_eq!(pacing.share(2.0, 4.0), 1.0);
         assert_eq!(pacing.share(4.0, 4.0), 1.0);
-        let off = PacingConfig {
-            enabled: false,
-            ..PacingConfig::default()
-        };
+        let off = PacingConfig { enabled: false, ..PacingConfig::default() };
         assert_eq!(off.share(0.0, 4.0), 1.0);
-        let at_once = PacingConfig {
-            full_after: 0.0,
-            ..PacingConfig::default()
-        };
+        let at_once = PacingConfig { full_after: 0.0, ..PacingConfig::default() };
         assert_eq!(at_once.share(0.0, 4.0), 1.0);
     }
 
@@ -256,10 +240,7 @@ mod tests {
 
     #[test]
     fn modes_differ_in_what_becomes_of_the_unselected() {
-        let with = |mode| PacingConfig {
-            mode,
-            ..PacingConfig::default()
-        };
+        let with = |mode| PacingConfig { mode, ..PacingConfig::default() };
         let terms = |mode, v| {
             let t = with(mode).treatment(v);
             (t.contrastive, t.natural, t.dark)
@@ -269,21 +250,14 @@ mod tests {
         assert_eq!(terms(PacingMode::CeOnly, 0.0), (1.0, 0.0, 0.0));
         assert_eq!(terms(PacingMode::Drop, 0.0), (0.0, 0.0, 0.0));
         assert_eq!(terms(PacingMode::Weight, 0.25), (1.0, 0.75, 0.25));
-        let fixed = PacingConfig {
-            mode: PacingMode::Fixed,
-            threshold: 2.0,
-            ..PacingConfig::default()
-        };
+        let fixed = PacingConfig { mode: PacingMode::Fixed, threshold: 2.0, ..PacingConfig::default() };
         let chosen = fixed.select(1, 0.0, &["a", "b", "c"], &[1.0, 2.0, 3.0]);
         assert_eq!(chosen.weights, vec![0.0, 1.0, 1.0]);
     }
 
     #[test]
     fn wrong_settings_are_named_and_unknown_keys_refused() {
-        let wrong = PacingConfig {
-            start: 1.5,
-            ..PacingConfig::default()
-        };
+        let wrong = PacingConfig { start: 1.5, ..PacingConfig::default() };
         assert!(wrong.problem().is_some_and(|p| p.contains("start")));
         assert_eq!(PacingConfig::default().problem(), None);
         let read: PacingConfig = toml::from_str("mode = \"ce-only\"\norder = \"random\"").unwrap();

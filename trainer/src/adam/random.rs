@@ -29,9 +29,7 @@ impl KeyedRandom {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        Self {
-            stream: ChaCha8Rng::from_seed(hash.finalize().into()),
-        }
+        Self { stream: ChaCha8Rng::from_seed(hash.finalize().into()) }
     }
 
     /// 64 uniform bits.
@@ -62,11 +60,7 @@ impl KeyedRandom {
 
     /// A uniform number in `[low, high)`; `low` when the range is empty.
     pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
-        if high > low {
-            low + (high - low) * self.unit()
-        } else {
-            low
-        }
+        if high > low { low + (high - low) * self.unit() } else { low }
     }
 
     /// True with probability `p`.

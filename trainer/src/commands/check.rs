@@ -249,13 +249,7 @@ fn cost(stage: &StagePlan, queries: usize, query_mean: f64, passage_mean: f64, i
         let at_once = stage.tokens_at_once.map_or(step_tokens, |most| step_tokens.min(most as f64));
         model.training_bytes(at_once.ceil() as u64, input.activation_bytes as u64)
     });
-    StageCost {
-        name: stage.name.clone(),
-        steps,
-        passages,
-        tokens: (steps as f64 * step_tokens).round() as u64,
-        memory,
-    }
+    StageCost { name: stage.name.clone(), steps, passages, tokens: (steps as f64 * step_tokens).round() as u64, memory }
 }
 
 fn cache_hits(
@@ -312,7 +306,11 @@ impl CheckReport {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "data          {} rows used, {} not; format {}", self.rows_kept, self.rows_dropped, self.format);
+        let _ = writeln!(
+            text,
+            "data          {} rows used, {} not; format {}",
+            self.rows_kept, self.rows_dropped, self.format
+        );
         let _ = writeln!(
             text,
             "              {} passages, {} training queries, {} held out",
@@ -363,7 +361,10 @@ impl CheckReport {
             text.push('\n');
         }
         if let Some((hits, pairs, all)) = self.cache {
-            let _ = writeln!(text, "teacher       {hits} of the data's {pairs} pairs are scored already ({all} scores on file)");
+            let _ = writeln!(
+                text,
+                "teacher       {hits} of the data's {pairs} pairs are scored already ({all} scores on file)"
+            );
         }
         for note in &self.notes {
             let _ = writeln!(text, "note          {note}");

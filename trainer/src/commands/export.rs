@@ -134,11 +134,7 @@ pub fn run(args: &ExportArgs) -> Result<(), TrainError> {
         }),
         query_prompt: args.query_prompt.clone(),
         document_prompt: args.document_prompt.clone(),
-        card: ModelCard {
-            name: args.name.clone(),
-            licence: args.licence.clone(),
-            ..ModelCard::default()
-        },
+        card: ModelCard { name: args.name.clone(), licence: args.licence.clone(), ..ModelCard::default() },
         ..ExportOptions::new(model, output)
     };
     print!("{}", describe(&export(&options)?));

@@ -21,11 +21,7 @@ pub struct BatchLimits {
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self {
-            max_tokens: 16_384,
-            max_texts: 1024,
-            max_padding: 0.05,
-        }
+        Self { max_tokens: 16_384, max_texts: 1024, max_padding: 0.05 }
     }
 }
 
@@ -50,11 +46,7 @@ pub struct Padding {
 impl Padding {
     /// The share of padding; 0 when there is nothing.
     pub fn share(&self) -> f64 {
-        if self.padded == 0 {
-            0.0
-        } else {
-            1.0 - self.real as f64 / self.padded as f64
-        }
+        if self.padded == 0 { 0.0 } else { 1.0 - self.real as f64 / self.padded as f64 }
     }
 
     /// Counts the tokens of batches.
@@ -94,10 +86,7 @@ fn pack_in_order(lengths: &[usize], mut order: Vec<usize>, limits: &BatchLimits)
                 continue;
             }
         }
-        batches.push(Batch {
-            texts: vec![text],
-            width: length,
-        });
+        batches.push(Batch { texts: vec![text], width: length });
         real = length;
     }
     batches
@@ -110,10 +99,8 @@ const POOL: usize = 65_536;
 /// that short and long ones take turns.
 pub fn epoch(lengths: &[usize], limits: &BatchLimits, seed: u64, epoch: u32) -> Vec<Batch> {
     let order = order(lengths.len(), seed, epoch);
-    let mut batches: Vec<Batch> = order
-        .chunks(POOL)
-        .flat_map(|pool| pack_in_order(lengths, pool.to_vec(), limits))
-        .collect();
+    let mut batches: Vec<Batch> =
+        order.chunks(POOL).flat_map(|pool| pack_in_order(lengths, pool.to_vec(), limits)).collect();
     KeyedRandom::new("batch-order", seed, &[&epoch.to_le_bytes()]).shuffle(&mut batches);
     batches
 }
@@ -143,11 +130,7 @@ mod tests {
 
     #[test]
     fn a_small_case_by_hand() {
-        let limits = BatchLimits {
-            max_tokens: 40,
-            max_texts: 8,
-            max_padding: 0.05,
-        };
+        let limits = BatchLimits { max_tokens: 40, max_texts: 8, max_padding: 0.05 };
         // 20 + 19 is one batch (39 of 40), the next 19s do not fit 40 tokens; 5s and the 4 differ by more than 5 %.
         let batches = pack(&[5, 20, 19, 4, 19, 5], &limits);
         let texts: Vec<Vec<usize>> = batches.iter().map(|b| b.texts.clone()).collect();

@@ -14,11 +14,7 @@ pub(super) enum PassageRef {
     /// By its id in the table of passages.
     Id(String),
     /// By its text, with an id where there is one.
-    Text {
-        id: Option<String>,
-        title: String,
-        text: String,
-    },
+    Text { id: Option<String>, title: String, text: String },
 }
 
 /// A query as a row names it.
@@ -108,11 +104,7 @@ impl<'a> Builder<'a> {
         }
         self.rows_dropped += 1;
         if self.dropped.len() < MOST_DROPPED {
-            self.dropped.push(Dropped {
-                file: file.to_owned(),
-                line,
-                reason,
-            });
+            self.dropped.push(Dropped { file: file.to_owned(), line, reason });
         }
         Ok(())
     }
@@ -179,7 +171,8 @@ impl<'a> Builder<'a> {
                     && let Some(&known) = self.passage_by_id.get(id)
                 {
                     let same = |n: u32| {
-                        self.passages.texts.get(n as usize) == Some(&text) && self.passages.titles.get(n as usize) == Some(&title)
+                        self.passages.texts.get(n as usize) == Some(&text)
+                            && self.passages.titles.get(n as usize) == Some(&title)
                     };
                     return if same(known) {
                         Ok(known)
@@ -210,19 +203,12 @@ impl<'a> Builder<'a> {
 
     /// Adds a training row. Rows of the same query are joined.
     pub(super) fn instance(&mut self, file: &Path, line: u64, instance: Instance) -> Result<(), String> {
-        let Instance {
-            query,
-            positives,
-            negatives,
-            scores,
-        } = instance;
+        let Instance { query, positives, negatives, scores } = instance;
         let (id, text) = match query {
             QueryRef::Id(id) => {
-                let text = self
-                    .query_texts
-                    .get(&id)
-                    .cloned()
-                    .ok_or_else(|| format!("it names the query `{}`, which is not in the table of queries", shorten(&id)))?;
+                let text = self.query_texts.get(&id).cloned().ok_or_else(|| {
+                    format!("it names the query `{}`, which is not in the table of queries", shorten(&id))
+                })?;
                 (id, text)
             }
             QueryRef::Text { text, .. } if text.trim().is_empty() => return Err("the query has no text".to_owned()),
@@ -285,13 +271,7 @@ impl<'a> Builder<'a> {
             }
         };
         self.draft_by_id.insert(id.clone(), self.drafts.len());
-        self.drafts.push(Draft {
-            id,
-            text,
-            file: file as u32,
-            line,
-            passages,
-        });
+        self.drafts.push(Draft { id, text, file: file as u32, line, passages });
     }
 
     /// Makes the training data. A query left without a positive is dropped; a passage that is positive in one row and
@@ -320,18 +300,9 @@ impl<'a> Builder<'a> {
                 continue;
             }
             // Scores are of use only when every candidate has one.
-            let scores: Option<Vec<f32>> = positives
-                .iter()
-                .chain(&negatives)
-                .map(|number| merged.get(number).and_then(|e| e.0))
-                .collect();
-            queries.push(TrainQuery {
-                id: draft.id,
-                text: draft.text,
-                positives,
-                negatives,
-                scores,
-            });
+            let scores: Option<Vec<f32>> =
+                positives.iter().chain(&negatives).map(|number| merged.get(number).and_then(|e| e.0)).collect();
+            queries.push(TrainQuery { id: draft.id, text: draft.text, positives, negatives, scores });
         }
         Ok(TrainingData {
             passages: self.passages,

@@ -63,17 +63,15 @@ const DOCUMENT_TABLES: &[&str] = &["documents", "document", "corpus", "collectio
 pub(super) fn detect(config: &DataConfig) -> Result<Format, TrainError> {
     let path = &config.path;
     let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
-    if is_zip || path.join("corpus.jsonl").is_file() && path.join("queries.jsonl").is_file() && path.join("qrels").is_dir() {
+    if is_zip
+        || path.join("corpus.jsonl").is_file() && path.join("queries.jsonl").is_file() && path.join("qrels").is_dir()
+    {
         return Ok(Format::Beir);
     }
     if path.join("collection.tsv").is_file() {
         return Ok(Format::MsMarco);
     }
-    let table = if path.is_dir() {
-        beside(path, TRAIN_TABLES).unwrap_or_else(|| path.clone())
-    } else {
-        path.clone()
-    };
+    let table = if path.is_dir() { beside(path, TRAIN_TABLES).unwrap_or_else(|| path.clone()) } else { path.clone() };
     let mut first: Option<Row> = None;
     let mut reason = None;
     for_each_row(&table, &config.limits(), &mut |_, line, row| match row {
@@ -139,9 +137,8 @@ pub(super) fn read(format: Format, config: &DataConfig) -> Result<TrainingData, 
 fn train_rows(config: &DataConfig, path: &Path, form: Form, builder: &mut Builder<'_>) -> Result<(), TrainError> {
     let limits = config.limits();
     for_each_row(path, &limits, &mut |file, line, row| {
-        let outcome = row
-            .and_then(|row| form.parse(&row, &limits))
-            .and_then(|instance| builder.instance(file, line, instance));
+        let outcome =
+            row.and_then(|row| form.parse(&row, &limits)).and_then(|instance| builder.instance(file, line, instance));
         builder.settle(file, line, outcome)
     })
 }
@@ -188,7 +185,10 @@ fn table(config: &DataConfig, named: Option<&PathBuf>, setting: &str, names: &[&
     beside(&folder, names).ok_or_else(|| {
         TrainError::data(
             &folder,
-            format!("rows of this format need a table of {setting}: put `{}.jsonl` or `.parquet` here, or set `{setting}`", names[0]),
+            format!(
+                "rows of this format need a table of {setting}: put `{}.jsonl` or `.parquet` here, or set `{setting}`",
+                names[0]
+            ),
         )
     })
 }

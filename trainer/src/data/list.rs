@@ -15,11 +15,7 @@ pub fn parse(text: &str) -> Result<Vec<Value>, String> {
     let mut items = Vec::new();
     let mut rest = inner.trim_start();
     while let Some(first) = rest.chars().next() {
-        let (item, after) = if first == '\'' || first == '"' {
-            quoted(rest, first)?
-        } else {
-            bare(rest)?
-        };
+        let (item, after) = if first == '\'' || first == '"' { quoted(rest, first)? } else { bare(rest)? };
         items.push(item);
         // Python separates by commas, NumPy by spaces alone.
         let after = after.trim_start();

@@ -128,11 +128,7 @@ impl DataConfig {
     }
 
     fn limits(&self) -> Limits {
-        Limits {
-            line_bytes: self.max_line_bytes,
-            rows: self.max_rows,
-            list: self.max_list,
-        }
+        Limits { line_bytes: self.max_line_bytes, rows: self.max_rows, list: self.max_list }
     }
 }
 

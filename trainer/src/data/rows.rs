@@ -76,10 +76,9 @@ impl Row {
                 Value::String(text) => text.trim().parse().ok(),
                 _ => None,
             };
-            value
-                .map(|v| v as f32)
-                .filter(|v| v.is_finite())
-                .ok_or_else(|| format!("`{}` must hold finite numbers, and holds {}", names[0], shorten(&item.to_string())))
+            value.map(|v| v as f32).filter(|v| v.is_finite()).ok_or_else(|| {
+                format!("`{}` must hold finite numbers, and holds {}", names[0], shorten(&item.to_string()))
+            })
         };
         items.iter().map(number).collect::<Result<Vec<f32>, String>>().map(Some)
     }

@@ -54,17 +54,14 @@ impl ScoreCache {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => (),
             Err(TryLockError::WouldBlock) => {
-                return Err(TrainError::data(path, "another process is scoring into this file; wait for it or stop it"));
+                return Err(TrainError::data(
+                    path,
+                    "another process is scoring into this file; wait for it or stop it",
+                ));
             }
             // A file system without locks: two writers there are the user's own doing.
             Err(TryLockError::Error(_)) => (),
@@ -152,10 +149,7 @@ impl ScoreCache {
     /// # Errors
     /// When the disk does not take it.
     pub fn flush(&mut self) -> Result<(), TrainError> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_data())
-            .map_err(|e| TrainError::io(&self.path, e))
+        self.file.flush().and_then(|()| self.file.get_ref().sync_data()).map_err(|e| TrainError::io(&self.path, e))
     }
 
     /// Scores pairs: known ones from the file, the others by `teacher`, `chunk` at a time with a flush after each.
@@ -170,12 +164,12 @@ impl ScoreCache {
         teacher: &mut dyn FnMut(&[(&str, &str)]) -> Result<Vec<f32>, TrainError>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<f32>, TrainError> {
-        let keys: Vec<ScoreKey> = pairs.iter().map(|(query, passage)| self.key(query, Passage::Text(passage))).collect();
+        let keys: Vec<ScoreKey> =
+            pairs.iter().map(|(query, passage)| self.key(query, Passage::Text(passage))).collect();
         // A pair that occurs twice is asked for once.
         let mut asked = std::collections::HashSet::new();
-        let missing: Vec<usize> = (0..pairs.len())
-            .filter(|&i| !self.scores.contains_key(&keys[i]) && asked.insert(keys[i]))
-            .collect();
+        let missing: Vec<usize> =
+            (0..pairs.len()).filter(|&i| !self.scores.contains_key(&keys[i]) && asked.insert(keys[i])).collect();
         let known = pairs.len() - missing.len();
         progress(known);
         for (n, places) in missing.chunks(chunk.max(1)).enumerate() {
@@ -212,11 +206,7 @@ impl KnownScores {
     /// # Errors
     /// When the file belongs to another program or version, or cannot be read.
     pub fn read(path: &Path, teacher: &str) -> Result<Self, TrainError> {
-        let mut known = Self {
-            teacher: teacher.to_owned(),
-            scores: HashMap::new(),
-            notes: Vec::new(),
-        };
+        let mut known = Self { teacher: teacher.to_owned(), scores: HashMap::new(), notes: Vec::new() };
         let mut file = match File::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(known),

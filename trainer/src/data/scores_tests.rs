@@ -169,9 +169,7 @@ fn pairs_are_scored_once_and_a_failing_teacher_loses_no_flushed_chunk() {
     assert_eq!(asked, 4);
     assert_eq!(done, vec![21, 25]);
     assert_eq!(scores, pairs.iter().map(|(_, p)| p.len() as f32).collect::<Vec<_>>());
-    let error = cache
-        .score_texts(&[("new", "pair")], 8, &mut |_| Ok(vec![f32::NAN]), &mut |_| ())
-        .unwrap_err();
+    let error = cache.score_texts(&[("new", "pair")], 8, &mut |_| Ok(vec![f32::NAN]), &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("not finite"), "{error}");
     let error = cache.score_texts(&[("new", "pair")], 8, &mut |_| Ok(vec![]), &mut |_| ()).unwrap_err();
     assert!(error.to_string().contains("0 scores for 1 pairs"), "{error}");

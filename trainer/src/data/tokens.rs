@@ -44,10 +44,7 @@ pub struct TokenStore {
 
 impl Default for TokenStore {
     fn default() -> Self {
-        Self {
-            starts: vec![0],
-            ids: Vec::new(),
-        }
+        Self { starts: vec![0], ids: Vec::new() }
     }
 }
 
@@ -143,11 +140,7 @@ pub fn load_or_tokenize<'a>(
     progress: &mut dyn FnMut(usize),
 ) -> Result<(TokenStore, Origin), TrainError> {
     let tokenizer = bare(tokenizer)?;
-    let key = TokenKey {
-        tokenizer: hash_of(&tokenizer)?,
-        texts: hash_texts(count, text),
-        cap,
-    };
+    let key = TokenKey { tokenizer: hash_of(&tokenizer)?, texts: hash_texts(count, text), cap };
     let path = folder.join(key.file_name());
     let origin = if path.exists() {
         match read(&path, &key) {
@@ -234,7 +227,8 @@ fn tokenize_bare<'a>(
             .map(|i| {
                 let text = text(i);
                 let encoding = tokenizer.encode_fast(text.as_ref(), false);
-                let encoding = encoding.map_err(|e| TrainError::config(format!("the tokenizer refuses text {i}: {e}")))?;
+                let encoding =
+                    encoding.map_err(|e| TrainError::config(format!("the tokenizer refuses text {i}: {e}")))?;
                 let ids = encoding.get_ids();
                 Ok(ids[..ids.len().min(cap as usize)].to_vec())
             })
@@ -281,10 +275,7 @@ pub fn write(path: &Path, key: &TokenKey, store: &TokenStore) -> Result<(), Trai
 }
 
 fn write_to(path: &Path, key: &TokenKey, store: &TokenStore) -> std::io::Result<()> {
-    let mut out = Summed {
-        inner: BufWriter::with_capacity(1 << 20, File::create(path)?),
-        hash: Sha256::new(),
-    };
+    let mut out = Summed { inner: BufWriter::with_capacity(1 << 20, File::create(path)?), hash: Sha256::new() };
     out.write_all(MAGIC)?;
     out.write_all(&VERSION.to_le_bytes())?;
     out.write_all(&key.cap.to_le_bytes())?;

@@ -3,11 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const KEY: TokenKey = TokenKey {
-    tokenizer: [1; 32],
-    texts: [2; 32],
-    cap: 7,
-};
+const KEY: TokenKey = TokenKey { tokenizer: [1; 32], texts: [2; 32], cap: 7 };
 
 fn word_tokenizer() -> Tokenizer {
     let json = r#"{

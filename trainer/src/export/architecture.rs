@@ -77,10 +77,7 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self, ExportError> {
         let text = std::fs::read(path).map_err(ExportError::io(path))?;
         match serde_json::from_slice(&text) {
-            Ok(Value::Object(keys)) => Ok(Self {
-                path: path.to_path_buf(),
-                keys,
-            }),
+            Ok(Value::Object(keys)) => Ok(Self { path: path.to_path_buf(), keys }),
             Ok(_) => Err(ExportError::model(path, "is JSON, but not an object")),
             Err(error) => Err(ExportError::model(path, format!("is not JSON: {error}"))),
         }
@@ -133,10 +130,8 @@ impl Architecture {
     }
 
     pub(crate) fn from_config(config: &Config) -> Result<Self, ExportError> {
-        let model_type = config
-            .text("model_type")
-            .ok_or_else(|| config.fault("model_type", "must be a string"))?
-            .to_owned();
+        let model_type =
+            config.text("model_type").ok_or_else(|| config.fault("model_type", "must be a string"))?.to_owned();
         let family = match model_type.as_str() {
             "bert" => Family::Bert,
             "roberta" | "xlm-roberta" | "camembert" => Family::Roberta,
@@ -152,7 +147,8 @@ impl Architecture {
         if let Some(kind) = config.text("position_embedding_type")
             && kind != "absolute"
         {
-            return Err(config.fault("position_embedding_type", format!("is \"{kind}\"; only absolute positions are supported")));
+            return Err(config
+                .fault("position_embedding_type", format!("is \"{kind}\"; only absolute positions are supported")));
         }
         for key in ["is_decoder", "add_cross_attention", "sinusoidal_pos_embds_only"] {
             if config.flag(key) {
@@ -175,7 +171,9 @@ impl Architecture {
         let hidden = config.size(names.hidden)?;
         let heads = config.size(names.heads)?;
         if hidden % heads != 0 {
-            return Err(config.fault(names.heads, format!("is {heads}, which does not divide the hidden size {hidden}")));
+            return Err(
+                config.fault(names.heads, format!("is {heads}, which does not divide the hidden size {hidden}"))
+            );
         }
         let default_pad = if matches!(family, Family::Roberta | Family::MpNet) { 1 } else { 0 };
         let epsilon = match family {
@@ -184,7 +182,8 @@ impl Architecture {
                 .value("layer_norm_eps")
                 .map_or(Some(1e-12), Value::as_f64)
                 .filter(|value| (0.0..0.1).contains(value))
-                .ok_or_else(|| config.fault("layer_norm_eps", "must be a small positive number"))? as f32,
+                .ok_or_else(|| config.fault("layer_norm_eps", "must be a small positive number"))?
+                as f32,
         };
         let layers = config.size(names.layers)?;
         if layers > 1000 {

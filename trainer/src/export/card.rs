@@ -81,7 +81,8 @@ impl ModelCard {
         let _ = writeln!(text, "| pooling | {} |", facts.pooling);
         if facts.kind == Kind::Sentence {
             let scaled = if facts.normalised { "scaled to length 1" } else { "not scaled" };
-            let _ = writeln!(text, "| vectors | {} values, {scaled}, compared by {} |", facts.dimension, facts.similarity);
+            let _ =
+                writeln!(text, "| vectors | {} values, {scaled}, compared by {} |", facts.dimension, facts.similarity);
             let prompt = |prompt: &str| if prompt.is_empty() { "none".to_owned() } else { format!("`{prompt}`") };
             let _ = writeln!(
                 text,
@@ -150,10 +151,7 @@ impl ModelCard {
 
 /// Letters, digits and the few signs of an id.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
 }
 
 fn usage(text: &mut String, facts: &Facts<'_>) {
@@ -187,7 +185,9 @@ text-embeddings-router --model-id MODEL
 }
 
 fn files(text: &mut String, files: &[FileReport]) {
-    text.push_str("\n## Files\n\n| file | operators | numbers | against the trainer's own forward pass |\n|---|---|---|---|\n");
+    text.push_str(
+        "\n## Files\n\n| file | operators | numbers | against the trainer's own forward pass |\n|---|---|---|---|\n",
+    );
     for file in files {
         let parity = file.parity.as_ref().map_or_else(|| "not compared".to_owned(), ToString::to_string);
         let _ = writeln!(text, "| `{}` | {} | {} | {parity} |", file.name, file.operators, file.numbers);
@@ -244,11 +244,7 @@ mod tests {
         let full = ModelCard {
             licence: Some("mit".to_owned()),
             base_model: Some("no id: words".to_owned()),
-            metrics: vec![MetricRow {
-                name: "nDCG@10".to_owned(),
-                before: Some(0.5),
-                after: 0.625,
-            }],
+            metrics: vec![MetricRow { name: "nDCG@10".to_owned(), before: Some(0.5), after: 0.625 }],
             settings: vec![("mix".to_owned(), "a|b".to_owned())],
             ..ModelCard::default()
         };

@@ -74,26 +74,16 @@ pub enum ExportError {
 impl ExportError {
     /// An [`ExportError::Model`].
     pub(crate) fn model(path: &std::path::Path, problem: impl Into<String>) -> Self {
-        Self::Model {
-            path: path.to_path_buf(),
-            problem: problem.into(),
-        }
+        Self::Model { path: path.to_path_buf(), problem: problem.into() }
     }
 
     /// An [`ExportError::Key`].
     pub(crate) fn key(path: &std::path::Path, key: &str, problem: impl Into<String>) -> Self {
-        Self::Key {
-            path: path.to_path_buf(),
-            key: key.to_owned(),
-            problem: problem.into(),
-        }
+        Self::Key { path: path.to_path_buf(), key: key.to_owned(), problem: problem.into() }
     }
 
     /// Names the path in an input-output error.
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        |source| Self::Io {
-            path: path.to_path_buf(),
-            source,
-        }
+        |source| Self::Io { path: path.to_path_buf(), source }
     }
 }

@@ -11,7 +11,8 @@ use super::head::{Head, Pooling};
 use super::source::Source;
 
 /// Files that are copied as they are, where the source has them.
-const COPIED: [&str; 6] = ["teacher.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model"];
+const COPIED: [&str; 6] =
+    ["teacher.json", "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model"];
 
 /// Keys of config.json that make sense for a classifier only.
 const CLASSIFIER_KEYS: [&str; 5] = ["id2label", "label2id", "num_labels", "problem_type", "classifier_dropout"];
@@ -87,11 +88,8 @@ impl Settings<'_> {
         let truncation = json!({
             "direction": "Right", "max_length": self.max_length, "strategy": "LongestFirst", "stride": 0,
         });
-        let changed = with_members(
-            &text,
-            &[("truncation", truncation.to_string()), ("padding", "null".to_owned())],
-        )
-        .ok_or_else(|| ExportError::model(&path, "is not a JSON object"))?;
+        let changed = with_members(&text, &[("truncation", truncation.to_string()), ("padding", "null".to_owned())])
+            .ok_or_else(|| ExportError::model(&path, "is not a JSON object"))?;
         write_text(&folder.join("tokenizer.json"), &changed)?;
 
         for name in COPIED {
@@ -160,9 +158,7 @@ impl Settings<'_> {
         let Head::Sentence { pooling, normalised } = self.head else {
             return Ok(());
         };
-        let module = |at: usize, path: &str, kind: &str| {
-            json!({"idx": at, "name": at.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")})
-        };
+        let module = |at: usize, path: &str, kind: &str| json!({"idx": at, "name": at.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")});
         let mut modules = vec![module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")];
         make_folder(&folder.join("1_Pooling"))?;
         let pooling = json!({

@@ -91,7 +91,8 @@ impl Writer<'_> {
         let parts = [&names.query, &names.key, &names.value];
         let attended = self.fused_attention(layer, parts, input, mask, relative)?;
         let output = self.product(&names.attention_output, &attended, hidden, hidden)?;
-        let middle = self.skip_norm(&at("attention"), &output, input, &names.attention_output, &names.attention_norm)?;
+        let middle =
+            self.skip_norm(&at("attention"), &output, input, &names.attention_output, &names.attention_norm)?;
         let up = self.product(&names.up, &middle, hidden, intermediate)?;
         let bias = self.vector(&format!("{}.bias", names.up), intermediate)?;
         let gelu = match self.architecture.activation {

@@ -61,14 +61,8 @@ pub(crate) fn model(
     form: Form,
     numbers: Numbers,
 ) -> Result<ModelProto, ExportError> {
-    let mut writer = Writer {
-        graph: GraphBuilder::default(),
-        architecture,
-        weights,
-        form,
-        numbers,
-        quantised: HashMap::new(),
-    };
+    let mut writer =
+        Writer { graph: GraphBuilder::default(), architecture, weights, form, numbers, quantised: HashMap::new() };
     let batch = Dimension::Named("batch_size".to_owned());
     let sequence = Dimension::Named("sequence_length".to_owned());
     let mut inputs = vec!["input_ids", "attention_mask"];
@@ -83,10 +77,7 @@ pub(crate) fn model(
     if writer.graph.constant_bytes() > FILE_LIMIT {
         return Err(ExportError::model(
             weights.path(),
-            format!(
-                "makes an ONNX file of {} bytes; one file holds less than 2 GiB",
-                writer.graph.constant_bytes()
-            ),
+            format!("makes an ONNX file of {} bytes; one file holds less than 2 GiB", writer.graph.constant_bytes()),
         ));
     }
     let name = format!("{}-encoder", architecture.model_type);
@@ -360,7 +351,8 @@ impl Writer<'_> {
         inputs: usize,
         outputs: usize,
     ) -> Result<Value, ExportError> {
-        let weight = transposed(&self.weights.get(&format!("{name}.weight"), &[outputs, inputs])?.values, outputs, inputs);
+        let weight =
+            transposed(&self.weights.get(&format!("{name}.weight"), &[outputs, inputs])?.values, outputs, inputs);
         let bias = self.vector(&format!("{name}.bias"), outputs)?;
         let product = match self.numbers {
             Numbers::F32 => {
@@ -388,9 +380,7 @@ impl Writer<'_> {
             return made.clone();
         }
         let made = ["integers", "scale", "zero"].map(|part| format!("{input}/{part}"));
-        self.graph
-            .node("DynamicQuantizeLinear", &format!("{input}/quantise"), &[input])
-            .outputs(&made);
+        self.graph.node("DynamicQuantizeLinear", &format!("{input}/quantise"), &[input]).outputs(&made);
         self.quantised.insert(input.to_owned(), made.clone());
         made
     }
@@ -398,7 +388,5 @@ impl Writer<'_> {
 
 /// A matrix of `rows` by `columns`, turned over.
 pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    (0..columns)
-        .flat_map(|column| (0..rows).map(move |row| values[row * columns + column]))
-        .collect()
+    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
 }

@@ -85,7 +85,13 @@ pub(super) struct Reference {
 
 impl Reference {
     /// Runs the trainer's own forward pass over the finished small files and weights in `folder`.
-    pub(super) fn new(folder: &Path, kind: Kind, head: &Head, weights: &Weights, more: &[String]) -> Result<Self, ExportError> {
+    pub(super) fn new(
+        folder: &Path,
+        kind: Kind,
+        head: &Head,
+        weights: &Weights,
+        more: &[String],
+    ) -> Result<Self, ExportError> {
         let long = TEXTS.repeat(40).join(" ");
         let mut singles: Vec<String> = TEXTS.iter().map(|text| (*text).to_owned()).collect();
         singles.push(long);
@@ -93,9 +99,9 @@ impl Reference {
         let texts: Vec<(String, String)> = match kind {
             Kind::Sentence => singles.into_iter().map(|text| (text, String::new())).collect(),
             // Each text with the one after it, so that long and short meet.
-            Kind::Pair => (0..singles.len())
-                .map(|at| (singles[at].clone(), singles[(at + 1) % singles.len()].clone()))
-                .collect(),
+            Kind::Pair => {
+                (0..singles.len()).map(|at| (singles[at].clone(), singles[(at + 1) % singles.len()].clone())).collect()
+            }
         };
         let path = folder.join("tokenizer.json");
         let tokenizer = Tokenizer::from_file(&path)
@@ -112,14 +118,11 @@ impl Reference {
             .iter()
             .map(|encoding| Sequence {
                 ids: encoding.get_ids().into(),
-                second: encoding
-                    .get_type_ids()
-                    .iter()
-                    .position(|kind| *kind == 1)
-                    .unwrap_or(encoding.get_ids().len()),
+                second: encoding.get_type_ids().iter().position(|kind| *kind == 1).unwrap_or(encoding.get_ids().len()),
             })
             .collect();
-        let rows = forward(folder, head, weights, &sequences).map_err(|error| ExportError::Forward(error.to_string()))?;
+        let rows =
+            forward(folder, head, weights, &sequences).map_err(|error| ExportError::Forward(error.to_string()))?;
         Ok(Self { texts, rows, kind })
     }
 
@@ -171,11 +174,7 @@ fn forward(
     weights: &Weights,
     sequences: &[Sequence<'_>],
 ) -> Result<Vec<Vec<f32>>, TrainError> {
-    let limits = BatchLimits {
-        max_tokens: 2048,
-        max_texts: 16,
-        max_padding: 1.0,
-    };
+    let limits = BatchLimits { max_tokens: 2048, max_texts: 16, max_padding: 1.0 };
     match head {
         Head::Sentence { .. } => {
             let rows = Student::open(folder, Machine::CPU)?.embed_all(sequences, &limits, &mut |_| {})?;
@@ -188,14 +187,11 @@ fn forward(
                 super::Pooling::Mean => Pooling::Mean,
                 super::Pooling::Cls => Pooling::Cls,
             };
-            let scores = CrossEncoder::open(folder, pooling, Machine::CPU, 0)?.score_all(sequences, &limits, &mut |_| {})?;
+            let scores =
+                CrossEncoder::open(folder, pooling, Machine::CPU, 0)?.score_all(sequences, &limits, &mut |_| {})?;
             Ok(scores.into_iter().map(|score| vec![score]).collect())
         }
-        Head::Pair {
-            dense: Some(dense),
-            score,
-            ..
-        } => {
+        Head::Pair { dense: Some(dense), score, .. } => {
             let encoder = Encoder::open(folder, Machine::CPU)?;
             let hidden = encoder.hidden();
             let linear = |name: &str, outputs: usize, x: &Tensor| -> Result<Tensor, TrainError> {
@@ -322,12 +318,8 @@ fn compare_scores(ours: &[Vec<f32>], found: &[Vec<f32>]) -> (Parity, Worst) {
         list.iter().map(|value| value - mean).collect()
     };
     let correlation = cosine(&centred(&a), &centred(&b));
-    let parity = Parity {
-        texts: a.len(),
-        max_difference: worst.value,
-        mean_cosine: correlation,
-        least_cosine: correlation,
-    };
+    let parity =
+        Parity { texts: a.len(), max_difference: worst.value, mean_cosine: correlation, least_cosine: correlation };
     (parity, worst)
 }
 

@@ -47,11 +47,7 @@ pub(crate) fn columns(values: &[f32], inputs: usize, outputs: usize, range: Rang
         }
     }
     scales.iter_mut().for_each(|scale| *scale = usable(*scale));
-    let integers = values
-        .iter()
-        .enumerate()
-        .map(|(at, value)| integer(*value, scales[at % outputs]))
-        .collect();
+    let integers = values.iter().enumerate().map(|(at, value)| integer(*value, scales[at % outputs])).collect();
     Quantised { integers, scales }
 }
 
@@ -61,11 +57,7 @@ pub(crate) fn rows(values: &[f32], width: usize) -> Quantised {
         .chunks_exact(width)
         .map(|row| usable(row.iter().fold(0.0f32, |most, value| most.max(value.abs())) / 127.0))
         .collect();
-    let integers = values
-        .iter()
-        .enumerate()
-        .map(|(at, value)| integer(*value, scales[at / width]))
-        .collect();
+    let integers = values.iter().enumerate().map(|(at, value)| integer(*value, scales[at / width])).collect();
     Quantised { integers, scales }
 }
 

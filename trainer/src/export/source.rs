@@ -67,17 +67,10 @@ impl Source {
         let prompts = Config::read_if_there(&root.join("config_sentence_transformers.json"))?;
         let prompt = |names: &[&str]| -> String {
             let all = prompts.as_ref().and_then(|config| config.keys.get("prompts")).and_then(Value::as_object);
-            names
-                .iter()
-                .find_map(|name| all?.get(*name)?.as_str())
-                .unwrap_or_default()
-                .to_owned()
+            names.iter().find_map(|name| all?.get(*name)?.as_str()).unwrap_or_default().to_owned()
         };
-        let similarity = prompts
-            .as_ref()
-            .and_then(|config| config.text("similarity_fn_name"))
-            .unwrap_or("cosine")
-            .to_owned();
+        let similarity =
+            prompts.as_ref().and_then(|config| config.text("similarity_fn_name")).unwrap_or("cosine").to_owned();
         Ok(Self {
             query_prompt: prompt(&["query"]),
             document_prompt: prompt(&["document", "passage", "corpus"]),
@@ -94,10 +87,7 @@ impl Source {
     pub(crate) fn sentence_head(&self) -> Result<Head, ExportError> {
         let path = self.root.join("modules.json");
         if !path.is_file() {
-            return Ok(Head::Sentence {
-                pooling: Pooling::Mean,
-                normalised: false,
-            });
+            return Ok(Head::Sentence { pooling: Pooling::Mean, normalised: false });
         }
         let fault = |problem: String| ExportError::model(&path, problem);
         let text = std::fs::read(&path).map_err(ExportError::io(&path))?;
@@ -108,16 +98,16 @@ impl Source {
         for (at, module) in modules.iter().enumerate() {
             let kind = module.get("type").and_then(Value::as_str).unwrap_or_default();
             let place = module.get("path").and_then(Value::as_str).unwrap_or_default();
-            let plain = Path::new(place)
-                .components()
-                .all(|part| matches!(part, std::path::Component::Normal(_)));
+            let plain = Path::new(place).components().all(|part| matches!(part, std::path::Component::Normal(_)));
             if !plain {
                 return Err(fault(format!("names the folder {place:?}, which is not a plain path below the model's")));
             }
             match (at, kind.rsplit('.').next().unwrap_or_default()) {
                 (0, "Transformer") if place.is_empty() => {}
                 (0, "Transformer") => {
-                    return Err(fault(format!("keeps the transformer in {place:?}; save the model with its files at the root")));
+                    return Err(fault(format!(
+                        "keeps the transformer in {place:?}; save the model with its files at the root"
+                    )));
                 }
                 (1, "Pooling") => pooling = Some(read_pooling(&self.root.join(place).join("config.json"))?),
                 (2, "Normalize") => normalised = true,
@@ -148,11 +138,7 @@ impl Source {
                 Some("cls") => Pooling::Cls,
                 _ => return Err(file.fault("pooling", "must be \"mean\" or \"cls\"")),
             };
-            return Ok(Head::Pair {
-                pooling,
-                dense: None,
-                score: "classifier".to_owned(),
-            });
+            return Ok(Head::Pair { pooling, dense: None, score: "classifier".to_owned() });
         }
         // BERT's classifiers read the pooler, the others have a dense layer of their own; DistilBERT's uses ReLU.
         let (dense, score) = match self.architecture.family {
@@ -171,11 +157,7 @@ impl Source {
                 format!("has neither {TEACHER_FILE} nor a tensor {score}.weight, so it is no cross-encoder"),
             ));
         }
-        Ok(Head::Pair {
-            pooling: Pooling::Cls,
-            dense: Some(dense.to_owned()),
-            score: score.to_owned(),
-        })
+        Ok(Head::Pair { pooling: Pooling::Cls, dense: Some(dense.to_owned()), score: score.to_owned() })
     }
 }
 
@@ -199,9 +181,9 @@ fn read_pooling(path: &Path) -> Result<Pooling, ExportError> {
         ["cls" | "cls_token"] => Ok(Pooling::Cls),
         [] => Err(config.fault("pooling_mode_mean_tokens", "and all other modes are off; one must be on")),
         [mode] => Err(config.fault(&format!("pooling_mode_{mode}"), "is on; only mean and cls are supported")),
-        _ => Err(config.fault(
-            "pooling_mode",
-            format!("asks for {} at once; only one is supported", modes.join(" and ")),
-        )),
+        _ => {
+            Err(config
+                .fault("pooling_mode", format!("asks for {} at once; only one is supported", modes.join(" and "))))
+        }
     }
 }

@@ -60,10 +60,7 @@ impl Weights {
             let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
             // Old checkpoints call the scale and shift of a norm gamma and beta.
             let bare = bare.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
-            let tensor = Tensor {
-                dims: view.shape().to_vec(),
-                values,
-            };
+            let tensor = Tensor { dims: view.shape().to_vec(), values };
             if tensors.insert(bare.clone(), tensor).is_some() {
                 return Err(ExportError::model(&path, format!("has two tensors that are both `{bare}`")));
             }
@@ -83,17 +80,10 @@ impl Weights {
 
     /// The tensor called `name`, which must have the shape `dims`.
     pub(crate) fn get(&self, name: &str, dims: &[usize]) -> Result<&Tensor, ExportError> {
-        let fault = |problem: String| ExportError::Tensor {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            problem,
-        };
+        let fault = |problem: String| ExportError::Tensor { path: self.path.clone(), name: name.to_owned(), problem };
         let tensor = self.tensors.get(name).ok_or_else(|| fault("is missing".to_owned()))?;
         if tensor.dims != dims {
-            return Err(fault(format!(
-                "has shape {:?}; config.json says {dims:?}",
-                tensor.dims
-            )));
+            return Err(fault(format!("has shape {:?}; config.json says {dims:?}", tensor.dims)));
         }
         Ok(tensor)
     }
@@ -105,11 +95,7 @@ impl Weights {
 
     /// A value that is not a number, if there is one: such a model cannot be exported.
     pub(crate) fn refuse_not_finite(&self) -> Result<(), ExportError> {
-        match self
-            .tensors
-            .iter()
-            .find(|(_, tensor)| tensor.values.iter().any(|value| !value.is_finite()))
-        {
+        match self.tensors.iter().find(|(_, tensor)| tensor.values.iter().any(|value| !value.is_finite())) {
             None => Ok(()),
             Some((name, _)) => Err(ExportError::Tensor {
                 path: self.path.clone(),
@@ -146,21 +132,15 @@ impl Weights {
 fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
     let data = view.data();
     match view.dtype() {
-        Dtype::F32 => Some(
-            data.chunks_exact(4)
-                .map(|part| f32::from_le_bytes([part[0], part[1], part[2], part[3]]))
-                .collect(),
-        ),
-        Dtype::BF16 => Some(
-            data.chunks_exact(2)
-                .map(|part| half::bf16::from_le_bytes([part[0], part[1]]).to_f32())
-                .collect(),
-        ),
-        Dtype::F16 => Some(
-            data.chunks_exact(2)
-                .map(|part| half::f16::from_le_bytes([part[0], part[1]]).to_f32())
-                .collect(),
-        ),
+        Dtype::F32 => {
+            Some(data.chunks_exact(4).map(|part| f32::from_le_bytes([part[0], part[1], part[2], part[3]])).collect())
+        }
+        Dtype::BF16 => {
+            Some(data.chunks_exact(2).map(|part| half::bf16::from_le_bytes([part[0], part[1]]).to_f32()).collect())
+        }
+        Dtype::F16 => {
+            Some(data.chunks_exact(2).map(|part| half::f16::from_le_bytes([part[0], part[1]]).to_f32()).collect())
+        }
         _ => None,
     }
 }

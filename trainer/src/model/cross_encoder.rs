@@ -53,7 +53,10 @@ impl CrossEncoder {
             let text = std::fs::read(&path).map_err(|e| TrainError::io(&path, e))?;
             let head: HeadFile = serde_json::from_slice(&text).map_err(|e| TrainError::data(&path, e.to_string()))?;
             if head.format != 1 {
-                return Err(TrainError::data(&path, format!("format {}, and this program reads format 1", head.format)));
+                return Err(TrainError::data(
+                    &path,
+                    format!("format {}, and this program reads format 1", head.format),
+                ));
             }
             let part = |name: &str, shape: &[i64]| -> Result<Tensor, TrainError> {
                 encoder
@@ -73,12 +76,7 @@ impl CrossEncoder {
         };
         encoder.parameters.add(WEIGHT, &weight, machine.device)?;
         encoder.parameters.add(BIAS, &bias, machine.device)?;
-        Ok(Self {
-            encoder,
-            tokens,
-            pooling,
-            folder: folder.to_owned(),
-        })
+        Ok(Self { encoder, tokens, pooling, folder: folder.to_owned() })
     }
 
     /// Raw logits of one batch, `[batch]` in f32.
@@ -133,10 +131,7 @@ impl CrossEncoder {
                 std::fs::remove_file(&path).map_err(|e| TrainError::io(&path, e))?;
             }
         }
-        let head = HeadFile {
-            format: 1,
-            pooling: self.pooling,
-        };
+        let head = HeadFile { format: 1, pooling: self.pooling };
         let text = serde_json::to_vec_pretty(&head).map_err(|e| TrainError::config(e.to_string()))?;
         crate::checkpoint::write_whole(&folder.join(HEAD_FILE), &text)?;
         self.encoder.parameters.write(&folder.join("model.safetensors"))

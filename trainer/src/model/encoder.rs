@@ -37,11 +37,7 @@ impl Encoder {
     pub fn open(folder: &Path, machine: Machine) -> Result<Self, TrainError> {
         let architecture = Architecture::read(folder)?;
         let parameters = Parameters::read(folder, &shapes(&architecture), machine.device)?;
-        Ok(Self {
-            architecture,
-            machine,
-            parameters,
-        })
+        Ok(Self { architecture, machine, parameters })
     }
 
     /// Values of a token's vector.
@@ -76,10 +72,7 @@ impl Encoder {
 
     /// A plain pass: the machine's precision and no dropout.
     pub fn inference(&self) -> Mode {
-        Mode {
-            compute: self.machine.compute,
-            dropout: 0.0,
-        }
+        Mode { compute: self.machine.compute, dropout: 0.0 }
     }
 
     /// Floating-point operations of a forward pass over one token in a sequence of `length`.
@@ -122,7 +115,8 @@ impl Encoder {
                 a.longest()
             )));
         }
-        let get = |name: &str| -> Result<Tensor, TrainError> { Ok(self.parameters.get(name)?.f_to_kind(mode.compute)?) };
+        let get =
+            |name: &str| -> Result<Tensor, TrainError> { Ok(self.parameters.get(name)?.f_to_kind(mode.compute)?) };
         let drop = |x: Tensor| -> Result<Tensor, TrainError> {
             if mode.dropout > 0.0 { Ok(x.f_dropout(mode.dropout, true)?) } else { Ok(x) }
         };
@@ -212,7 +206,8 @@ impl Encoder {
             .flat_map(|query| (0..input.length).map(move |key| key - query))
             .map(|distance| crate::export::architecture::bucket(distance, a.buckets) as i64)
             .collect();
-        let buckets = Tensor::f_from_slice(&buckets)?.f_view([input.length, input.length])?.f_to_device(self.machine.device)?;
+        let buckets =
+            Tensor::f_from_slice(&buckets)?.f_view([input.length, input.length])?.f_to_device(self.machine.device)?;
         let bias = Tensor::f_embedding(&table, &buckets, -1, false, false)?.f_permute([2, 0, 1])?.f_unsqueeze(0)?;
         let bias = bias.f_expand([input.batch, a.heads as i64, input.length, input.length], false)?;
         Ok(Some(match padding {

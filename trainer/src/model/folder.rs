@@ -72,13 +72,7 @@ impl ModelTokenizer {
         }
         protected.sort_unstable();
         protected.dedup();
-        Ok(Self {
-            tokenizer,
-            single,
-            pair,
-            typed,
-            special: SpecialTokens { mask, protected },
-        })
+        Ok(Self { tokenizer, single, pair, typed, special: SpecialTokens { mask, protected } })
     }
 
     /// The tokenizer, without truncation and padding.
@@ -107,10 +101,7 @@ impl ModelTokenizer {
         let mut ids = self.single.0.clone();
         ids.extend(&content[..content.len().min(room)]);
         ids.extend(&self.single.1);
-        Sequence {
-            second: ids.len(),
-            ids: Cow::Owned(ids),
-        }
+        Sequence { second: ids.len(), ids: Cow::Owned(ids) }
     }
 
     /// Two texts as model input, at most `cap` tokens in all: the first keeps at most `first_cap` of its own, the second has the
@@ -124,10 +115,7 @@ impl ModelTokenizer {
         let start = ids.len();
         ids.extend(&second[..second.len().min(room)]);
         ids.extend(&self.pair.2);
-        Sequence {
-            second: if self.typed { start } else { ids.len() },
-            ids: Cow::Owned(ids),
-        }
+        Sequence { second: if self.typed { start } else { ids.len() }, ids: Cow::Owned(ids) }
     }
 }
 
@@ -184,7 +172,9 @@ pub fn copy_model_files(from: &Path, to: &Path) -> Result<(), TrainError> {
 /// When a file cannot be read.
 pub fn fingerprint(folder: &Path) -> Result<String, TrainError> {
     let mut hash = Sha256::new();
-    for name in ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "teacher.json", "model.safetensors"] {
+    for name in
+        ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "teacher.json", "model.safetensors"]
+    {
         let path = folder.join(name);
         if path.is_file() {
             let bytes = std::fs::read(&path).map_err(|e| TrainError::io(&path, e))?;

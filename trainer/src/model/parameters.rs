@@ -50,9 +50,8 @@ impl Parameters {
             carried: BTreeMap::new(),
         };
         for (name, shape) in uses {
-            let tensor = found
-                .remove(name)
-                .ok_or_else(|| TrainError::data(path, format!("the tensor `{name}` is missing")))?;
+            let tensor =
+                found.remove(name).ok_or_else(|| TrainError::data(path, format!("the tensor `{name}` is missing")))?;
             if &tensor.size() != shape {
                 return Err(TrainError::data(
                     path,
@@ -70,7 +69,12 @@ impl Parameters {
     /// # Errors
     /// When libtorch fails.
     pub fn add(&mut self, name: &str, tensor: &Tensor, device: Device) -> Result<(), TrainError> {
-        let tensor = tensor.f_to_device(device)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_detach_copy()?.f_set_requires_grad(true)?;
+        let tensor = tensor
+            .f_to_device(device)?
+            .f_to_kind(Kind::Float)?
+            .f_contiguous()?
+            .f_detach_copy()?
+            .f_set_requires_grad(true)?;
         self.places.insert(name.to_owned(), self.names.len());
         self.names.push(name.to_owned());
         // Matrices shrink under weight decay; biases and the scales of norms do not.
@@ -134,10 +138,7 @@ impl Parameters {
     /// # Errors
     /// When libtorch fails.
     pub fn snapshot(&self) -> Result<Vec<Tensor>, TrainError> {
-        self.tensors
-            .iter()
-            .map(|tensor| Ok(tensor.f_detach()?.f_to_device(Device::Cpu)?.f_detach_copy()?))
-            .collect()
+        self.tensors.iter().map(|tensor| Ok(tensor.f_detach()?.f_to_device(Device::Cpu)?.f_detach_copy()?)).collect()
     }
 
     /// Puts values in place of the present ones, in the order of [`Parameters::names`].

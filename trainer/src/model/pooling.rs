@@ -29,7 +29,8 @@ impl Pooling {
                 None => Ok(tokens.f_mean_dim(1, false, kind)?),
                 Some(mask) => {
                     let mask = mask.f_to_kind(kind)?;
-                    let sum = tokens.f_to_kind(kind)?.f_mul(&mask.f_unsqueeze(-1)?)?.f_sum_dim_intlist(1, false, kind)?;
+                    let sum =
+                        tokens.f_to_kind(kind)?.f_mul(&mask.f_unsqueeze(-1)?)?.f_sum_dim_intlist(1, false, kind)?;
                     let count = mask.f_sum_dim_intlist(1, true, kind)?.f_clamp_min(1e-9)?;
                     Ok(sum.f_div(&count)?)
                 }

@@ -52,10 +52,7 @@ impl Student {
             tokens: ModelTokenizer::open(folder)?,
             pooling,
             normalised,
-            prompts: Prompts {
-                query: source.query_prompt.clone(),
-                document: source.document_prompt.clone(),
-            },
+            prompts: Prompts { query: source.query_prompt.clone(), document: source.document_prompt.clone() },
             max_length: source.max_length,
             folder: folder.to_owned(),
         })

@@ -27,12 +27,7 @@ impl Metrics {
         std::fs::create_dir_all(folder).map_err(|e| TrainError::io(folder, e))?;
         let path = folder.join("metrics.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| TrainError::io(&path, e))?;
-        Ok(Self {
-            events: EventWriter::open(&folder.join("tensorboard").join(stage))?,
-            path,
-            file,
-            stage,
-        })
+        Ok(Self { events: EventWriter::open(&folder.join("tensorboard").join(stage))?, path, file, stage })
     }
 
     /// Writes the values of a step. Numbers that are not finite are written as null.
@@ -71,7 +66,9 @@ pub fn read_curves(folder: &Path) -> Result<BTreeMap<(String, String), Curve>, T
         let Ok(Value::Object(row)) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
-        let (Some(stage), Some(step)) = (row.get("stage").and_then(Value::as_str), row.get("step").and_then(Value::as_u64)) else {
+        let (Some(stage), Some(step)) =
+            (row.get("stage").and_then(Value::as_str), row.get("step").and_then(Value::as_u64))
+        else {
             continue;
         };
         for (name, value) in &row {

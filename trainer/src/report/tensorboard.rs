@@ -62,17 +62,9 @@ impl EventWriter {
     pub(super) fn write(&mut self, step: i64, values: &[(&str, f64)]) -> Result<(), TrainError> {
         let value = values
             .iter()
-            .map(|(tag, value)| SummaryValue {
-                tag: (*tag).to_owned(),
-                simple_value: *value as f32,
-            })
+            .map(|(tag, value)| SummaryValue { tag: (*tag).to_owned(), simple_value: *value as f32 })
             .collect();
-        self.record(&Event {
-            wall_time: now(),
-            step,
-            file_version: None,
-            summary: Some(Summary { value }),
-        })
+        self.record(&Event { wall_time: now(), step, file_version: None, summary: Some(Summary { value }) })
     }
 
     fn record(&mut self, event: &Event) -> Result<(), TrainError> {

@@ -55,15 +55,7 @@ impl<'a> Context<'a> {
         ));
         let data_key = data_key(&data);
         let texts = Rc::new(tokenise(config, &data, &config.student.model, reporter)?);
-        Ok(Self {
-            config,
-            data,
-            data_key,
-            machine,
-            reporter,
-            stop,
-            texts,
-        })
+        Ok(Self { config, data, data_key, machine, reporter, stop, texts })
     }
 
     /// Texts in the tokens of another model; the student's where the tokenizers are equal.
@@ -108,11 +100,7 @@ impl<'a> Context<'a> {
                     .chain(found)
                     .filter(|&passage| seen.insert(passage))
                     .enumerate()
-                    .map(|(rank, passage)| Candidate {
-                        passage,
-                        rank: rank + 1,
-                        teacher: None,
-                    })
+                    .map(|(rank, passage)| Candidate { passage, rank: rank + 1, teacher: None })
                     .collect()
             })
             .collect())
@@ -133,17 +121,13 @@ fn tokenise(config: &Config, data: &TrainingData, model: &Path, reporter: &Repor
     let tokenizer = tokens.tokenizer();
     let (queries, _) = load_or_tokenize(&folder, tokenizer, train + data.dev.len(), &query, query_cap, &mut |_| ())?;
     let mut bar = reporter.bar("tokens", data.passages.len(), 0);
-    let (passages, origin) = load_or_tokenize(&folder, tokenizer, data.passages.len(), &passage, cap, &mut |done| bar.set(done))?;
+    let (passages, origin) =
+        load_or_tokenize(&folder, tokenizer, data.passages.len(), &passage, cap, &mut |done| bar.set(done))?;
     drop(bar);
     if origin != Origin::Cached {
         reporter.say(&format!("tokens: {} of passages, {} of queries", passages.total(), queries.total()));
     }
-    Ok(Texts {
-        hash: tokenizer_hash(tokenizer)?,
-        tokens,
-        queries,
-        passages,
-    })
+    Ok(Texts { hash: tokenizer_hash(tokenizer)?, tokens, queries, passages })
 }
 
 fn data_key(data: &TrainingData) -> String {

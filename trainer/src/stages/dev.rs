@@ -35,11 +35,7 @@ impl DevSet {
             judgements.extend(query.positives.iter().map(|p| (place.to_string(), p.to_string(), 1)));
             lists.push(list);
         }
-        Some(Self {
-            queries: (train..train + count).collect(),
-            lists,
-            qrels: Qrels::from_judgements(judgements),
-        })
+        Some(Self { queries: (train..train + count).collect(), lists, qrels: Qrels::from_judgements(judgements) })
     }
 
     fn ndcg(&self, scores: Vec<Vec<f64>>) -> f64 {
@@ -48,15 +44,17 @@ impl DevSet {
             let hits = self.lists[place].iter().zip(scores).map(|(p, score)| (p.to_string(), score)).collect();
             run.insert(place.to_string(), hits);
         }
-        let options = EvalOptions {
-            drop_identical_ids: false,
-            ..EvalOptions::default()
-        };
+        let options = EvalOptions { drop_identical_ids: false, ..EvalOptions::default() };
         evaluate(&self.qrels, &run, &[Metric::Ndcg(10)], &options).mean(Metric::Ndcg(10))
     }
 
     /// nDCG@10 of a student.
-    pub(crate) fn student(&self, student: &Student, inputs: &StudentInputs<'_>, limits: &BatchLimits) -> Result<f64, TrainError> {
+    pub(crate) fn student(
+        &self,
+        student: &Student,
+        inputs: &StudentInputs<'_>,
+        limits: &BatchLimits,
+    ) -> Result<f64, TrainError> {
         // Passages that several queries share are encoded once.
         let mut rows: BTreeMap<u32, i64> = BTreeMap::new();
         for &passage in self.lists.iter().flatten() {
@@ -69,10 +67,7 @@ impl DevSet {
         }
         let passages = student.embed_all(&sequences, limits, &mut |_| ())?;
         let queries: Vec<Sequence<'_>> = self.queries.iter().map(|&q| inputs.query(q)).collect();
-        let loose = BatchLimits {
-            max_padding: 0.5,
-            ..*limits
-        };
+        let loose = BatchLimits { max_padding: 0.5, ..*limits };
         let queries = student.embed_all(&queries, &loose, &mut |_| ())?;
         let similarities = queries.f_matmul(&passages.f_transpose(0, 1)?)?.f_to_kind(Kind::Double)?;
         let similarities: Vec<Vec<f64>> = Vec::try_from(similarities.f_to_device(tch::Device::Cpu)?)?;

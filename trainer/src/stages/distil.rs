@@ -57,7 +57,12 @@ impl SameText {
                 let texts: HashSet<u64> = positives.iter().map(|&p| self.get(p)).collect();
                 passages
                     .iter()
-                    .map(|&p| p == target || ((in_batch || own.contains(&p)) && !positives.contains(&p) && !texts.contains(&self.get(p))))
+                    .map(|&p| {
+                        p == target
+                            || ((in_batch || own.contains(&p))
+                                && !positives.contains(&p)
+                                && !texts.contains(&self.get(p)))
+                    })
                     .collect()
             })
             .collect()
@@ -88,7 +93,8 @@ impl DistilTraining<'_> {
             let margins = (0..self.context.data.queries.len())
                 .map(|query| {
                     let list = self.lists.natural(&self.cache, query, epoch);
-                    let list = list.ok_or_else(|| TrainError::config("a teacher score is missing; run the score stage again"))?;
+                    let list = list
+                        .ok_or_else(|| TrainError::config("a teacher score is missing; run the score stage again"))?;
                     let (positive, negatives) = list.natural_logits();
                     Ok(margin(positive, &negatives))
                 })
@@ -99,7 +105,12 @@ impl DistilTraining<'_> {
     }
 
     /// Model inputs of a step and everything about it that does not depend on the student.
-    fn prepare(&self, queries: &[usize], lists: &[QueryList], weights: &[f32]) -> Result<(Vec<Group<'static>>, StepTargets), TrainError> {
+    fn prepare(
+        &self,
+        queries: &[usize],
+        lists: &[QueryList],
+        weights: &[f32],
+    ) -> Result<(Vec<Group<'static>>, StepTargets), TrainError> {
         let config = self.context.config;
         let room = self.inputs.passage_room();
         let mut column: HashMap<u32, i64> = HashMap::new();
@@ -136,7 +147,8 @@ impl DistilTraining<'_> {
             candidates.extend(row.iter().map(|r| r.0));
             teacher.extend(row.iter().map(|r| r.1));
         }
-        let positives: Vec<&[u32]> = queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
+        let positives: Vec<&[u32]> =
+            queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
         let own: Vec<HashSet<u32>> = lists.iter().map(|l| l.natural.iter().map(|n| n.0).collect()).collect();
         let target: Vec<u32> = lists.iter().map(|l| l.positive.0).collect();
         let mut allowed = self.same.allowed(&positives, &own, &target, &natural_passages, config.loss.in_batch);
@@ -164,15 +176,9 @@ impl DistilTraining<'_> {
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
                 // A handful of short texts: a few padded tokens cost less than many small batches.
-                limits: BatchLimits {
-                    max_padding: 0.5,
-                    ..tight
-                },
+                limits: BatchLimits { max_padding: 0.5, ..tight },
             },
-            Group {
-                sequences: passages,
-                limits: tight,
-            },
+            Group { sequences: passages, limits: tight },
         ];
         Ok((groups, targets))
     }
@@ -222,10 +228,8 @@ impl Objective for DistilTraining<'_> {
     fn step(&mut self, step: usize) -> Result<StepReport, TrainError> {
         let config = self.context.config;
         let (epoch, queries) = self.order(step);
-        let lists = queries
-            .iter()
-            .map(|&query| self.lists.full(&self.cache, query, epoch))
-            .collect::<Result<Vec<_>, _>>()?;
+        let lists =
+            queries.iter().map(|&query| self.lists.full(&self.cache, query, epoch)).collect::<Result<Vec<_>, _>>()?;
         let share = config.pacing.share(step as f64 / self.steps_per_epoch as f64, config.distil.epochs as f64);
         let margins = self.margins(epoch)?.to_vec();
         let ids: Vec<&str> = self.context.data.queries.iter().map(|q| q.id.as_str()).collect();
@@ -234,10 +238,7 @@ impl Objective for DistilTraining<'_> {
         let pass = Pass {
             device: self.context.machine.device,
             pad: self.student.encoder.pad(),
-            mode: Mode {
-                compute: self.context.machine.compute,
-                dropout: config.distil.dropout,
-            },
+            mode: Mode { compute: self.context.machine.compute, dropout: config.distil.dropout },
             most_tokens: config.distil.most_tokens,
             seed: config.run.seed.wrapping_mul(37).wrapping_add(step as u64),
         };
@@ -256,12 +257,7 @@ impl Objective for DistilTraining<'_> {
             values.extend(describe(&lists, &parts, config.loss.teacher_temperature as f32));
             Ok(loss.total)
         })?;
-        Ok(StepReport {
-            loss: computed.loss,
-            tokens: computed.padding.real,
-            padded: computed.padding.padded,
-            values,
-        })
+        Ok(StepReport { loss: computed.loss, tokens: computed.padding.real, padded: computed.padding.padded, values })
     }
 
     fn queries(&self, step: usize) -> Vec<String> {

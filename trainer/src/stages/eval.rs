@@ -111,7 +111,10 @@ impl TestSet {
                 return Ok(None);
             }
             Ok(_) => {
-                return Err(TrainError::data(path, format!("holds no queries with judgements of the split `{}`", config.split)));
+                return Err(TrainError::data(
+                    path,
+                    format!("holds no queries with judgements of the split `{}`", config.split),
+                ));
             }
             Err(e) => return Err(e.into()),
         };
@@ -129,12 +132,7 @@ impl TestSet {
             }
             (ids, Some(texts))
         };
-        Ok(Some(Self {
-            queries,
-            qrels,
-            ids,
-            texts,
-        }))
+        Ok(Some(Self { queries, qrels, ids, texts }))
     }
 
     /// Ranks every query's documents by the model and judges the ranking. `corpus` holds vectors of the data's passages where
@@ -160,7 +158,10 @@ impl TestSet {
         let mut run = Run::new();
         for ((id, _), vector) in self.queries.iter().zip(&vectors) {
             let hits = corpus.nearest(vector, context.config.eval.depth);
-            run.insert(id.clone(), hits.into_iter().map(|(row, score)| (self.ids[row].clone(), f64::from(score))).collect());
+            run.insert(
+                id.clone(),
+                hits.into_iter().map(|(row, score)| (self.ids[row].clone(), f64::from(score))).collect(),
+            );
         }
         run.write(folder.join("test.run"), "adam")?;
         let evaluation = evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default());
@@ -208,10 +209,7 @@ pub struct Measured {
 
 impl Measured {
     fn of(evaluation: &Evaluation, queries: usize) -> Self {
-        Self {
-            metrics: METRICS.iter().map(|&m| (m.to_string(), evaluation.mean(m))).collect(),
-            queries,
-        }
+        Self { metrics: METRICS.iter().map(|&m| (m.to_string(), evaluation.mean(m))).collect(), queries }
     }
 
     /// For a line of text.

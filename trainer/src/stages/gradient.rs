@@ -61,7 +61,9 @@ impl Pass {
             let members: Vec<&Sequence<'_>> = batch.texts.iter().map(|&i| &groups[group].sequences[i]).collect();
             let input = Padded::new(&members, self.pad, self.device)?;
             if self.mode.dropout > 0.0 {
-                tch::manual_seed((self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(place as u64) >> 1) as i64);
+                tch::manual_seed(
+                    (self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(place as u64) >> 1) as i64,
+                );
             }
             forward(&input, self.mode)
         };
@@ -69,11 +71,7 @@ impl Pass {
             .iter()
             .enumerate()
             .map(|(place, (group, batch))| {
-                if two_passes {
-                    tch::no_grad(|| rows_of(place, *group, batch))
-                } else {
-                    rows_of(place, *group, batch)
-                }
+                if two_passes { tch::no_grad(|| rows_of(place, *group, batch)) } else { rows_of(place, *group, batch) }
             })
             .collect::<Result<_, _>>()?;
 

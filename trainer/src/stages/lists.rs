@@ -4,6 +4,7 @@
 //! same lists.
 
 use crate::adam::candidates::{Candidate, Sampling, sample};
+use crate::adam::dark::SpecialTokens;
 use crate::adam::dark::{DarkExample, DarkInput, DarkKind, fill_range, make_for};
 use crate::adam::random::KeyedRandom;
 use crate::config::Config;
@@ -11,7 +12,6 @@ use crate::data::TrainQuery;
 use crate::data::scores::{Passage, ScoreCache};
 use crate::data::tokens::TokenStore;
 use crate::error::TrainError;
-use crate::adam::dark::SpecialTokens;
 
 /// A query's candidates in an epoch, with the teacher's raw logits.
 #[derive(Clone, Debug)]
@@ -83,34 +83,21 @@ impl Lists<'_> {
     pub(crate) fn natural(&self, cache: &ScoreCache, query: usize, epoch: u32) -> Option<QueryList> {
         let positive = self.positive(query, epoch);
         let known = |passage: u32| self.logit(cache, query, self.passage(passage));
-        let pool: Vec<Candidate> = self.pools[query]
-            .iter()
-            .map(|c| Candidate {
-                teacher: known(c.passage),
-                ..*c
-            })
-            .collect();
+        let pool: Vec<Candidate> =
+            self.pools[query].iter().map(|c| Candidate { teacher: known(c.passage), ..*c }).collect();
         let natural = self
             .draw(query, epoch, &pool)
             .into_iter()
             .map(|place| Some((pool[place].passage, pool[place].teacher?)))
             .collect::<Option<Vec<_>>>()?;
-        Some(QueryList {
-            positive: (positive, known(positive)?),
-            natural,
-            dark: Vec::new(),
-        })
+        Some(QueryList { positive: (positive, known(positive)?), natural, dark: Vec::new() })
     }
 
     /// Makes the dark examples that go with a list, `oversample` times as many as wanted.
     pub(crate) fn make_dark(&self, query: usize, epoch: u32, list: &QueryList) -> Vec<DarkExample> {
         let negatives: Vec<&[u32]> = list.natural.iter().map(|n| self.passage(n.0)).collect();
-        let others: Vec<&[u32]> = self.queries[query]
-            .positives
-            .iter()
-            .filter(|&&p| p != list.positive.0)
-            .map(|&p| self.passage(p))
-            .collect();
+        let others: Vec<&[u32]> =
+            self.queries[query].positives.iter().filter(|&&p| p != list.positive.0).map(|&p| self.passage(p)).collect();
         let input = DarkInput {
             query_id: &self.queries[query].id,
             query: self.query_tokens.get(query),

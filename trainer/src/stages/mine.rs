@@ -256,12 +256,7 @@ fn search(
         best_positive = positives.copied().reduce(f32::max);
     }
     let (candidates, removed) = choose(config, query, texts, &bm25, &dense, &similarity, best_positive);
-    Ok(MinedQuery {
-        query: query.id.clone(),
-        candidates,
-        positive_similarity: best_positive,
-        removed,
-    })
+    Ok(MinedQuery { query: query.id.clone(), candidates, positive_similarity: best_positive, removed })
 }
 
 /// Merges the arms' rankings (best first) and leaves out what must not be a negative. Pure.
@@ -417,11 +412,7 @@ fn corpus_key(config: &MineConfig, texts: &TextHashes, model: &str) -> String {
 fn product_key(config: &MineConfig, corpus_key: &str, queries: &[TrainQuery]) -> String {
     let mut hash = Sha256::new();
     hash.update(corpus_key.as_bytes());
-    let choice = MineConfig {
-        writer_mb: 0,
-        chunk: 0,
-        ..config.clone()
-    };
+    let choice = MineConfig { writer_mb: 0, chunk: 0, ..config.clone() };
     hash.update(format!("{choice:?}").as_bytes());
     for query in queries {
         for part in [&query.id, &query.text] {

@@ -41,7 +41,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 7] = [Self::WarmUp, Self::Mine, Self::Teacher, Self::Score, Self::Distil, Self::Export, Self::Eval];
+    const ALL: [Self; 7] =
+        [Self::WarmUp, Self::Mine, Self::Teacher, Self::Score, Self::Distil, Self::Export, Self::Eval];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -225,7 +226,11 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Vectors of passages and queries by the model that mining uses: the baseline's where nothing was warmed up.
-    fn mining_vectors(&self, folder: &Path, queries: &[crate::data::TrainQuery]) -> Result<Option<VectorTable>, TrainError> {
+    fn mining_vectors(
+        &self,
+        folder: &Path,
+        queries: &[crate::data::TrainQuery],
+    ) -> Result<Option<VectorTable>, TrainError> {
         if !self.context.config.mine.dense {
             return Ok(None);
         }
@@ -239,9 +244,11 @@ impl<'a> Pipeline<'a> {
         };
         let encoder = encoder(&self.context, &model)?;
         let texts = passage_texts(&self.context.data.passages);
-        let passages = encode(&self.context, &encoder, &texts, TextKind::Document, &place.join("passages.vectors"), "encode")?;
+        let passages =
+            encode(&self.context, &encoder, &texts, TextKind::Document, &place.join("passages.vectors"), "encode")?;
         let texts: Vec<String> = queries.iter().map(|q| q.text.clone()).collect();
-        let queries = encode(&self.context, &encoder, &texts, TextKind::Query, &place.join("queries.vectors"), "queries")?;
+        let queries =
+            encode(&self.context, &encoder, &texts, TextKind::Query, &place.join("queries.vectors"), "queries")?;
         Ok(Some(VectorTable {
             dimension: passages.dimension,
             fingerprint: encoder.fingerprint().to_owned(),
@@ -255,7 +262,9 @@ impl<'a> Pipeline<'a> {
         let config = self.context.config;
         let model = model_key(teacher::model_folder(&self.context))?;
         Ok(match config.teacher.kind {
-            TeacherKind::Train => key_of(&[&"teacher", &self.mine_key(), &model, &config.teacher, &config.dev, &config.run.seed]),
+            TeacherKind::Train => {
+                key_of(&[&"teacher", &self.mine_key(), &model, &config.teacher, &config.dev, &config.run.seed])
+            }
             TeacherKind::Trained | TeacherKind::Onnx => key_of(&[&"given teacher", &model, &config.teacher]),
         })
     }

@@ -133,17 +133,11 @@ pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> 
     let json = serde_json::to_vec_pretty(&calibration).map_err(|e| TrainError::config(e.to_string()))?;
     crate::checkpoint::write_whole(&folder.join("calibration.json"), &json)?;
     context.reporter.say(text.trim_end());
-    Ok(ScoreOutcome {
-        pairs,
-        scored,
-        calibration,
-    })
+    Ok(ScoreOutcome { pairs, scored, calibration })
 }
 
 fn natural(lists: &Lists<'_>, cache: &ScoreCache, query: usize, epoch: u32) -> Result<QueryList, TrainError> {
-    lists
-        .natural(cache, query, epoch)
-        .ok_or_else(|| TrainError::config("a score that was just written is not there"))
+    lists.natural(cache, query, epoch).ok_or_else(|| TrainError::config("a score that was just written is not there"))
 }
 
 fn run(

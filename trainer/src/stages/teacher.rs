@@ -18,11 +18,7 @@ use tch::{Kind, Tensor};
 
 /// Batches of a training configuration.
 pub(crate) fn limits(config: &crate::config::TrainingConfig) -> BatchLimits {
-    BatchLimits {
-        max_tokens: config.micro_tokens,
-        max_texts: 4096,
-        max_padding: config.max_padding,
-    }
+    BatchLimits { max_tokens: config.micro_tokens, max_texts: 4096, max_padding: config.max_padding }
 }
 
 /// The folder of the model a teacher starts from, or is.
@@ -85,23 +81,18 @@ impl Objective for TeacherTraining<'_> {
             present.push(row);
         }
         let device = self.context.machine.device;
-        let columns = Tensor::f_from_slice(&columns)?.f_view([queries.len() as i64, width as i64])?.f_to_device(device)?;
+        let columns =
+            Tensor::f_from_slice(&columns)?.f_view([queries.len() as i64, width as i64])?.f_to_device(device)?;
         let present = flags(&present)?.f_to_device(device)?;
         let mut hits = 0.0;
         let pass = Pass {
             device,
             pad: self.teacher.encoder.pad(),
-            mode: Mode {
-                compute: self.context.machine.compute,
-                dropout: self.config.training.dropout,
-            },
+            mode: Mode { compute: self.context.machine.compute, dropout: self.config.training.dropout },
             most_tokens: self.config.training.most_tokens,
             seed: seed.wrapping_mul(31).wrapping_add(step as u64),
         };
-        let groups = [Group {
-            sequences,
-            limits: limits(&self.config.training),
-        }];
+        let groups = [Group { sequences, limits: limits(&self.config.training) }];
         let teacher = &self.teacher;
         let computed = pass.run(&groups, &|input, mode| teacher.logits(input, mode), &mut |rows| {
             let logits = rows[0].f_take(&columns)?;
@@ -145,15 +136,7 @@ pub(crate) fn train(context: &Context<'_>, folder: &Path, key: &str) -> Result<T
     let pools = context.pools()?;
     let dev = DevSet::of(context, &pools);
     let length = config.length.min(teacher.encoder.longest());
-    let mut training = TeacherTraining {
-        context,
-        config,
-        teacher,
-        texts,
-        pools,
-        dev,
-        length,
-    };
+    let mut training = TeacherTraining { context, config, teacher, texts, pools, dev, length };
     let around = Loop {
         stage: "teacher",
         config: &config.training,
@@ -224,7 +207,9 @@ impl Scorer {
                         // Made in the student's tokens, written out, and read by the teacher: the same text for both.
                         let text = written(context, pair.passage, texts)?;
                         let made = texts.tokens.tokenizer().encode_fast(text, false);
-                        let made = made.map_err(|e| TrainError::config(format!("the teacher's tokenizer refuses a passage: {e}")))?;
+                        let made = made.map_err(|e| {
+                            TrainError::config(format!("the teacher's tokenizer refuses a passage: {e}"))
+                        })?;
                         sequences.push(texts.tokens.pair(query, made.get_ids(), config.query_length, length));
                     }
                 }
@@ -253,7 +238,9 @@ impl Scorer {
 /// Tokens of the student as text, with the reader's own mask token.
 fn written(context: &Context<'_>, tokens: &[u32], reader: &Texts) -> Result<String, TrainError> {
     let student = context.texts.tokens.tokenizer();
-    let text = student.decode(tokens, false).map_err(|e| TrainError::config(format!("tokens cannot be written as text: {e}")))?;
+    let text = student
+        .decode(tokens, false)
+        .map_err(|e| TrainError::config(format!("tokens cannot be written as text: {e}")))?;
     let name = |texts: &Texts| texts.tokens.special().mask.and_then(|id| texts.tokens.tokenizer().id_to_token(id));
     Ok(match (name(&context.texts), name(reader)) {
         (Some(ours), Some(theirs)) if ours != theirs => text.replace(&ours, &theirs),

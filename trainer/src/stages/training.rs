@@ -72,11 +72,7 @@ pub struct TrainingOutcome {
 pub(crate) fn rate(config: &TrainingConfig, step: usize, total: usize) -> f64 {
     let rise = (config.warm_up * total as f64).round();
     let at = step as f64 + 1.0;
-    let factor = if at <= rise {
-        at / rise
-    } else {
-        (total as f64 - step as f64) / (total as f64 - rise).max(1.0)
-    };
+    let factor = if at <= rise { at / rise } else { (total as f64 - step as f64) / (total as f64 - rise).max(1.0) };
     config.learning_rate * factor.clamp(0.0, 1.0)
 }
 
@@ -107,10 +103,7 @@ impl Loop<'_> {
         let mut optimiser = AdamW::new(self.config.adamw, objective.parameters().tensors());
         let mut metrics = Metrics::open(self.run, self.stage)?;
         let mut best: Option<Vec<Tensor>> = None;
-        let mut place = Progress {
-            configuration: self.configuration.clone(),
-            ..Progress::default()
-        };
+        let mut place = Progress { configuration: self.configuration.clone(), ..Progress::default() };
         if let Some((found, weights)) = checkpoints.load(&self.configuration, objective.parameters(), &mut optimiser)? {
             self.reporter.say(&format!("{}: goes on from step {} of {total}", self.stage, found.step));
             (place, best) = (found, weights);
@@ -190,7 +183,10 @@ impl Loop<'_> {
                 saved = Instant::now();
             }
             if place.step < total && stopped {
-                self.reporter.say(&format!("{}: stopped after step {} of {total}; a checkpoint is written", self.stage, place.step));
+                self.reporter.say(&format!(
+                    "{}: stopped after step {} of {total}; a checkpoint is written",
+                    self.stage, place.step
+                ));
                 return Err(TrainError::Interrupted);
             }
         }

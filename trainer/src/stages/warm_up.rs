@@ -68,7 +68,8 @@ impl Objective for WarmUp<'_> {
             own.push(negatives);
             target.push(positive);
         }
-        let positives: Vec<&[u32]> = queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
+        let positives: Vec<&[u32]> =
+            queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
         let device = self.context.machine.device;
         let allowed = flags(&self.same.allowed(&positives, &own, &target, &passages, true))?.f_to_device(device)?;
         let columns: Vec<i64> = target.iter().map(|p| column[p] as i64).collect();
@@ -77,23 +78,20 @@ impl Objective for WarmUp<'_> {
         let groups = [
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
-                limits: BatchLimits {
-                    max_padding: 0.5,
-                    ..tight
-                },
+                limits: BatchLimits { max_padding: 0.5, ..tight },
             },
             Group {
-                sequences: passages.iter().map(|&p| self.inputs.passage(self.context.texts.passages.get(p as usize))).collect(),
+                sequences: passages
+                    .iter()
+                    .map(|&p| self.inputs.passage(self.context.texts.passages.get(p as usize)))
+                    .collect(),
                 limits: tight,
             },
         ];
         let pass = Pass {
             device,
             pad: self.student.encoder.pad(),
-            mode: Mode {
-                compute: self.context.machine.compute,
-                dropout: config.training.dropout,
-            },
+            mode: Mode { compute: self.context.machine.compute, dropout: config.training.dropout },
             most_tokens: config.training.most_tokens,
             seed: seed.wrapping_mul(41).wrapping_add(step as u64),
         };
@@ -168,14 +166,7 @@ pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result
         })
         .collect();
     let dev = DevSet::of(context, &pools);
-    let mut training = WarmUp {
-        same: SameText::of(context),
-        context,
-        student,
-        inputs,
-        pools,
-        dev,
-    };
+    let mut training = WarmUp { same: SameText::of(context), context, student, inputs, pools, dev };
     let around = Loop {
         stage: "warm-up",
         config: &config.training,

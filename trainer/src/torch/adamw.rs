@@ -27,13 +27,7 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            clip: 1.0,
-        }
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0, clip: 1.0 }
     }
 }
 
@@ -55,11 +49,7 @@ impl AdamW {
     /// A fresh state for these parameters.
     pub fn new(config: AdamWConfig, parameters: &[Tensor]) -> Self {
         let moments = parameters.iter().map(|p| (p.detach().zeros_like(), p.detach().zeros_like())).collect();
-        Self {
-            config,
-            steps: 0,
-            moments,
-        }
+        Self { config, steps: 0, moments }
     }
 
     /// The length of all gradients together, f64.
@@ -134,7 +124,12 @@ struct Update {
 }
 
 impl Update {
-    fn apply(&self, parameter: &mut Tensor, gradient: &Tensor, moments: &mut (Tensor, Tensor)) -> Result<(), TrainError> {
+    fn apply(
+        &self,
+        parameter: &mut Tensor,
+        gradient: &Tensor,
+        moments: &mut (Tensor, Tensor),
+    ) -> Result<(), TrainError> {
         let (mean, square) = moments;
         if let (Some(p), Some(g), Some(m), Some(v)) = (
             slices::values_mut(parameter),
@@ -150,15 +145,11 @@ impl Update {
             return Ok(());
         }
         let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(self.factor))?;
-        mean.f_mul_scalar_(f64::from(self.beta1))?
-            .f_add_(&gradient.f_mul_scalar(f64::from(1.0 - self.beta1))?)?;
+        mean.f_mul_scalar_(f64::from(self.beta1))?.f_add_(&gradient.f_mul_scalar(f64::from(1.0 - self.beta1))?)?;
         square
             .f_mul_scalar_(f64::from(self.beta2))?
             .f_add_(&gradient.f_square()?.f_mul_scalar(f64::from(1.0 - self.beta2))?)?;
-        let divisor = square
-            .f_sqrt()?
-            .f_mul_scalar(f64::from(self.root))?
-            .f_add_scalar(f64::from(self.epsilon))?;
+        let divisor = square.f_sqrt()?.f_mul_scalar(f64::from(self.root))?.f_add_scalar(f64::from(self.epsilon))?;
         let change = mean.f_div(&divisor)?.f_mul_scalar(f64::from(self.size))?;
         parameter.f_mul_scalar_(f64::from(self.keep))?.f_sub_(&change)?;
         Ok(())
@@ -180,11 +171,7 @@ mod tests {
 
     #[test]
     fn both_ways_agree_with_the_formula() {
-        let config = AdamWConfig {
-            weight_decay: 0.1,
-            clip: 0.0,
-            ..AdamWConfig::default()
-        };
+        let config = AdamWConfig { weight_decay: 0.1, clip: 0.0, ..AdamWConfig::default() };
         let (mut p, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
         let mut parameter = vec![Tensor::from_slice(&[0.5f32]).set_requires_grad(true)];
         let mut optimiser = AdamW::new(config, &parameter);

@@ -50,21 +50,14 @@ pub struct Machine {
 
 impl Machine {
     /// The CPU in f32.
-    pub const CPU: Self = Self {
-        device: Device::Cpu,
-        compute: Kind::Float,
-    };
+    pub const CPU: Self = Self { device: Device::Cpu, compute: Kind::Float };
 
     /// Chooses, and sets the number of threads (0: one for each core).
     ///
     /// # Errors
     /// When CUDA is asked for and is not there.
     pub fn choose(device: DeviceChoice, precision: PrecisionChoice, threads: usize) -> Result<Self, TrainError> {
-        let threads = if threads == 0 {
-            std::thread::available_parallelism().map_or(1, usize::from)
-        } else {
-            threads
-        };
+        let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         tch::set_num_threads(threads.min(1024) as i32);
         let device = match device {
             DeviceChoice::Cpu => Device::Cpu,

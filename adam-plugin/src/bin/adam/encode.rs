@@ -122,8 +122,12 @@ fn write_parquet(path: &Path, rows: &Rows, vectors: Vec<f32>) -> Result<()> {
     let width = i32::try_from(rows.dimension)?;
     let list = FixedSizeListArray::try_new(Arc::clone(&item), width, Arc::new(Float32Array::from(vectors)), None)?;
     let ids: ArrayRef = Arc::new(StringArray::from_iter_values(&rows.ids));
-    let metadata = HashMap::from([("fingerprint".to_owned(), rows.fingerprint.clone()), ("model".to_owned(), rows.model.clone())]);
-    let fields = vec![Field::new("id", DataType::Utf8, false), Field::new("vector", DataType::FixedSizeList(item, width), false)];
+    let metadata =
+        HashMap::from([("fingerprint".to_owned(), rows.fingerprint.clone()), ("model".to_owned(), rows.model.clone())]);
+    let fields = vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("vector", DataType::FixedSizeList(item, width), false),
+    ];
     let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![ids, Arc::new(list)])?;
     let mut writer = parquet::arrow::ArrowWriter::try_new(File::create(path)?, schema, None)?;
@@ -135,20 +139,34 @@ fn write_parquet(path: &Path, rows: &Rows, vectors: Vec<f32>) -> Result<()> {
 /// Vectors by id from an .npy file with its .json beside, if the same model made them.
 pub(crate) fn read_vectors(path: &Path, encoder: &dyn TextEncoder) -> Result<HashMap<String, Vec<f32>>> {
     let names = beside(path, ".json");
-    let text = std::fs::read(&names).with_context(|| format!("reading {}, which must say whose rows these are", names.display()))?;
-    let rows: Rows = serde_json::from_slice(&text).with_context(|| format!("{} is no list of rows", names.display()))?;
+    let text = std::fs::read(&names)
+        .with_context(|| format!("reading {}, which must say whose rows these are", names.display()))?;
+    let rows: Rows =
+        serde_json::from_slice(&text).with_context(|| format!("{} is no list of rows", names.display()))?;
     if rows.version != 1 {
         bail!("{} is of version {}; this program reads 1", names.display(), rows.version);
     }
     if rows.fingerprint != encoder.fingerprint() {
-        bail!("{}: made by the model `{}` ({:.12}), and the model given is `{}` ({:.12})",
-            path.display(), rows.model, rows.fingerprint, encoder.name(), encoder.fingerprint());
+        bail!(
+            "{}: made by the model `{}` ({:.12}), and the model given is `{}` ({:.12})",
+            path.display(),
+            rows.model,
+            rows.fingerprint,
+            encoder.name(),
+            encoder.fingerprint()
+        );
     }
     let file = std::io::BufReader::new(File::open(path).with_context(|| format!("reading {}", path.display()))?);
     let array = Array2::<f32>::read_npy(file).with_context(|| format!("{} is no array of f32", path.display()))?;
     if array.dim() != (rows.ids.len(), encoder.dimension()) {
-        bail!("{}: {:?} values, and {} names {} rows of {}",
-            path.display(), array.dim(), names.display(), rows.ids.len(), encoder.dimension());
+        bail!(
+            "{}: {:?} values, and {} names {} rows of {}",
+            path.display(),
+            array.dim(),
+            names.display(),
+            rows.ids.len(),
+            encoder.dimension()
+        );
     }
     Ok(rows.ids.into_iter().zip(array.outer_iter().map(|row| row.to_vec())).collect())
 }

@@ -72,14 +72,18 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         documents.insert(document?.id);
     }
     let qrels = collection.checked_qrels(&args.split, |id| known.contains(id), |id| documents.contains(id))?;
-    let judged: Vec<(&str, &str)> =
-        queries.iter().filter(|query| qrels.get(&query.id).is_some()).map(|query| (query.id.as_str(), query.text.as_str())).collect();
+    let judged: Vec<(&str, &str)> = queries
+        .iter()
+        .filter(|query| qrels.get(&query.id).is_some())
+        .map(|query| (query.id.as_str(), query.text.as_str()))
+        .collect();
     if judged.is_empty() {
         bail!("{}: no query of the split `{}` is judged", args.data.display(), args.split);
     }
     let mut others = Vec::new();
     for compare in &args.compare {
-        let (name, path) = compare.split_once('=').with_context(|| format!("--compare {compare}: expected NAME=FILE"))?;
+        let (name, path) =
+            compare.split_once('=').with_context(|| format!("--compare {compare}: expected NAME=FILE"))?;
         let run = Run::read(path)?;
         others.push(Row { name: name.to_owned(), evaluation: judge(&qrels, &run) });
     }
@@ -101,7 +105,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     }
     if let Some(path) = &args.json {
         let report: Map<String, Value> = rows.iter().map(|row| (row.name.clone(), figures(&row.evaluation))).collect();
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?).with_context(|| format!("writing {}", path.display()))?;
+        std::fs::write(path, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| format!("writing {}", path.display()))?;
     }
     print!("{}", report(&rows, &others)?);
     Ok(())
@@ -111,8 +116,13 @@ fn rank(args: &EvalArgs, engine: &Engine, mode: Mode, judged: &[(&str, &str)]) -
     let mut bar = Progress::new(&mode.to_string(), judged.len() as u64);
     let mut run = Run::new();
     for (done, (id, text)) in judged.iter().enumerate() {
-        let request =
-            SearchRequest { mode, top: DEPTH, weight: args.weight, fusion: FusionName::default(), ..SearchRequest::new(*text) };
+        let request = SearchRequest {
+            mode,
+            top: DEPTH,
+            weight: args.weight,
+            fusion: FusionName::default(),
+            ..SearchRequest::new(*text)
+        };
         run.insert(*id, engine.rank(&request)?);
         bar.set(done as u64 + 1, "");
     }
@@ -125,7 +135,8 @@ fn judge(qrels: &Qrels, run: &Run) -> Evaluation {
 }
 
 fn figures(evaluation: &Evaluation) -> Value {
-    let mut figures: Map<String, Value> = METRICS.iter().map(|&metric| (metric.to_string(), json!(evaluation.mean(metric)))).collect();
+    let mut figures: Map<String, Value> =
+        METRICS.iter().map(|&metric| (metric.to_string(), json!(evaluation.mean(metric)))).collect();
     figures.insert("queries".to_owned(), json!(evaluation.queries()));
     Value::Object(figures)
 }

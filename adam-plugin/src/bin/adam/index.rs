@@ -84,12 +84,14 @@ fn add(
 ) -> Result<()> {
     let bar = Arc::new(Mutex::new(Progress::new("index", total)));
     let shown = Arc::clone(&bar);
-    let settings = WriterSettings::default().batch(args.batch).queue(args.batch * 2).on_failure(args.on_failure).progress(
-        move |progress| {
-            let message = if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
-            shown.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, &message);
-        },
-    );
+    let settings =
+        WriterSettings::default().batch(args.batch).queue(args.batch * 2).on_failure(args.on_failure).progress(
+            move |progress| {
+                let message =
+                    if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
+                shown.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, &message);
+            },
+        );
     let mut writer = engine.writer(usize::try_from(args.memory)? << 20, settings)?;
     for (number, record) in (1..).zip(collection.records()?) {
         let beir::Record { document, metadata } = record?;

@@ -53,7 +53,8 @@ pub(crate) struct SearchArgs {
 }
 
 fn fusion(text: &str) -> Result<FusionName, String> {
-    serde_json::from_value(Value::from(text)).map_err(|_| format!("`{text}` is none of convex, rrf, min-max, z-score, dbsf"))
+    serde_json::from_value(Value::from(text))
+        .map_err(|_| format!("`{text}` is none of convex, rrf, min-max, z-score, dbsf"))
 }
 
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
@@ -83,7 +84,13 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
 fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
     let terminal = std::io::stdout().is_terminal();
     let (bold, dim, plain) = if terminal { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-    let mut out = format!("{dim}{} hits by {} in {:.0} ms for{plain} {}\n", response.hits.len(), args.mode, response.took_ms, args.query);
+    let mut out = format!(
+        "{dim}{} hits by {} in {:.0} ms for{plain} {}\n",
+        response.hits.len(),
+        args.mode,
+        response.took_ms,
+        args.query
+    );
     for (place, hit) in (args.offset + 1..).zip(&response.hits) {
         let title = hit.title.as_deref().unwrap_or("");
         out.push_str(&format!("{place:3}. {bold}{title}{plain} {dim}[{}] {:.4}", hit.id, hit.score));

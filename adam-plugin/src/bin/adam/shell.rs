@@ -29,6 +29,7 @@ pub(crate) fn completions<C: CommandFactory>(args: &CompletionsArgs) {
 
 pub(crate) fn man<C: CommandFactory>(args: &ManArgs) -> Result<()> {
     std::fs::create_dir_all(&args.folder).with_context(|| format!("making {}", args.folder.display()))?;
-    clap_mangen::generate_to(C::command(), &args.folder).with_context(|| format!("writing to {}", args.folder.display()))?;
+    clap_mangen::generate_to(C::command(), &args.folder)
+        .with_context(|| format!("writing to {}", args.folder.display()))?;
     Ok(())
 }

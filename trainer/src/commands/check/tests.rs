@@ -17,17 +17,14 @@ fn write_rows(folder: &Path) -> DataConfig {
     let mut rows = String::new();
     for i in 0..10 {
         let words = "word ".repeat(1 + i);
-        rows.push_str(&format!("{{\"query\": \"query number {i}\", \"positive\": \"{words}\", \"negative\": \"no {i}\"}}\n"));
+        rows.push_str(&format!(
+            "{{\"query\": \"query number {i}\", \"positive\": \"{words}\", \"negative\": \"no {i}\"}}\n"
+        ));
     }
     rows.push_str("{\"query\": \"q\"}\n{\"query\": \"\", \"positive\": \"p\"}\nnonsense\n");
     let path = folder.join("rows.jsonl");
     fs::write(&path, rows).unwrap();
-    DataConfig {
-        path,
-        max_wrong_share: 0.5,
-        hold_out: 0.2,
-        ..DataConfig::default()
-    }
+    DataConfig { path, max_wrong_share: 0.5, hold_out: 0.2, ..DataConfig::default() }
 }
 
 fn input<'a>(data: &'a DataConfig) -> CheckInput<'a> {
@@ -60,31 +57,15 @@ fn a_report_counts_what_a_run_would_do() {
     drop(cache);
 
     let tokenizer = word_tokenizer();
-    let model = ModelSize {
-        parameters: 1000,
-        hidden: 10,
-        layers: 2,
-    };
+    let model = ModelSize { parameters: 1000, hidden: 10, layers: 2 };
     let report = check(&CheckInput {
         tokenizer: Some(&tokenizer),
         token_folder: Some(folder.path()),
         prompts: ("", "passage: "),
         model: Some(model),
         stages: vec![
-            StagePlan {
-                name: "distil".to_owned(),
-                epochs: 3.0,
-                queries: 3,
-                passages: 5,
-                tokens_at_once: Some(20),
-            },
-            StagePlan {
-                name: "large".to_owned(),
-                epochs: 1.0,
-                queries: 100,
-                passages: 2,
-                tokens_at_once: None,
-            },
+            StagePlan { name: "distil".to_owned(), epochs: 3.0, queries: 3, passages: 5, tokens_at_once: Some(20) },
+            StagePlan { name: "large".to_owned(), epochs: 1.0, queries: 100, passages: 2, tokens_at_once: None },
         ],
         scores: Some((&path, "teacher")),
         ..input(&config)
@@ -108,7 +89,12 @@ fn a_report_counts_what_a_run_would_do() {
     assert_eq!(report.cache, Some((1, 16, 2)));
 
     let text = report.to_text();
-    for part in ["10 rows used, 3 not", "rows.jsonl, line 13: not a JSON row", "the cap of 8 cuts 30.0 %", "1 of the data's 16 pairs"] {
+    for part in [
+        "10 rows used, 3 not",
+        "rows.jsonl, line 13: not a JSON row",
+        "the cap of 8 cuts 30.0 %",
+        "1 of the data's 16 pairs",
+    ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     assert!(serde_json::to_string(&report).unwrap().contains("\"steps\":6"));
@@ -116,11 +102,7 @@ fn a_report_counts_what_a_run_would_do() {
 
 #[test]
 fn faults_of_one_sort_are_one_line() {
-    let row = |reason: &str| Dropped {
-        file: "f".into(),
-        line: 1,
-        reason: reason.to_owned(),
-    };
+    let row = |reason: &str| Dropped { file: "f".into(), line: 1, reason: reason.to_owned() };
     let counted = by_reason(&[row("it names `d1` in 12 rows"), row("other"), row("it names `d22` in 3 rows")]);
     assert_eq!(counted, [("it names … in N rows".to_owned(), 2), ("other".to_owned(), 1)]);
 }
@@ -144,7 +126,9 @@ fn sizes_come_from_headers() {
         ModelSize::of_folder(folder.path())
     };
     fs::write(folder.path().join("config.json"), "{\"dim\": 8, \"n_layers\": 2}").unwrap();
-    let size = write("{\"__metadata__\": {\"a\": \"b\"}, \"w\": {\"dtype\": \"F32\", \"shape\": [3, 4], \"data_offsets\": [0, 48]}, \"s\": {\"shape\": []}}");
+    let size = write(
+        "{\"__metadata__\": {\"a\": \"b\"}, \"w\": {\"dtype\": \"F32\", \"shape\": [3, 4], \"data_offsets\": [0, 48]}, \"s\": {\"shape\": []}}",
+    );
     assert_eq!(size.unwrap(), ModelSize { parameters: 13, hidden: 8, layers: 2 });
     assert!(write("{\"w\": 1}").unwrap_err().to_string().contains("model.safetensors"));
     assert!(write("hello").is_err());

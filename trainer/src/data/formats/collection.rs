@@ -101,12 +101,9 @@ fn explain(
         },
     );
     match outcome {
-        Err(BeirError::Unknown {
-            place,
-            what,
-            id,
-            absent_from,
-        }) => (place.line, format!("it names the {what} `{id}`, which is not in {}", short(&absent_from))),
+        Err(BeirError::Unknown { place, what, id, absent_from }) => {
+            (place.line, format!("it names the {what} `{id}`, which is not in {}", short(&absent_from)))
+        }
         Err(other) => (0, other.to_string()),
         Ok(_) => (0, "a judgement of a query or passage that does not exist".to_owned()),
     }

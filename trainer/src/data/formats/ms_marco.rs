@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(), TrainError> {
     let folder = &config.path;
     let collection = config.documents.clone().unwrap_or_else(|| folder.join("collection.tsv"));
-    let queries = config
-        .queries
-        .clone()
-        .unwrap_or_else(|| folder.join(format!("queries.{}.tsv", config.split)));
+    let queries = config.queries.clone().unwrap_or_else(|| folder.join(format!("queries.{}.tsv", config.split)));
     let qrels = folder.join(format!("qrels.{}.tsv", config.split));
     for file in [&collection, &queries, &qrels] {
         if !file.is_file() {

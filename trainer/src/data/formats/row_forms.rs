@@ -33,11 +33,7 @@ const POSITIVE: &[&str] = &["positive", "pos", "positive_passage"];
 const LABELS: &[&str] = &["scores", "score", "labels", "label"];
 
 fn plain(text: &str) -> PassageRef {
-    PassageRef::Text {
-        id: None,
-        title: String::new(),
-        text: text.to_owned(),
-    }
+    PassageRef::Text { id: None, title: String::new(), text: text.to_owned() }
 }
 
 /// A text, or a list of texts.
@@ -45,11 +41,9 @@ fn texts(name: &str, value: &Value, limits: &Limits) -> Result<Vec<PassageRef>, 
     match value {
         Value::Null => Ok(Vec::new()),
         Value::String(text) => Ok(vec![plain(text)]),
-        Value::Array(items) if items.len() > limits.list => Err(format!(
-            "`{name}` has {} entries, more than the {} allowed (`max_list`)",
-            items.len(),
-            limits.list
-        )),
+        Value::Array(items) if items.len() > limits.list => {
+            Err(format!("`{name}` has {} entries, more than the {} allowed (`max_list`)", items.len(), limits.list))
+        }
         Value::Array(items) => items
             .iter()
             .map(|item| match item {
@@ -72,15 +66,17 @@ pub(super) fn triplet(row: &Row, limits: &Limits) -> Result<Instance, String> {
         let positives = texts("positive", row.get(POSITIVE).unwrap_or(&Value::Null), limits)?;
         let mut negatives = Vec::new();
         for (name, value) in &row.fields {
-            if name.starts_with("neg") && !name.ends_with("scores") && !name.ends_with("_id") && !name.ends_with("_ids") {
+            if name.starts_with("neg") && !name.ends_with("scores") && !name.ends_with("_id") && !name.ends_with("_ids")
+            {
                 negatives.extend(texts(name, value, limits)?);
             }
         }
         (query, positives, negatives)
     } else {
-        let mut columns = row.fields.iter().filter(|(name, _)| {
-            !LABELS.contains(&name.as_str()) && !QUERY_ID.contains(&name.as_str())
-        });
+        let mut columns = row
+            .fields
+            .iter()
+            .filter(|(name, _)| !LABELS.contains(&name.as_str()) && !QUERY_ID.contains(&name.as_str()));
         let (Some((_, Value::String(query))), Some((name, positive))) = (columns.next(), columns.next()) else {
             return Err(format!("a triplet needs a query and a positive text; its fields are: {}", row.names()));
         };
@@ -107,15 +103,7 @@ pub(super) fn triplet(row: &Row, limits: &Limits) -> Result<Instance, String> {
         Some(Value::Number(_)) => None,
         Some(_) => row.numbers(LABELS, limits)?,
     };
-    Ok(Instance {
-        query: QueryRef::Text {
-            id: row.id(QUERY_ID)?,
-            text: query,
-        },
-        positives,
-        negatives,
-        scores,
-    })
+    Ok(Instance { query: QueryRef::Text { id: row.id(QUERY_ID)?, text: query }, positives, negatives, scores })
 }
 
 /// `prompt` and `type` are not used: prompts are set once for the model, not row by row.
@@ -140,15 +128,7 @@ fn flag_embedding(row: &Row, limits: &Limits) -> Result<Instance, String> {
         (Some(all), None) if negatives.is_empty() => Some(all),
         _ => None,
     };
-    Ok(Instance {
-        query: QueryRef::Text {
-            id: row.id(QUERY_ID)?,
-            text: query,
-        },
-        positives,
-        negatives,
-        scores,
-    })
+    Ok(Instance { query: QueryRef::Text { id: row.id(QUERY_ID)?, text: query }, positives, negatives, scores })
 }
 
 fn tevatron(row: &Row, limits: &Limits) -> Result<Instance, String> {
@@ -160,9 +140,7 @@ fn tevatron(row: &Row, limits: &Limits) -> Result<Instance, String> {
             let Value::Object(fields) = item else {
                 return Err(format!("`{name}` must hold objects, and holds {}", kind(&item)));
             };
-            let item = Row {
-                fields: fields.into_iter().collect(),
-            };
+            let item = Row { fields: fields.into_iter().collect() };
             let score = match item.get(&["score"]) {
                 Some(Value::Number(score)) => score.as_f64().map(|s| s as f32).filter(|s| s.is_finite()),
                 _ => None,
@@ -180,15 +158,7 @@ fn tevatron(row: &Row, limits: &Limits) -> Result<Instance, String> {
         Ok(passages)
     };
     let (positives, negatives) = (part("positive_passages")?, part("negative_passages")?);
-    Ok(Instance {
-        query: QueryRef::Text {
-            id: row.id(QUERY_ID)?,
-            text: query,
-        },
-        positives,
-        negatives,
-        scores,
-    })
+    Ok(Instance { query: QueryRef::Text { id: row.id(QUERY_ID)?, text: query }, positives, negatives, scores })
 }
 
 fn ids(row: &Row, name: &str, limits: &Limits) -> Result<Vec<PassageRef>, String> {
@@ -199,10 +169,7 @@ fn ids(row: &Row, name: &str, limits: &Limits) -> Result<Vec<PassageRef>, String
 fn tevatron_ids(row: &Row, limits: &Limits) -> Result<Instance, String> {
     let text = row.text(&["query_text", "query"])?.ok_or_else(|| "`query_text` is missing".to_owned())?;
     Ok(Instance {
-        query: QueryRef::Text {
-            id: row.id(QUERY_ID)?,
-            text: text.to_owned(),
-        },
+        query: QueryRef::Text { id: row.id(QUERY_ID)?, text: text.to_owned() },
         positives: ids(row, "positive_document_ids", limits)?,
         negatives: ids(row, "negative_document_ids", limits)?,
         scores: None,
@@ -229,12 +196,7 @@ fn scored_list(row: &Row, positive: ListPositive, limits: &Limits) -> Result<Ins
         passages[..=best].rotate_right(1);
     }
     let negatives = passages.split_off(1);
-    Ok(Instance {
-        query: QueryRef::Id(query),
-        positives: passages,
-        negatives,
-        scores,
-    })
+    Ok(Instance { query: QueryRef::Id(query), positives: passages, negatives, scores })
 }
 
 /// A row of a table of passages: id, title, text.

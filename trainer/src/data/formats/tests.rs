@@ -21,11 +21,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn config(path: impl Into<PathBuf>) -> DataConfig {
-    DataConfig {
-        path: path.into(),
-        max_wrong_share: 1.0,
-        ..DataConfig::default()
-    }
+    DataConfig { path: path.into(), max_wrong_share: 1.0, ..DataConfig::default() }
 }
 
 /// Loads one file of rows and gives the folder along, which must outlive the paths in messages.
@@ -119,13 +115,23 @@ fn tevatron_with_ids_beside_a_corpus() {
             "{\"query_id\": \"1\", \"query_text\": \"q\", \"positive_document_ids\": [\"a\"], \"negative_document_ids\": [\"b\"]}\n\
              {\"query_id\": \"2\", \"query_text\": \"r\", \"positive_document_ids\": [\"z\"], \"negative_document_ids\": []}\n",
         ),
-        ("corpus.jsonl", "{\"docid\": \"a\", \"document_text\": \"A\"}\n{\"docid\": \"b\", \"document_text\": \"B\"}\n"),
+        (
+            "corpus.jsonl",
+            "{\"docid\": \"a\", \"document_text\": \"A\"}\n{\"docid\": \"b\", \"document_text\": \"B\"}\n",
+        ),
     ]);
     let data = load(&config(folder.path())).unwrap();
     assert_eq!(data.format, Format::TevatronIds);
-    assert_eq!((texts(&data, &data.queries[0].positives), texts(&data, &data.queries[0].negatives)), (vec!["A".into()], vec!["B".into()]));
+    assert_eq!(
+        (texts(&data, &data.queries[0].positives), texts(&data, &data.queries[0].negatives)),
+        (vec!["A".into()], vec!["B".into()])
+    );
     assert_eq!(reasons(&data), [(2, "it names the passage `z`, which is not in the table of passages".to_owned())]);
-    assert!(data.dropped[0].to_string().ends_with("train.jsonl, line 2: it names the passage `z`, which is not in the table of passages"));
+    assert!(
+        data.dropped[0]
+            .to_string()
+            .ends_with("train.jsonl, line 2: it names the passage `z`, which is not in the table of passages")
+    );
 }
 
 const DOCUMENTS: &str = "{\"document_id\": 10, \"text\": \"A\"}\n{\"document_id\": 11, \"text\": \"B\"}\n{\"document_id\": 12, \"text\": \"C\"}\n";
@@ -212,7 +218,8 @@ fn beir_folders() {
     let corpus = "{\"_id\": \"d1\", \"title\": \"T\", \"text\": \"one\"}\n{\"_id\": \"d2\", \"title\": \"\", \"text\": \"two\"}\n\
                   {\"_id\": \"d3\", \"title\": \"\", \"text\": \"\"}\n";
     let queries = "{\"_id\": \"q1\", \"text\": \"first\"}\n{\"_id\": \"q2\", \"text\": \"second\"}\n{\"_id\": \"q3\", \"text\": \"third\"}\n";
-    let qrels = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\n\nq9\td1\t1\nq2\td9\t1\nq2\td2\t2\nq3\td1\t0\nq3\td3\t1\n";
+    let qrels =
+        "query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td2\t0\n\nq9\td1\t1\nq2\td9\t1\nq2\td2\t2\nq3\td1\t0\nq3\td3\t1\n";
     let folder = folder(&[("corpus.jsonl", corpus), ("queries.jsonl", queries), ("qrels/train.tsv", qrels)]);
     let mut settings = config(folder.path());
     let data = load(&settings).unwrap();
@@ -258,7 +265,10 @@ fn ms_marco() {
 #[test]
 fn wrong_rows_are_named_and_too_many_end_the_run() {
     let good = "{\"query\": \"q\", \"positive\": \"p\"}\n";
-    let folder = folder(&[("rows.jsonl", &format!("{good}not json\n{good}{{\"query\": 3, \"positive\": \"p\"}}\n[1]\n\u{feff}\n"))]);
+    let folder = folder(&[(
+        "rows.jsonl",
+        &format!("{good}not json\n{good}{{\"query\": 3, \"positive\": \"p\"}}\n[1]\n\u{feff}\n"),
+    )]);
     let path = folder.path().join("rows.jsonl");
     let data = load(&config(&path)).unwrap();
     assert_eq!((data.rows_kept, data.rows_dropped), (2, 4));
@@ -277,7 +287,9 @@ fn wrong_rows_are_named_and_too_many_end_the_run() {
 #[test]
 fn limits_hold() {
     let long = "x".repeat(100);
-    let content = format!("{{\"query\": \"q\", \"positive\": \"p\"}}\n{{\"query\": \"{long}\", \"positive\": \"p\"}}\n[\"r\", \"p\", [\"a\", \"b\", \"c\"]]\n[\"s\", \"p\"]\n");
+    let content = format!(
+        "{{\"query\": \"q\", \"positive\": \"p\"}}\n{{\"query\": \"{long}\", \"positive\": \"p\"}}\n[\"r\", \"p\", [\"a\", \"b\", \"c\"]]\n[\"s\", \"p\"]\n"
+    );
     let folder = folder(&[("rows.jsonl", &content)]);
     let mut settings = config(folder.path().join("rows.jsonl"));
     settings.max_line_bytes = 60;
@@ -303,7 +315,11 @@ fn limits_hold() {
 
 #[test]
 fn what_is_no_data_says_so() {
-    let folder = folder(&[("empty.jsonl", ""), ("odd.jsonl", "{\"a\": 1, \"b\": 2}\n"), ("blob.parquet", "PAR1 and then nothing PAR1")]);
+    let folder = folder(&[
+        ("empty.jsonl", ""),
+        ("odd.jsonl", "{\"a\": 1, \"b\": 2}\n"),
+        ("blob.parquet", "PAR1 and then nothing PAR1"),
+    ]);
     let fails = |name: &str| load(&config(folder.path().join(name))).unwrap_err().to_string();
     assert!(fails("absent.jsonl").contains("there is no such file"));
     assert!(fails("empty.jsonl").contains("it holds no rows"));
@@ -315,7 +331,8 @@ fn what_is_no_data_says_so() {
 
 #[test]
 fn settings_read_from_toml() {
-    let settings: DataConfig = toml::from_str("path = \"x.zip\"\nformat = \"three-tables\"\nhold_out = 0.1\nwrong_rows = \"fail\"").unwrap();
+    let settings: DataConfig =
+        toml::from_str("path = \"x.zip\"\nformat = \"three-tables\"\nhold_out = 0.1\nwrong_rows = \"fail\"").unwrap();
     assert_eq!(settings.format, Format::ThreeTables);
     assert_eq!(settings.wrong_rows, WrongRows::Fail);
     assert!(toml::from_str::<DataConfig>("pathh = \"x\"").is_err());
@@ -339,7 +356,16 @@ const FORMATS: [Format; 8] = [
 /// Runs every reader on a folder whose every file holds the bytes; only a panic is a failure.
 fn run_all(bytes: &[u8]) {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["train.jsonl", "queries.jsonl", "documents.jsonl", "collection.tsv", "queries.train.tsv", "qrels.train.tsv", "corpus.jsonl", "qrels/train.tsv"] {
+    for name in [
+        "train.jsonl",
+        "queries.jsonl",
+        "documents.jsonl",
+        "collection.tsv",
+        "queries.train.tsv",
+        "qrels.train.tsv",
+        "corpus.jsonl",
+        "qrels/train.tsv",
+    ] {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -355,8 +381,24 @@ fn run_all(bytes: &[u8]) {
 /// JSON that is nearly right: the known keys with values of any sort.
 fn near_rows() -> impl Strategy<Value = String> {
     let keys = prop::sample::select(vec![
-        "query", "positive", "negative", "pos", "neg", "pos_scores", "neg_scores", "query_id", "positive_passages",
-        "negative_passages", "positive_document_ids", "document_ids", "scores", "docid", "text", "_id", "score", "query_text",
+        "query",
+        "positive",
+        "negative",
+        "pos",
+        "neg",
+        "pos_scores",
+        "neg_scores",
+        "query_id",
+        "positive_passages",
+        "negative_passages",
+        "positive_document_ids",
+        "document_ids",
+        "scores",
+        "docid",
+        "text",
+        "_id",
+        "score",
+        "query_text",
     ]);
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -373,8 +415,9 @@ fn near_rows() -> impl Strategy<Value = String> {
             (inner.clone(), inner).prop_map(|(a, b)| format!("{{\"docid\":{a},\"text\":{b}}}")),
         ]
     });
-    let row = prop::collection::vec((keys, value), 0..6)
-        .prop_map(|fields| format!("{{{}}}", fields.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect::<Vec<_>>().join(",")));
+    let row = prop::collection::vec((keys, value), 0..6).prop_map(|fields| {
+        format!("{{{}}}", fields.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect::<Vec<_>>().join(","))
+    });
     prop::collection::vec(row, 1..5).prop_map(|rows| rows.join("\n"))
 }
 

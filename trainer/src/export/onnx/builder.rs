@@ -126,25 +126,15 @@ impl GraphBuilder {
 
     /// Bytes of the constants so far.
     pub(crate) fn constant_bytes(&self) -> usize {
-        self.graph
-            .initializer
-            .iter()
-            .map(|tensor| tensor.raw_data.as_ref().map_or(0, Vec::len))
-            .sum()
+        self.graph.initializer.iter().map(|tensor| tensor.raw_data.as_ref().map_or(0, Vec::len)).sum()
     }
 
     /// The finished model.
     pub(crate) fn finish(mut self, name: &str, notes: &[(&str, String)]) -> ModelProto {
         self.graph.name = Some(name.to_owned());
-        let mut opset_import = vec![OperatorSetIdProto {
-            domain: Some(String::new()),
-            version: Some(OPSET),
-        }];
+        let mut opset_import = vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) }];
         if self.uses_microsoft {
-            opset_import.push(OperatorSetIdProto {
-                domain: Some(MICROSOFT_DOMAIN.to_owned()),
-                version: Some(1),
-            });
+            opset_import.push(OperatorSetIdProto { domain: Some(MICROSOFT_DOMAIN.to_owned()), version: Some(1) });
         }
         ModelProto {
             ir_version: Some(IR_VERSION),
@@ -155,10 +145,7 @@ impl GraphBuilder {
             opset_import,
             metadata_props: notes
                 .iter()
-                .map(|(key, value)| StringStringEntryProto {
-                    key: Some((*key).to_owned()),
-                    value: Some(value.clone()),
-                })
+                .map(|(key, value)| StringStringEntryProto { key: Some((*key).to_owned()), value: Some(value.clone()) })
                 .collect(),
         }
     }
@@ -166,11 +153,8 @@ impl GraphBuilder {
 
 impl NodeBuilder<'_> {
     fn attribute(mut self, name: &str, r#type: i32, fill: impl FnOnce(&mut AttributeProto)) -> Self {
-        let mut attribute = AttributeProto {
-            name: Some(name.to_owned()),
-            r#type: Some(r#type),
-            ..AttributeProto::default()
-        };
+        let mut attribute =
+            AttributeProto { name: Some(name.to_owned()), r#type: Some(r#type), ..AttributeProto::default() };
         fill(&mut attribute);
         self.node.attribute.push(attribute);
         self
@@ -212,12 +196,7 @@ fn value_info(name: &str, element: i32, dims: &[Dimension]) -> ValueInfoProto {
             tensor_type: Some(TensorTypeProto {
                 elem_type: Some(element),
                 shape: Some(TensorShapeProto {
-                    dim: dims
-                        .iter()
-                        .map(|dimension| DimensionProto {
-                            value: Some(dimension.clone()),
-                        })
-                        .collect(),
+                    dim: dims.iter().map(|dimension| DimensionProto { value: Some(dimension.clone()) }).collect(),
                 }),
             }),
         }),
@@ -240,14 +219,14 @@ mod tests {
         let graph = builder.finish("g", &[]).graph.unwrap();
         // Tag numbers and wire types, written out by hand from the format's definition.
         let expected = [
-            &[0x0a, 0x14][..],                              // node
-            &[0x0a, 1, b'x', 0x0a, 3, b't', b'w', b'o'],    //   inputs
-            &[0x12, 1, b'y', 0x1a, 1, b'y'],                //   output, name
-            &[0x22, 3, b'M', b'u', b'l'],                   //   operator
-            &[0x12, 1, b'g'],                               // graph name
-            &[0x2a, 13, 0x10, 1],                           // initializer: float
-            &[0x42, 3, b't', b'w', b'o'],                   //   name
-            &[0x4a, 4, 0, 0, 0, 0x40],                      //   raw data
+            &[0x0a, 0x14][..],                           // node
+            &[0x0a, 1, b'x', 0x0a, 3, b't', b'w', b'o'], //   inputs
+            &[0x12, 1, b'y', 0x1a, 1, b'y'],             //   output, name
+            &[0x22, 3, b'M', b'u', b'l'],                //   operator
+            &[0x12, 1, b'g'],                            // graph name
+            &[0x2a, 13, 0x10, 1],                        // initializer: float
+            &[0x42, 3, b't', b'w', b'o'],                //   name
+            &[0x4a, 4, 0, 0, 0, 0x40],                   //   raw data
             &[0x5a, 16, 0x0a, 1, b'x', 0x12, 11, 0x0a, 9, 0x08, 1, 0x12, 5, 0x0a, 3, 0x12, 1, b'n'],
             &[0x62, 15, 0x0a, 1, b'y', 0x12, 10, 0x0a, 8, 0x08, 1, 0x12, 4, 0x0a, 2, 0x08, 3],
         ]

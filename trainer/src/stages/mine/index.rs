@@ -1,7 +1,7 @@
 //! The index that mining searches: every passage's text, its number, and its vector where vectors take part.
 
-use super::vectors::{self, VectorSource};
 use super::MineConfig;
+use super::vectors::{self, VectorSource};
 use crate::data::Passages;
 use crate::error::TrainError;
 use std::collections::BTreeSet;
@@ -69,14 +69,15 @@ impl MiningIndex {
         stop: &AtomicBool,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(), TrainError> {
-        let failed = |e: tantivy::TantivyError| TrainError::data(folder, format!("the mining index cannot be written: {e}"));
-        let refused = |e: tantivy_dense::DenseError| TrainError::data(folder, format!("the mining index refuses a vector: {e}"));
+        let failed =
+            |e: tantivy::TantivyError| TrainError::data(folder, format!("the mining index cannot be written: {e}"));
+        let refused =
+            |e: tantivy_dense::DenseError| TrainError::data(folder, format!("the mining index refuses a vector: {e}"));
         let mut schema = Schema::builder();
         let number = schema.add_u64_field("number", FAST);
         // Frequencies are all BM25 needs; positions would double the index.
-        let indexing = TextFieldIndexing::default()
-            .set_tokenizer(ANALYSER)
-            .set_index_option(IndexRecordOption::WithFreqs);
+        let indexing =
+            TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqs);
         let text = schema.add_text_field("text", TextOptions::default().set_indexing_options(indexing));
         let field = match &vectors {
             // The inner product, whatever the student does about normalisation: it is what training compares.
@@ -97,7 +98,9 @@ impl MiningIndex {
             }
             let end = (start + CHUNK).min(count);
             let rows = match vectors.as_deref_mut() {
-                Some(source) => vectors::checked(source.passages(start..end)?, end - start, source.dimension(), "passage")?,
+                Some(source) => {
+                    vectors::checked(source.passages(start..end)?, end - start, source.dimension(), "passage")?
+                }
                 None => Vec::new(),
             };
             for passage in start..end {
@@ -116,8 +119,10 @@ impl MiningIndex {
     }
 
     fn open(folder: &Path, count: usize, with_vectors: bool) -> Result<Self, TrainError> {
-        let failed = |e: tantivy::TantivyError| TrainError::data(folder, format!("the mining index cannot be read: {e}"));
-        let refused = |e: tantivy_dense::DenseError| TrainError::data(folder, format!("the mining index cannot be read: {e}"));
+        let failed =
+            |e: tantivy::TantivyError| TrainError::data(folder, format!("the mining index cannot be read: {e}"));
+        let refused =
+            |e: tantivy_dense::DenseError| TrainError::data(folder, format!("the mining index cannot be read: {e}"));
         let (dense, index) = Dense::open(folder).map_err(refused)?;
         let reader = dense.reader(&index).map_err(refused)?;
         let searcher = reader.searcher();

@@ -75,18 +75,17 @@ pub struct Product {
 
 impl Product {
     /// Opens a product to go on with, or begins one. One that was made from something else is begun anew.
-    pub(super) fn open(path: &Path, key: &str, queries: &[TrainQuery], passages: &Passages) -> Result<Self, TrainError> {
+    pub(super) fn open(
+        path: &Path,
+        key: &str,
+        queries: &[TrainQuery],
+        passages: &Passages,
+    ) -> Result<Self, TrainError> {
         let io = |e| TrainError::io(path, e);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(io)?;
         }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         let mut notes = Vec::new();
         let mut done = 0usize;
@@ -96,7 +95,9 @@ impl Product {
         let outcome = scan(path, &mut file, &mut |line, end| {
             match line {
                 Line::Header(found) if found == key => (),
-                Line::Header(_) => return Err("it was made from other data, another model or other settings".to_owned()),
+                Line::Header(_) => {
+                    return Err("it was made from other data, another model or other settings".to_owned());
+                }
                 Line::Query(row) => {
                     let expected = queries.get(done).map(|q| q.id.as_str());
                     if ended || expected != Some(row.query.as_str()) {
@@ -133,11 +134,7 @@ impl Product {
             notes,
         };
         if good == 0 {
-            let header = HeaderRow {
-                format: FORMAT.to_owned(),
-                version: VERSION,
-                key: key.to_owned(),
-            };
+            let header = HeaderRow { format: FORMAT.to_owned(), version: VERSION, key: key.to_owned() };
             product.write_row(&header)?;
             product.flush()?;
         }
@@ -299,12 +296,7 @@ fn resolve(row: QueryRow, ids: &HashMap<&str, u32>) -> Result<MinedQuery, String
             similarity: candidate.dense,
         });
     }
-    Ok(MinedQuery {
-        query: row.query,
-        candidates,
-        positive_similarity: row.positive,
-        removed: row.removed,
-    })
+    Ok(MinedQuery { query: row.query, candidates, positive_similarity: row.positive, removed: row.removed })
 }
 
 /// Reads a finished product.

@@ -49,10 +49,7 @@ fn windows_and_filters() {
             choose(&config, &query("q", "?", &[0]), &texts, &[], &dense, &similarity, Some(0.9));
         (candidates.iter().map(|c| c.passage).collect::<Vec<_>>(), removed)
     };
-    let base = MineConfig {
-        bm25: false,
-        ..MineConfig::default()
-    };
+    let base = MineConfig { bm25: false, ..MineConfig::default() };
     assert_eq!(mined(base.clone()).0, [1, 2, 3, 4, 5]);
     assert_eq!(mined(MineConfig { from_rank: 2, to_rank: 3, ..base.clone() }).0, [2, 3]);
     assert_eq!(mined(MineConfig { keep: 2, ..base.clone() }).0, [1, 2]);
@@ -84,13 +81,9 @@ fn wrong_settings_are_named() {
 fn small_world() -> (Passages, Vec<TrainQuery>, VectorTable) {
     let subjects = ["apple", "bridge", "candle", "dragon", "engine", "forest", "guitar", "harbour"];
     let mut texts = Vec::new();
-    let mut table = VectorTable {
-        dimension: 8,
-        fingerprint: "axes-1".to_owned(),
-        passages: vec![],
-        queries: vec![],
-    };
-    let axis = |subject: usize, tilt: f32| (0..8).map(move |i| if i == subject { 1.0 - tilt } else { tilt * i as f32 * 0.01 });
+    let mut table = VectorTable { dimension: 8, fingerprint: "axes-1".to_owned(), passages: vec![], queries: vec![] };
+    let axis =
+        |subject: usize, tilt: f32| (0..8).map(move |i| if i == subject { 1.0 - tilt } else { tilt * i as f32 * 0.01 });
     for i in 0..40usize {
         texts.push(format!("number {i} tells of the {} at length", subjects[i % 8]));
         table.passages.extend(axis(i % 8, (i / 8) as f32 * 0.1));
@@ -121,11 +114,7 @@ fn run(
             stop.store(true, Ordering::Relaxed);
         }
     };
-    let mut around = Surroundings {
-        folder,
-        stop: &stop,
-        progress: &mut progress,
-    };
+    let mut around = Surroundings { folder, stop: &stop, progress: &mut progress };
     let product = mine(config, &world.0, &world.1, Some(&mut world.2), &mut around);
     (product, heard)
 }
@@ -133,11 +122,7 @@ fn run(
 #[test]
 fn both_arms_find_the_subject_and_a_stopped_run_goes_on() {
     let mut world = small_world();
-    let config = MineConfig {
-        to_rank: 6,
-        chunk: 4,
-        ..MineConfig::default()
-    };
+    let config = MineConfig { to_rank: 6, chunk: 4, ..MineConfig::default() };
     let whole = tempfile::tempdir().unwrap();
     let (product, _) = run(whole.path(), &config, &mut world, None);
     let product = product.unwrap();
@@ -183,17 +168,10 @@ fn bm25_alone_needs_no_vectors_and_dense_does() {
     let (corpus, queries, _) = small_world();
     let folder = tempfile::tempdir().unwrap();
     let stop = AtomicBool::new(false);
-    let mut around = Surroundings {
-        folder: folder.path(),
-        stop: &stop,
-        progress: &mut |_| (),
-    };
+    let mut around = Surroundings { folder: folder.path(), stop: &stop, progress: &mut |_| () };
     let error = mine(&MineConfig::default(), &corpus, &queries, None, &mut around).unwrap_err().to_string();
     assert!(error.contains("needs the student's vectors"), "{error}");
-    let config = MineConfig {
-        dense: false,
-        ..MineConfig::default()
-    };
+    let config = MineConfig { dense: false, ..MineConfig::default() };
     let product = mine(&config, &corpus, &queries, None, &mut around).unwrap();
     let mined = read(product.path(), &corpus).unwrap();
     // Every passage has the word "of", which every query has too.
