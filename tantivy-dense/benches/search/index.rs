@@ -1,0 +1,69 @@
+//! Indexes to search.
+
+use tantivy::indexer::NoMergePolicy;
+use tantivy::schema::{FAST, INDEXED, Schema};
+use tantivy::{Index, IndexWriter, Searcher, TantivyDocument};
+use tantivy_dense::{Dense, KnnQuery, VectorField, VectorOptions};
+
+use crate::data::Data;
+
+pub struct Built {
+    pub dense: Dense,
+    pub vector: VectorField,
+    pub searcher: Searcher,
+    pub index: Index,
+    _folder: tempfile::TempDir,
+}
+
+impl Built {
+    /// An index over all rows in a number of segments, in a folder. A document's number is its row's.
+    pub fn new(data: &Data, options: VectorOptions, segments: usize) -> Built {
+        let mut schema = Schema::builder();
+        let id = schema.add_u64_field("id", FAST | INDEXED);
+        let dimension = options.dimension();
+        let Ok(vector) = VectorField::add_to(&mut schema, "vector", options) else {
+            panic!("{dimension} is no dimension")
+        };
+        let folder = or_stop(tempfile::tempdir());
+        let dense = Dense::new();
+        let index = or_stop(dense.index_builder().schema(schema.build()).create_in_dir(folder.path()));
+        let mut writer: IndexWriter = or_stop(index.writer_with_num_threads(1, 1_000_000_000));
+        writer.set_merge_policy(Box::new(NoMergePolicy));
+        let each = data.len().div_ceil(segments);
+        for row in 0..data.len() {
+            let mut document = TantivyDocument::new();
+            document.add_u64(id, row as u64);
+            or_stop(vector.add(&mut document, data.row(row)));
+            or_stop(writer.add_document(document));
+            if (row + 1) % each == 0 {
+                or_stop(writer.commit());
+            }
+        }
+        or_stop(writer.commit());
+        let ids = or_stop(index.searchable_segment_ids());
+        if ids.len() > segments {
+            or_stop(writer.merge(&ids).wait());
+        }
+        or_stop(writer.wait_merging_threads());
+        let searcher = or_stop(dense.reader(&index)).searcher();
+        assert_eq!(searcher.segment_readers().len(), segments);
+        Built { dense, vector, searcher, index, _folder: folder }
+    }
+
+    /// Numbers of the documents found. Reading them is part of the time, as it is for a user.
+    pub fn search(&self, query: KnnQuery) -> Vec<u64> {
+        let hits = or_stop(query.search(&self.searcher));
+        let readers = self.searcher.segment_readers();
+        let ids: Vec<_> = readers.iter().map(|reader| or_stop(reader.fast_fields().u64("id"))).collect();
+        let id = |hit: &tantivy_dense::Hit| ids[hit.address.segment_ord as usize].first(hit.address.doc_id);
+        hits.iter().filter_map(id).collect()
+    }
+}
+
+/// A benchmark has nobody to hand an error to.
+pub fn or_stop<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
