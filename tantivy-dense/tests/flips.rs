@@ -16,6 +16,7 @@ use tantivy::index::{IndexSettings, IndexSortByField, Order};
 use tantivy::indexer::NoMergePolicy;
 use tantivy::schema::FAST;
 use tantivy::{IndexWriter, ReloadPolicy, Term};
+use tantivy_dense::ann::AnnPolicy;
 use tantivy_dense::{Dense, DenseError, DenseOptions, Element, KnnQuery, Metric, VectorOptions};
 
 use support::Fixture;
@@ -29,6 +30,8 @@ struct Made {
     documents: u64,
     sorted: bool,
     merged: bool,
+    /// Built by the merge.
+    index: Option<&'static str>,
 }
 
 /// An index with deleted documents, and some without vectors.
@@ -38,7 +41,8 @@ fn make(made: &Made) -> (Fixture, Files) {
     });
     let sort = fixture.schema.get_field("sort").unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let dense = Dense::new();
+    let policy = made.index.map_or_else(AnnPolicy::never, |factory| AnnPolicy::always(factory, 1));
+    let dense = Dense::with_options(DenseOptions::default().ann(policy));
     let sort_by_field = made.sorted.then(|| IndexSortByField { field: "sort".to_owned(), order: Order::Desc });
     let settings = IndexSettings { sort_by_field, ..IndexSettings::default() };
     let builder = dense.index_builder().schema(fixture.schema.clone()).settings(settings);
@@ -86,9 +90,7 @@ fn ask(fixture: &Fixture, files: &Files, verify_on_open: bool, warm: bool) -> Re
     for (name, bytes) in files {
         directory.atomic_write(name, bytes).unwrap();
     }
-    let mut options = DenseOptions::default();
-    options.verify_on_open = verify_on_open;
-    let dense = Dense::with_options(options);
+    let dense = Dense::with_options(DenseOptions::default().verify_on_open(verify_on_open));
     let index = dense.open_index(directory)?;
     if !verify_on_open {
         dense.verify(&index)?;
@@ -170,7 +172,7 @@ fn step(sampled: usize) -> usize {
 
 #[test]
 fn every_byte_of_small_files_of_rows() {
-    let small = |options, sorted, merged| Made { options, documents: 14, sorted, merged };
+    let small = |options, sorted, merged| Made { options, documents: 14, sorted, merged, index: None };
     damage(&small(VectorOptions::cosine(5), false, false), "vec", 1);
     damage(&small(VectorOptions::dot(3).int8_first_pass(true), false, true), "vec", 1);
     damage(&small(VectorOptions::l2(4).element(Element::Int8), true, false), "vec", 1);
@@ -181,6 +183,19 @@ fn every_byte_of_small_files_of_rows() {
 fn a_sample_of_the_bytes_of_larger_files_of_rows() {
     for metric in [Metric::Cosine, Metric::L2] {
         let options = VectorOptions::new(metric, 24).int8_first_pass(true);
-        damage(&Made { options, documents: 500, sorted: false, merged: true }, "vec", step(211));
+        damage(&Made { options, documents: 500, sorted: false, merged: true, index: None }, "vec", step(211));
+    }
+}
+
+/// A damaged index is not used: the rows answer. It is small enough to answer exactly while it is whole, so that the answers
+/// are the same.
+#[cfg(feature = "faiss")]
+#[test]
+fn every_byte_of_small_files_of_indexes() {
+    for (factory, every) in [("HNSW4", 3), ("IVF2,SQ8", 2), ("Flat", 2)] {
+        let options = VectorOptions::cosine(4);
+        let made = Made { options, documents: 40, sorted: false, merged: true, index: Some(factory) };
+        damage(&made, "ann", step(every));
+        damage(&made, "vec", step(7));
     }
 }

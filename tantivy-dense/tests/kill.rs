@@ -22,11 +22,13 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tantivy::collector::TopDocs;
+use tantivy::directory::MmapDirectory;
 use tantivy::indexer::LogMergePolicy;
 use tantivy::query::TermQuery;
 use tantivy::schema::{Field, IndexRecordOption, TEXT};
 use tantivy::{DocAddress, IndexWriter, Searcher, Term};
-use tantivy_dense::{Dense, KnnQuery, VectorOptions};
+use tantivy_dense::ann::AnnPolicy;
+use tantivy_dense::{Dense, DenseOptions, KnnQuery, VectorOptions};
 
 use support::Fixture;
 
@@ -90,7 +92,10 @@ fn batches_committed(index: &tantivy::Index) -> u64 {
 /// The program that is killed.
 fn write_until_killed(folder: &Path) {
     let (fixture, word) = fixture();
-    let (_dense, index) = Dense::open_or_create(folder, fixture.schema.clone()).unwrap();
+    // Merges build a graph where the feature is on, so that they are killed in the middle of it too.
+    let dense = Dense::with_options(DenseOptions::default().ann(AnnPolicy::always("HNSW8", 100)));
+    let directory = MmapDirectory::open(folder).unwrap();
+    let index = dense.index_builder().schema(fixture.schema.clone()).open_or_create(directory).unwrap();
     let mut writer: IndexWriter = index.writer_with_num_threads(2, 30_000_000).unwrap();
     let mut policy = LogMergePolicy::default();
     policy.set_min_num_segments(3);
@@ -220,7 +225,7 @@ fn files_not_committed(folder: &Path) -> usize {
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let strange = |file: &str| {
         // meta.json has the ids with hyphens, file names have them without.
-        file.strip_suffix(".vec").is_some_and(|id| !meta.replace('-', "").contains(id))
+        file.strip_suffix(".vec").or(file.strip_suffix(".ann")).is_some_and(|id| !meta.replace('-', "").contains(id))
     };
     files.filter(|file| strange(file)).count()
 }

@@ -47,9 +47,11 @@ fn live(metric: Metric, seed: u64) {
                 threads: 1 + number % 3 % 2,
                 merges_by_itself: number % 5 == 4,
                 searches_in_parallel: number % 4 == 3,
+                index: None,
                 seed: seed + number as u64,
             };
-            Life::begin(plan).run(steps());
+            let recall = Life::begin(plan).run(steps());
+            assert_eq!(recall.searches, 0, "no index was asked for");
             number += 1;
         }
     }
@@ -68,4 +70,48 @@ fn lives_under_inner_product_agree_with_the_model() {
 #[test]
 fn lives_under_l2_agree_with_the_model() {
     live(Metric::L2, 300);
+}
+
+/// Lives with an index that merges build over every segment.
+#[cfg(feature = "faiss")]
+fn live_with(factory: &'static str, seed: u64) {
+    let mut all = life::Recall::default();
+    let kinds = [
+        (Metric::Cosine, Element::F32, true),
+        (Metric::Dot, Element::F32, false),
+        (Metric::L2, Element::F16, false),
+        (Metric::Cosine, Element::Int8, false),
+    ];
+    for (number, (metric, element, first_pass)) in kinds.into_iter().enumerate() {
+        let plan = Plan {
+            options: VectorOptions::new(metric, 16).element(element).int8_first_pass(first_pass),
+            sorting: [Sorting::None, Sorting::Ascending][number % 2],
+            on_disk: number % 2 == 0,
+            threads: 1,
+            merges_by_itself: number == 2,
+            searches_in_parallel: number == 3,
+            seed: seed + number as u64,
+            index: Some(factory),
+        };
+        let recall = Life::begin(plan).run(steps());
+        all.found += recall.found;
+        all.due += recall.due;
+        all.searches += recall.searches;
+    }
+    let share = all.found as f64 / all.due.max(1) as f64;
+    println!("{factory}: {share:.4} of {} due hits found in {} searches", all.due, all.searches);
+    assert!(all.searches > 20, "the index took part in {} searches only", all.searches);
+    assert!(share >= 0.95, "{factory}: {share}");
+}
+
+#[cfg(feature = "faiss")]
+#[test]
+fn lives_with_a_graph_agree_with_the_model() {
+    live_with("HNSW16", 400);
+}
+
+#[cfg(feature = "faiss")]
+#[test]
+fn lives_with_lists_agree_with_the_model() {
+    live_with("IVF8,SQ8", 500);
 }

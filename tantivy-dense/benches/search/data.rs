@@ -89,3 +89,8 @@ pub fn words(count: usize, seed: u64) -> impl FnMut() -> String {
         words.collect::<Vec<_>>().join(" ")
     }
 }
+
+/// Lists for an inverted file over so many rows, a power of two near four times the root; as many in each of eight segments.
+pub fn lists(rows: usize) -> usize {
+    2_usize.pow((4.0 * (rows as f64).sqrt()).log2().round() as u32)
+}

@@ -13,8 +13,8 @@ const K: usize = 10;
 
 pub fn run(data: &Data, rounds: usize) {
     println!("## Exact search, k {K}, one query at a time, one thread\n");
-    let plain = Built::new(data, VectorOptions::cosine(data.dimension), 1);
-    let rounded = Built::new(data, VectorOptions::cosine(data.dimension).int8_first_pass(true), 1);
+    let plain = Built::exact(data, VectorOptions::cosine(data.dimension));
+    let rounded = Built::exact(data, VectorOptions::cosine(data.dimension).int8_first_pass(true));
     let flat = Raw::build("Flat", data.dimension, &data.rows, &[]);
     crate::raw::threads(1);
     let query = |built: &Built, at: usize| {

@@ -3,7 +3,8 @@
 use tantivy::indexer::NoMergePolicy;
 use tantivy::schema::{FAST, INDEXED, Schema};
 use tantivy::{Index, IndexWriter, Searcher, TantivyDocument};
-use tantivy_dense::{Dense, KnnQuery, VectorField, VectorOptions};
+use tantivy_dense::ann::AnnPolicy;
+use tantivy_dense::{Dense, DenseOptions, KnnQuery, VectorField, VectorOptions};
 
 use crate::data::Data;
 
@@ -16,8 +17,13 @@ pub struct Built {
 }
 
 impl Built {
-    /// An index over all rows in a number of segments, in a folder. A document's number is its row's.
-    pub fn new(data: &Data, options: VectorOptions, segments: usize) -> Built {
+    /// An index over all rows in one segment, in a folder, without approximate index. A document's number is its row's.
+    pub fn exact(data: &Data, options: VectorOptions) -> Built {
+        Built::merged(data, options, DenseOptions::default().ann(AnnPolicy::never()), 1)
+    }
+
+    /// An index over all rows in a number of segments. Each is merged of two, since merges build approximate indexes.
+    pub fn merged(data: &Data, options: VectorOptions, dense: DenseOptions, segments: usize) -> Built {
         let mut schema = Schema::builder();
         let id = schema.add_u64_field("id", FAST | INDEXED);
         let dimension = options.dimension();
@@ -25,24 +31,26 @@ impl Built {
             panic!("{dimension} is no dimension")
         };
         let folder = or_stop(tempfile::tempdir());
-        let dense = Dense::new();
+        let dense = Dense::with_options(dense);
         let index = or_stop(dense.index_builder().schema(schema.build()).create_in_dir(folder.path()));
         let mut writer: IndexWriter = or_stop(index.writer_with_num_threads(1, 1_000_000_000));
         writer.set_merge_policy(Box::new(NoMergePolicy));
         let each = data.len().div_ceil(segments);
+        let mut merged = Vec::new();
         for row in 0..data.len() {
             let mut document = TantivyDocument::new();
             document.add_u64(id, row as u64);
             or_stop(vector.add(&mut document, data.row(row)));
             or_stop(writer.add_document(document));
-            if (row + 1) % each == 0 {
+            let filled = (row + 1) % each == 0 || row + 1 == data.len();
+            if filled || (row + 1) % each == each / 2 {
                 or_stop(writer.commit());
             }
-        }
-        or_stop(writer.commit());
-        let ids = or_stop(index.searchable_segment_ids());
-        if ids.len() > segments {
-            or_stop(writer.merge(&ids).wait());
+            if filled {
+                let fresh = or_stop(index.searchable_segment_ids()).into_iter().filter(|id| !merged.contains(id));
+                let fresh: Vec<_> = fresh.collect();
+                merged.extend(or_stop(writer.merge(&fresh).wait()).map(|segment| segment.id()));
+            }
         }
         or_stop(writer.wait_merging_threads());
         let searcher = or_stop(dense.reader(&index)).searcher();

@@ -8,9 +8,10 @@
 //! | `--dimension` | values per vector | 384 |
 //! | `--queries` | different queries | 100 |
 //! | `--rounds` | times that each is asked each way | 3 |
-//! | `--parts` | of `exact,hybrid,indexing` | all |
+//! | `--parts` | of `exact,hnsw,ivf,hybrid,indexing` | all |
 #![allow(missing_docs, clippy::panic, reason = "a program that measures")]
 
+mod ann;
 mod data;
 mod exact;
 mod floor;
@@ -40,7 +41,7 @@ fn number(name: &str, otherwise: usize) -> usize {
 fn main() {
     let (rows, dimension) = (number("--rows", 50_000), number("--dimension", 384));
     let (queries, rounds) = (number("--queries", 100), number("--rounds", 3));
-    let parts = argument("--parts").unwrap_or_else(|| "exact,hybrid,indexing".to_owned());
+    let parts = argument("--parts").unwrap_or_else(|| "exact,hnsw,ivf,hybrid,indexing".to_owned());
     let wanted = |part: &str| parts.split(',').any(|wanted| wanted == part);
     println!("# {rows} vectors of {dimension} values\n");
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -54,6 +55,12 @@ fn main() {
     eprintln!("made in {:?}", start.elapsed());
     if wanted("exact") {
         exact::run(&data, rounds);
+    }
+    if wanted("hnsw") {
+        ann::run(&data, rounds, "HNSW32");
+    }
+    if wanted("ivf") {
+        ann::run(&data, rounds, &format!("IVF{},SQ8", data::lists(rows)));
     }
     if wanted("hybrid") {
         hybrid::run(&data, rounds);

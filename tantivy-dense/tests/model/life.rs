@@ -12,7 +12,8 @@ use tantivy::indexer::{LogMergePolicy, NoMergePolicy};
 use tantivy::query::{Query, RangeQuery};
 use tantivy::schema::{FAST, Field, INDEXED};
 use tantivy::{DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, Term};
-use tantivy_dense::{Dense, Element, KnnQuery, Metric, VectorOptions};
+use tantivy_dense::ann::AnnPolicy;
+use tantivy_dense::{Dense, DenseOptions, Element, Found, Hit, KnnQuery, Metric, VectorOptions};
 
 use crate::support::{self, Fixture, assert_hits};
 
@@ -34,6 +35,8 @@ pub struct Plan {
     /// Whether tantivy merges on its own, in the background; else only when a step says so.
     pub merges_by_itself: bool,
     pub searches_in_parallel: bool,
+    /// An index that merges build over every segment of 20 rows or more, as a factory string.
+    pub index: Option<&'static str>,
     pub seed: u64,
 }
 
@@ -66,6 +69,16 @@ pub struct Life {
     visible: Model,
     /// Searchers of the past, which must go on to see what they saw.
     held: Vec<(Searcher, Model)>,
+    /// Of searches that an approximate index took part in: hits that the model has, and hits that were due.
+    found: Recall,
+}
+
+/// How many of the true nearest were found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recall {
+    pub found: usize,
+    pub due: usize,
+    pub searches: usize,
 }
 
 impl Life {
@@ -76,7 +89,7 @@ impl Life {
         });
         let (mark, sort) = fields.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let dense = Dense::new();
+        let dense = Dense::with_options(DenseOptions::default().ann(policy(&plan)));
         let directory: Box<dyn Directory> = if plan.on_disk {
             Box::new(MmapDirectory::open(folder.path()).unwrap())
         } else {
@@ -108,10 +121,12 @@ impl Life {
             committed: Model::new(),
             visible: Model::new(),
             held: Vec::new(),
+            found: Recall::default(),
         }
     }
 
-    pub fn run(mut self, steps: usize) {
+    /// Lives through so many steps. Returns what approximate indexes found.
+    pub fn run(mut self, steps: usize) -> Recall {
         for _ in 0..steps {
             match self.random.random_range(0..100) {
                 0..36 => self.add(),
@@ -128,6 +143,7 @@ impl Life {
         self.reload();
         assert_eq!(self.index.validate_checksum().unwrap().len(), 0);
         self.dense.verify(&self.index).unwrap();
+        self.found
     }
 
     fn add_one(&mut self, id: u64) {
@@ -235,7 +251,8 @@ impl Life {
         self.held.clear();
         // Waits for its merges and gives up the lock; what is not committed is lost.
         self.writer.take().unwrap().wait_merging_threads().unwrap();
-        (self.dense, self.index) = Dense::open(self.folder.path()).unwrap();
+        self.dense = Dense::with_options(DenseOptions::default().ann(policy(&self.plan)));
+        self.index = self.dense.open_index(MmapDirectory::open(self.folder.path()).unwrap()).unwrap();
         let (writer, reader) = open(&self.plan, &self.dense, &mut self.index);
         (self.writer, self.reader) = (Some(writer), reader);
         self.current = self.committed.clone();
@@ -284,8 +301,14 @@ impl Life {
         if selected < 1000 {
             knn = knn.filter(below(self.mark, selected));
         }
-        let hits = knn.search(searcher).unwrap();
-        assert_hits(&self.fixture, searcher, &hits, &expected, k, &what);
+        let Found { hits, segments } = knn.run(searcher).unwrap();
+        if segments.iter().all(|segment| segment.path.is_exact()) {
+            assert_hits(&self.fixture, searcher, &hits, &expected, k, &what);
+        } else {
+            self.check_approximate(searcher, &hits, &expected, k, &what);
+            let exact = knn.clone().exact().search(searcher).unwrap();
+            assert_hits(&self.fixture, searcher, &exact, &expected, k, &what);
+        }
         // As a query, with collectors of tantivy's.
         assert_eq!(searcher.search(&knn, &Count).unwrap(), hits.len(), "{what}");
         let mut collected: Vec<DocAddress> = searcher.search(&knn, &DocSetCollector).unwrap().into_iter().collect();
@@ -294,6 +317,32 @@ impl Life {
         addresses.sort_unstable();
         assert_eq!(collected, addresses, "{what}");
     }
+}
+
+/// An index may miss some. What it finds must be right: as many as are due, each among the candidates, with its own
+/// similarity, in order.
+impl Life {
+    fn check_approximate(&mut self, searcher: &Searcher, hits: &[Hit], expected: &[(u64, f64)], k: usize, what: &str) {
+        let due = k.min(expected.len());
+        assert_eq!(hits.len(), due, "number of hits, {what}");
+        let ids: Vec<u64> = hits.iter().map(|hit| self.fixture.id_at(searcher, hit.address)).collect();
+        let mut of_them: Vec<(u64, f64)> = Vec::new();
+        for id in &ids {
+            let candidate = expected.iter().find(|(candidate, _)| candidate == id);
+            of_them.push(*candidate.unwrap_or_else(|| panic!("document {id} is no candidate, {what}")));
+        }
+        of_them.sort_by(|a, b| b.1.total_cmp(&a.1));
+        assert_hits(&self.fixture, searcher, hits, &of_them, k, what);
+        // By similarity, since equal vectors can stand for one another.
+        let least = expected.get(due.wrapping_sub(1)).map_or(f64::INFINITY, |last| last.1);
+        self.found.found += of_them.iter().filter(|(_, similarity)| *similarity >= least - 1e-6).count();
+        self.found.due += due;
+        self.found.searches += 1;
+    }
+}
+
+fn policy(plan: &Plan) -> AnnPolicy {
+    plan.index.map_or_else(AnnPolicy::never, |factory| AnnPolicy::always(factory, 20))
 }
 
 fn set_merging(plan: &Plan, writer: &IndexWriter) {
