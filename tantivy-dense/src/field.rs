@@ -172,6 +172,12 @@ impl VectorOptions {
         self.int8_first_pass && self.element != Element::Int8
     }
 
+    /// Whether every row has a scale. Rounding changes the length of a normalised row, up to some thousandths for int8;
+    /// the scale gives it back its length of 1, so that similarities stay cosines.
+    pub(crate) fn keeps_scales(&self) -> bool {
+        self.element == Element::Int8 || (self.element == Element::F16 && self.metric == Metric::Cosine)
+    }
+
     /// Bytes of one row, rounded copies and side values not counted.
     pub fn row_bytes(&self) -> usize {
         self.dimension() * self.element.bytes()

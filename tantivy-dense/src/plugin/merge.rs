@@ -8,7 +8,7 @@ use crate::dense::Inner;
 use crate::mapping::MergeOrder;
 use crate::rows::{FieldRows, Presence, RowsFileWriter, Section, SideValues};
 use crate::warm::open_rows;
-use crate::{DenseError, Element, VectorField};
+use crate::{DenseError, VectorField};
 
 /// The cancel flag is looked at once in so many documents.
 const CANCEL_EVERY: DocId = 1 << 14;
@@ -50,7 +50,7 @@ impl FieldMerge<'_> {
     fn write(&self, file: &mut RowsFileWriter<WritePtr>) -> Result<(), DenseError> {
         let number = file.add_field(self.field);
         let options = self.field.options();
-        let int8 = options.element_type() == Element::Int8;
+        let scales = options.keeps_scales();
         let first_pass = options.has_first_pass();
         let mut sides = SideValues::default();
         let mut docs: Vec<DocId> = Vec::new();
@@ -58,7 +58,7 @@ impl FieldMerge<'_> {
             file.append(number, Section::Rows, source.values().row(row))?;
             docs.push(doc);
             sides.norms.push(value(source.norms(), row));
-            if int8 {
+            if scales {
                 sides.scales.push(value(source.scales(), row));
             }
             if first_pass {

@@ -12,7 +12,7 @@ use tantivy::{DocAddress, Executor};
 use super::rowset::RowSet;
 use super::top::{Bar, Found, Top};
 use crate::kernels;
-use crate::rows::{FieldRows, RoundedQuery, RowSection, decode_f16};
+use crate::rows::{FieldRows, RoundedQuery, RowSection};
 use crate::{DenseError, Element, Metric};
 
 /// A task scans about so many bytes, enough to make handing it to a thread cheap.
@@ -136,8 +136,9 @@ impl Scan<'_> {
             Element::F16 => {
                 let step = (DECODE_VALUES / dimension).max(1);
                 for (block, bytes) in bytes.chunks(step * dimension * 2).enumerate() {
-                    decode_f16(bytes, &mut scratch);
-                    compare(first + (block * step) as u32, &scratch, top);
+                    let first = first + (block * step) as u32;
+                    rows.decode_f16(first, bytes, &mut scratch);
+                    compare(first, &scratch, top);
                 }
             }
             Element::Int8 => {
@@ -204,8 +205,6 @@ struct Bounds<'a> {
     norms: &'a [f32],
     /// Relative error of a sum of products in f32, generously.
     slack: f32,
-    /// For rows that are int8 themselves: half a step in every dimension is the most that rounding moved them.
-    half_steps: f32,
 }
 
 impl<'a> Bounds<'a> {
@@ -218,7 +217,6 @@ impl<'a> Bounds<'a> {
             errors: rows.code_errors(),
             norms: rows.norms(),
             slack: dimension * 2e-8 + 1e-6,
-            half_steps: if rows.options().element_type() == Element::Int8 { 0.5 * dimension.sqrt() } else { 0.0 },
         }
     }
 
@@ -229,8 +227,7 @@ impl<'a> Bounds<'a> {
         let at = |values: &[f32]| values.get(row).copied().unwrap_or(0.0);
         let (scale, error) = (at(self.scales), at(self.errors));
         let norm = match self.metric {
-            // Normalised, and then rounded: by a thousandth at most in half precision.
-            Metric::Cosine => 1.001 + self.half_steps * scale,
+            Metric::Cosine => 1.000_01,
             Metric::Dot | Metric::L2 => at(self.norms) * 1.000_01,
         };
         let query = self.query;
