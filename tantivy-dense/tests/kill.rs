@@ -8,7 +8,7 @@
 //! disk does when power fails.
 //!
 //! `ADAM_KILLS` is the number of kills, 25 unless given.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 #![cfg(unix)]
 
 mod support;

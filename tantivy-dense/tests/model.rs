@@ -5,7 +5,7 @@
 //! which documents there are, the vector of each, and the nearest of any query under any filter.
 //!
 //! `ADAM_STEPS` is the number of steps in each life (60 unless given, which makes 2,700 in all).
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 
 #[path = "model/life.rs"]
 mod life;

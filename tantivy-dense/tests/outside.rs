@@ -1,6 +1,6 @@
 //! A crate of somebody else's, outside the workspace, that adds this one with its default features: it must need nothing but
 //! Rust's own tools and a C compiler, and run.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 
 use std::path::Path;
 use std::process::{Command, Output};

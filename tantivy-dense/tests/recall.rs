@@ -2,7 +2,7 @@
 //!
 //! Prints the table of the chapter on choosing an index; `ADAM_RECALL_ROWS=200000 ADAM_RECALL_DIMENSION=384` makes the one that is
 //! printed there.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 #![cfg(feature = "faiss")]
 
 mod support;

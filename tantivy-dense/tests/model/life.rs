@@ -263,7 +263,9 @@ impl Life {
     fn check(&mut self, searcher: &Searcher, model: &Model, when: &str) {
         let what = format!("{when}, {:?}", self.plan);
         let addresses = self.fixture.addresses(searcher);
-        assert!(addresses.keys().eq(model.keys()), "documents differ, {what}");
+        let missing: Vec<&u64> = model.keys().filter(|id| !addresses.contains_key(id)).collect();
+        let extra: Vec<&u64> = addresses.keys().filter(|id| !model.contains_key(id)).collect();
+        assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, not deleted {extra:?}, {what}");
         let mut kept: BTreeMap<u64, Vec<f32>> = BTreeMap::new();
         for (id, entry) in model {
             let found = self.dense.vector(searcher, &self.fixture.vector, addresses[id]).unwrap();
