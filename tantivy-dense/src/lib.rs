@@ -73,6 +73,9 @@
 //! - A document has at most one vector per field, and may have none: then no search by vector finds it.
 //! - Use readers made by [`Dense::reader`]. They open every segment's vectors before they hand out a searcher; others do so at the
 //!   first search, when a merge may have replaced the segment.
+//! - tantivy 0.27 gives the first operation of an index writer the stamp of the last commit. If that is a deletion, a merge can
+//!   apply it before it is committed, or lose it, vectors or not. Begin with none: `writer.run([])?` after opening a writer and
+//!   after a rollback.
 //! - Errors are one type, [`DenseError`]; each message says what was found, where, and what to do.
 //! - Default features need no native library.
 //!

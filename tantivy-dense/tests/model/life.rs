@@ -212,7 +212,7 @@ impl Life {
     fn roll_back(&mut self) {
         let writer = self.writer.as_mut().unwrap();
         writer.rollback().unwrap();
-        set_merging(&self.plan, writer);
+        begin_writing(&self.plan, writer);
         self.current = self.committed.clone();
     }
 
@@ -347,7 +347,11 @@ fn policy(plan: &Plan) -> AnnPolicy {
     plan.index.map_or_else(AnnPolicy::never, |factory| AnnPolicy::always(factory, 20))
 }
 
-fn set_merging(plan: &Plan, writer: &IndexWriter) {
+/// Called for every writer that is new: opened, or rolled back.
+fn begin_writing(plan: &Plan, writer: &IndexWriter) {
+    // tantivy 0.27 gives the first operation of a writer the stamp of the last commit. If that is a deletion, a merge before the
+    // next commit applies it already, or loses it; so the first operation is none.
+    writer.run([]).unwrap();
     if plan.merges_by_itself {
         let mut policy = LogMergePolicy::default();
         policy.set_min_num_segments(3);
@@ -363,7 +367,7 @@ fn open(plan: &Plan, dense: &Dense, index: &mut Index) -> (IndexWriter, IndexRea
         index.set_multithread_executor(2).unwrap();
     }
     let writer = index.writer_with_num_threads(plan.threads, 15_000_000 * plan.threads).unwrap();
-    set_merging(plan, &writer);
+    begin_writing(plan, &writer);
     let reader = dense.reader_builder(index).reload_policy(ReloadPolicy::Manual).try_into().unwrap();
     (writer, reader)
 }
