@@ -1,7 +1,7 @@
 //! Which index pays for how many rows.
 //!
-//! The defaults come from measurements that the chapter "choosing an index" of the crate's documentation lists. In short: a scan of the rows is exact, needs no
-//! building, and stays below some twenty milliseconds up to 50,000 rows of 768 values; a graph answers in well under one
+//! The defaults come from measurements that the chapter "choosing an index" of the crate's documentation lists. In
+//! short: a scan of the rows is exact, needs no building, and stays below some twenty milliseconds up to 50,000 rows of 768 values; a graph answers in well under one
 //! from there on, for the price of minutes of building per million rows; lists build several times faster and take
 //! little memory, so they take over where a graph's build would last for hours.
 
@@ -26,6 +26,12 @@ pub struct AnnPolicy {
     pub ef: Option<usize>,
     /// Default nprobe of searches; `None` chooses by the number of lists.
     pub nprobe: Option<usize>,
+    /// Candidates per hit taken from an index that keeps rows rounded, before they are compared in full; `None`
+    /// chooses by the index.
+    pub oversample: Option<f32>,
+    /// Rows that are scanned in the time that a graph takes for each unit of its ef. A segment with fewer rows left by
+    /// its filter than a walk costs is scanned, even though it has an index. 0: whatever it costs, an index is used.
+    pub scan_per_ef: usize,
 }
 
 impl Default for AnnPolicy {
@@ -39,6 +45,8 @@ impl Default for AnnPolicy {
             ef_construction: 100,
             ef: None,
             nprobe: None,
+            oversample: None,
+            scan_per_ef: 40,
         }
     }
 }
@@ -58,12 +66,14 @@ impl AnnPolicy {
         AnnPolicy { exact_below_rows: usize::MAX, ..AnnPolicy::default() }
     }
 
-    /// A policy that builds `factory` over every segment of at least `rows` rows.
+    /// A policy that builds `factory` over every segment of at least `rows` rows that a merge writes, and searches it
+    /// even where a scan would be sooner done.
     pub fn always(factory: impl Into<String>, rows: usize) -> AnnPolicy {
         AnnPolicy {
             exact_below_values: 0,
             exact_below_rows: rows,
             factory: Some(factory.into()),
+            scan_per_ef: 0,
             ..AnnPolicy::default()
         }
     }
