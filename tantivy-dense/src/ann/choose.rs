@@ -1,7 +1,7 @@
 //! Which index pays for how many rows.
 //!
-//! The defaults come from measurements that the chapter "choosing an index" of the crate's documentation lists. In short: a scan of the rows is exact, needs no
-//! building, and stays below some twenty milliseconds up to 50,000 rows of 768 values; a graph answers in well under one
+//! The defaults come from measurements that the chapter "choosing an index" of the crate's documentation lists. In
+//! short: a scan of the rows is exact, needs no building, and stays below some twenty milliseconds up to 50,000 rows of 768 values; a graph answers in well under one
 //! from there on, for the price of minutes of building per million rows; lists build several times faster and take
 //! little memory, so they take over where a graph's build would last for hours.
 
@@ -26,6 +26,12 @@ pub struct AnnPolicy {
     pub ef: Option<usize>,
     /// Default nprobe of searches; `None` chooses by the number of lists.
     pub nprobe: Option<usize>,
+    /// Candidates per hit taken from an index that keeps rows rounded, before they are compared in full; `None`
+    /// chooses by the index.
+    pub oversample: Option<f32>,
+    /// Rows that are scanned in the time that a graph takes for each unit of its ef. A segment with fewer rows left by
+    /// its filter than a walk costs is scanned, even though it has an index. 0: whatever it costs, an index is used.
+    pub scan_per_ef: usize,
 }
 
 impl Default for AnnPolicy {
@@ -39,6 +45,8 @@ impl Default for AnnPolicy {
             ef_construction: 100,
             ef: None,
             nprobe: None,
+            oversample: None,
+            scan_per_ef: 40,
         }
     }
 }
@@ -58,12 +66,14 @@ impl AnnPolicy {
         AnnPolicy { exact_below_rows: usize::MAX, ..AnnPolicy::default() }
     }
 
-    /// A policy that builds `factory` over every segment of at least `rows` rows.
+    /// A policy that builds `factory` over every segment of at least `rows` rows that a merge writes, and searches it
+    /// even where a scan would be sooner done.
     pub fn always(factory: impl Into<String>, rows: usize) -> AnnPolicy {
         AnnPolicy {
             exact_below_values: 0,
             exact_below_rows: rows,
             factory: Some(factory.into()),
+            scan_per_ef: 0,
             ..AnnPolicy::default()
         }
     }
@@ -104,7 +114,7 @@ impl AnnPolicy {
 const DEFAULT_EF: usize = 96;
 
 /// Lists for `rows` rows: a power of two near four times the square root, so that finding the lists and scanning a
-/// thirty-second of them cost about the same.
+/// sixteenth of them cost about the same.
 fn lists_for(rows: usize) -> usize {
     let wanted = 4.0 * (rows as f64).sqrt();
     2_usize.pow(wanted.log2().round().clamp(4.0, 17.0) as u32)
@@ -112,7 +122,7 @@ fn lists_for(rows: usize) -> usize {
 
 /// Lists to look into by default, of `lists`.
 fn probes_for(lists: usize) -> usize {
-    (lists / 32).clamp(8, 256).min(lists)
+    (lists / 16).clamp(16, 256).min(lists)
 }
 
 /// The number of lists that a factory string asks for (`IVF1024`), if it asks for any.
@@ -149,7 +159,7 @@ mod tests {
         assert_eq!(factory(&policy, 768, 100), None);
         let plan = policy.plan(Similarity::SquaredL2, 768, 60_000).expect("an index pays here");
         assert_eq!(plan.build.factory, "OPQ16,IVF512(HNSW16),PQ16");
-        assert_eq!(plan.search.nprobe, Some(16), "a thirty-second of the lists");
+        assert_eq!(plan.search.nprobe, Some(32), "a sixteenth of the lists");
         assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 5).as_deref(), Some("Flat"));
         assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 4), None);
     }

@@ -200,6 +200,18 @@ impl AnnIndex {
         }
     }
 
+    /// Whether the library knows how to build such an index.
+    ///
+    /// # Errors
+    /// [`DenseError::Ann`] with the library's reason, or because there is no library.
+    pub fn check(build: &AnnBuild) -> Result<(), DenseError> {
+        let inner_product = build.similarity == Similarity::InnerProduct;
+        match Native::create(&build.factory, build.dimension, inner_product, 0, build.ef_construction) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failed(&format!("index `{}`", build.factory), failure)),
+        }
+    }
+
     /// Builds an index over all of `rows`. Row i of the source becomes row i of the index.
     ///
     /// Takes minutes for millions of rows, on `build.threads` threads. Sets `cancel` from elsewhere to make it return

@@ -3,7 +3,7 @@
 use tantivy::directory::{TerminatingWrite, WritePtr};
 use tantivy::{DocId, PluginMergeContext};
 
-use super::rows_component;
+use super::{build, rows_component};
 use crate::dense::Inner;
 use crate::mapping::MergeOrder;
 use crate::rows::{FieldRows, Presence, RowsFileWriter, Section, SideValues};
@@ -34,7 +34,8 @@ pub(super) fn merge(dense: &Inner, context: &PluginMergeContext) -> Result<(), D
         merge.write(&mut file)?;
     }
     file.finish(order.max_doc())?.terminate()?;
-    Ok(())
+    drop(sources);
+    build::build(dense, context.target_segment, &fields, order.max_doc())
 }
 
 struct FieldMerge<'a> {

@@ -105,7 +105,6 @@ pub(crate) struct FieldRows {
 pub(crate) struct RowsFile {
     name: String,
     file: OwnedBytes,
-    max_doc: u32,
     table: Table,
     fields: Vec<FieldRows>,
 }
@@ -143,7 +142,7 @@ impl RowsFile {
         for (field, entry) in vector_fields.iter().zip(&table.fields) {
             fields.push(open_field(&bytes, name, field, entry, max_doc)?);
         }
-        Ok(RowsFile { name: name.to_owned(), file: bytes, max_doc, table, fields })
+        Ok(RowsFile { name: name.to_owned(), file: bytes, table, fields })
     }
 
     /// Compares every checksum. Reads the whole file.
@@ -170,10 +169,6 @@ impl RowsFile {
 
     pub(crate) fn into_fields(self) -> Vec<FieldRows> {
         self.fields
-    }
-
-    pub(crate) fn max_doc(&self) -> u32 {
-        self.max_doc
     }
 }
 
@@ -299,16 +294,6 @@ impl FieldRows {
 
     pub(crate) fn len(&self) -> u32 {
         self.rows
-    }
-
-    /// Whether every document has a row with its own number.
-    pub(crate) fn is_identity(&self) -> bool {
-        self.presence == Presence::All
-    }
-
-    /// Whether rows are in the order of their documents.
-    pub(crate) fn is_in_order(&self) -> bool {
-        self.presence != Presence::Permuted
     }
 
     /// Document of a row.

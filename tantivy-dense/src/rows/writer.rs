@@ -92,16 +92,6 @@ impl<W: Write> RowsFileWriter<W> {
         Ok(())
     }
 
-    /// The checksum so far of a field's section.
-    pub(crate) fn checksum(&self, field: usize, section: Section) -> u32 {
-        let checksums = self.checksums.get(field).into_iter().flatten();
-        checksums
-            .filter(|(known, _)| *known == section)
-            .map(|(_, hasher)| hasher.clone().finalize())
-            .next()
-            .unwrap_or(0)
-    }
-
     /// Writes the table and the trailer. The caller makes the file durable.
     pub(crate) fn finish(mut self, max_doc: u32) -> Result<W, DenseError> {
         for (table, checksums) in self.fields.iter_mut().zip(self.checksums) {

@@ -1,5 +1,5 @@
 //! What the tests share: random vectors, and the plain answer that searches are held against.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use std::collections::BTreeMap;
 
@@ -45,6 +45,16 @@ impl Clusters {
         vector.iter_mut().for_each(|value| *value += self.random.random_range(-0.1..0.1));
         vector
     }
+}
+
+/// Vectors in clusters, as embeddings lie, in an order that mixes the clusters.
+pub fn clustered(random: &mut impl Rng, count: usize, dimension: usize) -> Vec<Vec<f32>> {
+    let clusters = (count as f64).sqrt() as usize / 2 + 1;
+    let centres: Vec<Vec<f32>> = (0..clusters).map(|_| vector(random, dimension)).collect();
+    let mut near = |at: usize| -> Vec<f32> {
+        centres[at].iter().map(|centre| centre + 0.5 * random.random_range(-1.0..1.0)).collect()
+    };
+    (0..count).map(|at| near((at * at + at / 3) % clusters)).collect()
 }
 
 /// A schema with a number that identifies a document, and a vector.
