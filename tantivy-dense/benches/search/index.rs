@@ -1,10 +1,11 @@
 //! Indexes to search.
 
+use tantivy::columnar::Column;
 use tantivy::indexer::NoMergePolicy;
 use tantivy::schema::{FAST, INDEXED, Schema};
-use tantivy::{Index, IndexWriter, Searcher, TantivyDocument};
+use tantivy::{IndexWriter, Searcher, TantivyDocument};
 use tantivy_dense::ann::AnnPolicy;
-use tantivy_dense::{Dense, DenseOptions, KnnQuery, VectorField, VectorOptions};
+use tantivy_dense::{Dense, DenseOptions, Hit, KnnQuery, VectorField, VectorOptions};
 
 use crate::data::Data;
 
@@ -12,7 +13,8 @@ pub struct Built {
     pub dense: Dense,
     pub vector: VectorField,
     pub searcher: Searcher,
-    pub index: Index,
+    /// Numbers of the documents, by segment.
+    ids: Vec<Column<u64>>,
     _folder: tempfile::TempDir,
 }
 
@@ -54,16 +56,16 @@ impl Built {
         }
         or_stop(writer.wait_merging_threads());
         let searcher = or_stop(dense.reader(&index)).searcher();
-        assert_eq!(searcher.segment_readers().len(), segments);
-        Built { dense, vector, searcher, index, _folder: folder }
+        let readers = searcher.segment_readers();
+        assert_eq!(readers.len(), segments);
+        let ids = readers.iter().map(|reader| or_stop(reader.fast_fields().u64("id"))).collect();
+        Built { dense, vector, searcher, ids, _folder: folder }
     }
 
     /// Numbers of the documents found. Reading them is part of the time, as it is for a user.
     pub fn search(&self, query: KnnQuery) -> Vec<u64> {
         let hits = or_stop(query.search(&self.searcher));
-        let readers = self.searcher.segment_readers();
-        let ids: Vec<_> = readers.iter().map(|reader| or_stop(reader.fast_fields().u64("id"))).collect();
-        let id = |hit: &tantivy_dense::Hit| ids[hit.address.segment_ord as usize].first(hit.address.doc_id);
+        let id = |hit: &Hit| self.ids[hit.address.segment_ord as usize].first(hit.address.doc_id);
         hits.iter().filter_map(id).collect()
     }
 }

@@ -45,6 +45,11 @@ pub fn mean(values: impl IntoIterator<Item = f64>) -> f64 {
     sum / f64::from(count.max(1))
 }
 
+/// What a tenth of the times stay below: what the machine does while it is left alone.
+pub fn floor(times: &[Duration]) -> Duration {
+    quantile(times, 0.1)
+}
+
 pub fn milliseconds(time: Duration) -> String {
     format!("{:.3}", time.as_secs_f64() * 1e3)
 }
