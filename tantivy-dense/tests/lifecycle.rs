@@ -288,8 +288,10 @@ fn an_index_made_without_the_plugin_says_what_to_do() {
     let error = KnnQuery::new(&dense, fixture.vector.clone(), vec![1.0, 1.0], 3).search(&searcher).unwrap_err();
     assert!(matches!(error, DenseError::NoRows { .. }), "{error:?}");
     assert!(error.to_string().contains("written without the plugin"), "{error}");
-    let twice = dense.index_builder().register_plugin(dense.plugin()).schema(fixture.schema.clone()).create_in_ram();
-    assert!(matches!(DenseError::from(twice.unwrap_err()), DenseError::PluginConflict { .. }));
+    let twice = dense.index_builder().register_plugin(dense.plugin()).schema(fixture.schema.clone());
+    let twice = twice.create_in_ram().unwrap();
+    let error = twice.writer_with_num_threads::<TantivyDocument>(1, 15_000_000).err().unwrap();
+    assert!(matches!(DenseError::from(error), DenseError::PluginConflict { .. }));
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::warm::OpenIndex;
 /// A filter that leaves fewer rows than this share widens a search no further: the wider walk would look at all rows.
 const LEAST_SHARE: f64 = 0.001;
 
+/// So many rounded rows are scanned in the time of one f32 row.
+const FIRST_PASS_GAIN: usize = 3;
+
 /// How one segment's index is going to be searched.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
@@ -26,6 +29,8 @@ pub(super) struct Part {
     pub selected: u32,
     /// Rows of the segment.
     pub rows: u32,
+    /// Whether a scan compares rounded copies first.
+    pub first_pass: bool,
     /// Share of the selected rows of all segments, from 0 to 1.
     pub share: f64,
 }
@@ -74,7 +79,8 @@ pub(super) fn plan(
     if selected <= k {
         return Err(format!("no more than the {k} wanted rows are left"));
     }
-    if policy.scan_per_ef > 0 && selected <= cost {
+    let scan = if part.first_pass { selected / FIRST_PASS_GAIN } else { selected };
+    if policy.scan_per_ef > 0 && scan <= cost {
         return Err(format!("scanning {selected} rows is sooner done than searching {}", open.entry.factory));
     }
     let k_factor = if index.kind() == AnnKind::Other || is_refining(&open.entry.factory) { Some(4.0) } else { None };

@@ -193,7 +193,8 @@ impl Search<'_> {
             return Err(Some("all documents within a similarity were asked for".to_owned()));
         }
         let share = f64::from(selected) / (self.total as f64).max(1.0);
-        let part = Part { selected, rows: segment.candidates.rows.len(), share };
+        let rows = segment.candidates.rows;
+        let part = Part { selected, rows: rows.len(), first_pass: rows.first_pass().is_some(), share };
         approximate::plan(index, &self.dense.inner.options.ann, self.settings, self.k, part).map_err(Some)
     }
 
