@@ -62,6 +62,12 @@
 //! | [`.element(Element::F16)`](Element::F16) | half the disk and memory | three decimal digits are kept of each value |
 //! | [`.element(Element::Int8)`](Element::Int8) | a quarter of both, scanned as a first pass is | similarities are of rounded vectors |
 //! | feature `faiss` | approximate indexes, built by merges: large segments in about a millisecond | cmake and OpenBLAS to build the program; minutes of merging a million vectors; a few hits in a hundred |
+//! | [`VectorOptions::index`], [`DenseOptions::ann`] | an index of your choice, by faiss's factory strings | as above; nothing without the feature |
+//! | [`KnnQuery::ef`], [`nprobe`](KnnQuery::nprobe) | more of the true nearest from approximate indexes | time, about in proportion |
+//! | [`KnnQuery::exact`] | the true nearest | a scan |
+//! | [`KnnQuery::within`] | everything at least so similar | a scan; as many hits as there are |
+//! | [`KnnQuery::search_batch`] | many queries for one reading of the rows | they wait for one another |
+//! | [`Dense::merge_policy`] | merges that do not build indexes again for nothing, and rewrite what is a fifth dead | nothing |
 //! | [`KnnQuery::filter`] | the nearest among what matches | running the filter; then fewer rows are compared |
 //! | [`DenseOptions::verify_on_open`] (default) | a damaged file is found before it answers | each segment is read once when it is opened |
 //!
