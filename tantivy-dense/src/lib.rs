@@ -15,5 +15,5 @@ mod warm;
 pub use dense::{Dense, DenseOptions};
 pub use error::DenseError;
 pub use field::{Element, MAX_DIMENSION, Metric, TYPE_NAME, VectorField, VectorOptions};
-pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery};
+pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery, Ranking};
 pub use query::{Hit, KnnQuery};
