@@ -80,10 +80,11 @@ fn an_old_index_gets_vectors_and_keeps_its_fields() {
     let request = SearchRequest { filters, ..SearchRequest::new("crow") };
     assert_eq!(engine.search(&request).unwrap().hits.len(), 2);
 
-    // Again: nothing is encoded, nothing is doubled.
+    // Again: nothing is encoded, nothing is doubled. The model has seen the questions since.
+    let before = model.count();
     import(&old, &new, model.clone(), model.pinned(), &options(Some("sku")), settings()).unwrap();
     engine.reload().unwrap();
-    assert_eq!((engine.documents(), model.count()), (29, 29));
+    assert_eq!((engine.documents(), model.count()), (29, before));
 }
 
 #[test]

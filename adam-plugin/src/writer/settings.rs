@@ -82,7 +82,7 @@ pub struct Progress {
 }
 
 /// Told about progress after each batch, in the writer's thread.
-pub type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
+pub(super) type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
 
 /// Settings of an [`EmbeddingWriter`](crate::EmbeddingWriter).
 pub struct WriterSettings {

@@ -1,5 +1,6 @@
 //! What the tests share: a model of a kind that needs nothing, and a real but tiny one in a folder.
-#![allow(dead_code, reason = "each test file uses its own share")]
+#![allow(clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own share")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
