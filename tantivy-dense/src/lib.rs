@@ -108,7 +108,7 @@ mod warm;
 pub use dense::{Dense, DenseOptions};
 pub use error::DenseError;
 pub use field::{Element, MAX_DIMENSION, Metric, TYPE_NAME, VectorField, VectorOptions};
-pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery};
+pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery, Ranking};
 pub use info::{FieldInfo, IndexInfo, SegmentInfo};
 pub use merge_policy::DenseMergePolicy;
 pub use query::{Found, Hit, IndexUse, KnnQuery, SearchPath, SegmentReport};

@@ -22,11 +22,12 @@ use tantivy_dense::{Dense, VectorField};
 
 pub use settings::{Embedding, Failure, OnFailure, Progress, WriterSettings};
 
+use crate::chunk::Chunking;
 use crate::error::PluginError;
 use crate::hash::{self, HashFields};
 use crate::template::Bound;
 use unchanged::Committed;
-use worker::{Addition, Operation, Worker};
+use worker::{Addition, Chunks, Operation, Worker};
 
 /// What the writer and its thread share.
 #[derive(Default)]
@@ -131,8 +132,9 @@ impl EmbeddingWriter {
                 problem: "is empty; name at least one vector field".to_owned(),
             });
         }
+        let chunking = chunking(&embeddings)?;
         let mut templates = Vec::with_capacity(embeddings.len());
-        for Embedding { destination, template } in embeddings {
+        for Embedding { destination, template, .. } in embeddings {
             let expected = destination.options().dimension();
             if expected != encoder.dimension() {
                 let problem = format!(
@@ -146,6 +148,7 @@ impl EmbeddingWriter {
             templates.push((destination, template.bind(&schema)?));
         }
         let key = settings.key.as_deref().map(|name| key_field(&schema, name)).transpose()?;
+        let chunks = chunking.map(|chunking| Chunks::new(chunking, &schema, key)).transpose()?;
         let hashes = if settings.skip_unchanged {
             if key.is_none() {
                 return Err(PluginError::Setting {
@@ -171,6 +174,7 @@ impl EmbeddingWriter {
             encoder: Arc::clone(&encoder),
             fields: templates.iter().map(|(field, _)| field.clone()).collect(),
             hashes,
+            chunks,
             committed,
             on_failure: settings.on_failure,
             batch: settings.batch,
@@ -403,6 +407,19 @@ impl Drop for EmbeddingWriter {
             let _ = thread.join();
         }
     }
+}
+
+/// How the one embedding cuts texts, if it does.
+fn chunking(embeddings: &[Embedding]) -> Result<Option<Chunking>, PluginError> {
+    let Some(chunking) = embeddings.iter().find_map(|embedding| embedding.chunks) else { return Ok(None) };
+    chunking.check()?;
+    if embeddings.len() > 1 {
+        return Err(PluginError::Setting {
+            name: "chunks",
+            problem: format!("can be had for one vector field, and there are {}", embeddings.len()),
+        });
+    }
+    Ok(Some(chunking))
 }
 
 /// The key field, if it can serve as one.
