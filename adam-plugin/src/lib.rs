@@ -10,6 +10,7 @@ mod error;
 mod hash;
 pub mod import;
 mod query;
+pub mod serve;
 mod template;
 mod writer;
 
@@ -19,4 +20,4 @@ pub use error::PluginError;
 pub use hash::HashFields;
 pub use query::{Filter, MAX_QUERY, Syntax, text_query};
 pub use template::Template;
-pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, Progress, WriterSettings};
+pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, PendingCommit, Progress, WriterSettings};

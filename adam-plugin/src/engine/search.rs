@@ -12,6 +12,7 @@ use tantivy::snippet::SnippetGenerator;
 use tantivy::{Searcher, TantivyDocument};
 use tantivy_dense::hybrid::{Arm, Fusion, Hybrid};
 use tantivy_dense::{ArmHit, KnnQuery};
+use utoipa::ToSchema;
 
 use super::Engine;
 use crate::error::PluginError;
@@ -23,7 +24,7 @@ pub const MAX_HITS: usize = 10_000;
 const SNIPPET: usize = 240;
 
 /// What is searched by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Words.
@@ -62,7 +63,7 @@ impl FromStr for Mode {
 }
 
 /// How two rankings become one; see [`Fusion`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FusionName {
     /// [`Fusion::Convex`].
@@ -134,7 +135,7 @@ impl SearchRequest {
 }
 
 /// A document found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Hit {
     /// Its key.
     pub id: String,
@@ -154,7 +155,7 @@ pub struct Hit {
 }
 
 /// What one arm thought of a document.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ArmScore {
     /// `bm25` or `dense`.
     pub name: String,
@@ -175,16 +176,17 @@ impl From<ArmHit> for ArmScore {
 }
 
 /// A piece of a document's text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Snippet {
     /// The text.
     pub text: String,
     /// Byte ranges in it that match the query's words.
+    #[schema(value_type = Vec<Vec<usize>>)]
     pub highlights: Vec<(usize, usize)>,
 }
 
 /// What a search found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SearchResponse {
     /// Milliseconds, encoding the query included.
     pub took_ms: f64,

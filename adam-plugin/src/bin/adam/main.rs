@@ -7,6 +7,7 @@ mod index;
 mod model;
 mod screen;
 mod search;
+mod serve;
 mod shell;
 
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ Examples:
   adam search --index scifact-index \"does vitamin D protect against infections?\"
   adam search --index scifact-index --mode dense --top 3 --explain \"sleep and body weight\"
   adam eval --index scifact-index --data scifact.zip --split test
+  adam serve --index scifact-index --listen 127.0.0.1:8080
 
 Exit codes: 0 done, 1 the work failed, 2 the call was wrong.";
 
@@ -38,6 +40,7 @@ enum Command {
     Encode(encode::EncodeArgs),
     Import(import::ImportArgs),
     Reembed(import::ReembedArgs),
+    Serve(Box<serve::ServeArgs>),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Encode(args) => encode::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reembed(args) => import::run_reembed(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => {
             shell::completions::<Line>(&args);
             Ok(())
