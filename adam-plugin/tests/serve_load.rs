@@ -3,7 +3,7 @@
 //! Five seconds in the test suite. At length, with a real model and its figures:
 //!
 //! ```text
-//! ADAM_LOAD_SECONDS=60 ADAM_LOAD_MODEL=.native/all-MiniLM-L6-v2 \
+//! ADAM_LOAD_SECONDS=60 ADAM_LOAD_MODEL=.native/minilm-onnx \
 //!   cargo test --release -p adam-plugin --test serve_load -- --nocapture
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -28,7 +28,8 @@ const MOST_MEGABYTES: u64 = 1500;
 
 const WORDS: [&str; 24] = [
     "crow", "wire", "hook", "glass", "crystal", "river", "stone", "vitamin", "tumour", "sleep", "weight", "bread",
-    "yeast", "flower", "nectar", "signal", "neuron", "protein", "cell", "winter", "feather", "engine", "copper", "salt",
+    "yeast", "flower", "nectar", "signal", "neuron", "protein", "cell", "winter", "feather", "engine", "copper",
+    "salt",
 ];
 
 /// A text that a number decides.
@@ -63,7 +64,8 @@ fn write(address: SocketAddr, writer: usize, phase: &str, stop: &AtomicBool, mus
         let ids: Vec<String> = (0..5).map(|at| format!("{phase}-{writer}-{}", (round * 5 + at) % 2000)).collect();
         let commit = round.is_multiple_of(10);
         let deletes = round.is_multiple_of(7);
-        let path = format!("/{}{}", if deletes { "delete" } else { "documents" }, if commit { "?commit=true" } else { "" });
+        let path =
+            format!("/{}{}", if deletes { "delete" } else { "documents" }, if commit { "?commit=true" } else { "" });
         let body = if deletes {
             json!({"ids": ids})
         } else {
@@ -102,7 +104,11 @@ fn read(address: SocketAddr, reader: usize, stop: &AtomicBool, must_succeed: boo
         let (kind, path, body) = match round % 6 {
             0 => ("bm25", "/search", json!({"query": question, "mode": "bm25", "snippets": true})),
             1 => ("dense", "/search", json!({"query": question, "mode": "dense"})),
-            2 | 3 => ("hybrid", "/search", json!({"query": question, "explain": true, "snippets": true, "filters": ["round:1.."]})),
+            2 | 3 => (
+                "hybrid",
+                "/search",
+                json!({"query": question, "explain": true, "snippets": true, "filters": ["round:1.."]}),
+            ),
             4 => ("embed", "/embed", json!({"inputs": [question, text(round)], "truncate": true})),
             _ => ("openai", "/v1/embeddings", json!({"input": text(round), "encoding_format": "base64"})),
         };
@@ -157,7 +163,13 @@ fn report(times: &[(&'static str, Duration)]) {
     for (kind, mut times) in kinds {
         times.sort();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_millis();
-        println!("{kind:>8} {:>7} answers, p50 {} ms, p99 {} ms, longest {} ms", times.len(), at(0.5), at(0.99), at(1.0));
+        println!(
+            "{kind:>8} {:>7} answers, p50 {} ms, p99 {} ms, longest {} ms",
+            times.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
     }
 }
 
@@ -176,15 +188,26 @@ fn sixty_four_clients_and_a_power_cut() {
         return;
     }
     let seconds: f64 = std::env::var("ADAM_LOAD_SECONDS").map_or(5.0, |text| text.parse().unwrap());
-    let model = std::env::var("ADAM_LOAD_MODEL").map_or_else(|_| tiny(), |name| {
-        let path = PathBuf::from(name);
-        // Cargo runs tests in the package's folder; people name things from the workspace's.
-        if path.is_dir() { path } else { PathBuf::from("..").join(path) }
-    });
+    let model = std::env::var("ADAM_LOAD_MODEL").map_or_else(
+        |_| tiny(),
+        |name| {
+            let path = PathBuf::from(name);
+            // Cargo runs tests in the package's folder; people name things from the workspace's.
+            if path.is_dir() { path } else { PathBuf::from("..").join(path) }
+        },
+    );
     let folder = tempfile::tempdir().unwrap();
     let index = folder.path().join("index");
-    let arguments =
-        ["--index", index.to_str().unwrap(), "--model", model.to_str().unwrap(), "--commit-every", "1", "--memory", "64"];
+    let arguments = [
+        "--index",
+        index.to_str().unwrap(),
+        "--model",
+        model.to_str().unwrap(),
+        "--commit-every",
+        "1",
+        "--memory",
+        "64",
+    ];
 
     let program = Program::start(&arguments);
     let memory = |program: &Program, when: &str| {
@@ -203,7 +226,11 @@ fn sixty_four_clients_and_a_power_cut() {
     let commits: usize = promises.iter().map(|promises| promises.commits).sum();
     let all: BTreeMap<String, bool> = promises.into_iter().flat_map(|promises| promises.accepted).collect();
     let alive = all.values().filter(|there| **there).count();
-    println!("{seconds} s, {} clients, no error; {alive} documents of {} ids, {commits} commits asked for", WRITERS + READERS, all.len());
+    println!(
+        "{seconds} s, {} clients, no error; {alive} documents of {} ids, {commits} commits asked for",
+        WRITERS + READERS,
+        all.len()
+    );
     report(&times);
     assert!(!times.is_empty() && alive > 0 && commits > 0);
     let mut client = Client::new(program.address);
@@ -230,12 +257,19 @@ fn sixty_four_clients_and_a_power_cut() {
             .map(|(id, _)| id)
             .chain(&writer.unknown)
             .collect();
-        let certain: BTreeMap<String, bool> =
-            writer.committed.iter().filter(|(id, _)| !later.contains(id)).map(|(id, there)| (id.clone(), *there)).collect();
+        let certain: BTreeMap<String, bool> = writer
+            .committed
+            .iter()
+            .filter(|(id, _)| !later.contains(id))
+            .map(|(id, there)| (id.clone(), *there))
+            .collect();
         kept += certain.len();
         check(program.address, &certain);
     }
-    println!("killed and started again: the {} ids before and {kept} of the cut's own are as they were acknowledged", all.len());
+    println!(
+        "killed and started again: the {} ids before and {kept} of the cut's own are as they were acknowledged",
+        all.len()
+    );
     assert!(kept > 0, "nothing had been committed when the cut came");
     program.signal("TERM");
     let (code, said) = program.wait();

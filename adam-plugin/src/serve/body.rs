@@ -1,11 +1,13 @@
 //! What comes in: JSON of limited size, query strings and paths, with errors a client can read.
 
+use std::fmt;
+
 use axum::Json;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::ApiError;
@@ -55,8 +57,11 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
 }
 
 async fn read(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> {
-    let refuse =
-        || ApiError::too_large(format!("the body is larger than {limit} bytes, which is what this server takes (--max-body)"));
+    let refuse = || {
+        ApiError::too_large(format!(
+            "the body is larger than {limit} bytes, which is what this server takes (--max-body)"
+        ))
+    };
     let headers = request.headers();
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -70,7 +75,8 @@ async fn read(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut passed = 0;
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "validation", "the body ends too early"))?;
+        let frame =
+            frame.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "validation", "the body ends too early"))?;
         let Ok(data) = frame.into_data() else { continue };
         passed += data.len();
         if passed <= limit {
@@ -116,4 +122,48 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 /// For fields that may be left out but not be null.
 pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
+}
+
+/// A whole number from 0 on that may be left out but not be null. `10.0` is one, as JSON Schema says.
+pub(super) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    from.deserialize_any(Whole { null: false })
+}
+
+/// As [`whole`], and null is as good as nothing.
+pub(super) fn whole_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    from.deserialize_any(Whole { null: true })
+}
+
+struct Whole {
+    null: bool,
+}
+
+impl Visitor<'_> for Whole {
+    type Value = Option<usize>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a whole number, 0 or more")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        usize::try_from(number).map(Some).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        usize::try_from(number).map(Some).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        whole_of(number).map(Some).ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        if self.null { Ok(None) } else { Err(E::invalid_type(Unexpected::Unit, &self)) }
+    }
+}
+
+/// A float as a whole number, if it is one and no larger than floats can count.
+pub(super) fn whole_of(number: f64) -> Option<usize> {
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && (0.0..=MOST).contains(&number)).then_some(number as usize)
 }

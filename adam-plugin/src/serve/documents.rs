@@ -132,7 +132,11 @@ pub(super) async fn add(
     let documents = service
         .work(move || {
             let documents = kind.read(&body, limit)?;
-            documents.into_iter().enumerate().map(|(at, document)| document.check(at, &of)).collect::<Result<Vec<_>, _>>()
+            documents
+                .into_iter()
+                .enumerate()
+                .map(|(at, document)| document.check(at, &of))
+                .collect::<Result<Vec<_>, _>>()
         })
         .await??;
     let accepted = documents.len();
@@ -200,9 +204,9 @@ impl Kind {
         };
         match documents.len() {
             0 => Err(ApiError::validation("no document was given")),
-            count if count > limit => {
-                Err(ApiError::too_large(format!("{count} documents in one request; this server takes {limit} (--max-documents)")))
-            }
+            count if count > limit => Err(ApiError::too_large(format!(
+                "{count} documents in one request; this server takes {limit} (--max-documents)"
+            ))),
             _ => Ok(documents),
         }
     }
@@ -308,7 +312,10 @@ async fn delete(service: &Service, params: WriteParams, body: DeleteBody) -> Res
     let (engine, limit) = (service.engine(), service.limits().documents);
     let ids = body.ids.unwrap_or_default();
     if ids.len() > limit {
-        return Err(ApiError::too_large(format!("{} ids in one request; this server takes {limit} (--max-documents)", ids.len())));
+        return Err(ApiError::too_large(format!(
+            "{} ids in one request; this server takes {limit} (--max-documents)",
+            ids.len()
+        )));
     }
     ids.iter().try_for_each(|id| check_id(id)).map_err(ApiError::validation)?;
     let terms: Vec<tantivy::Term> = ids.iter().map(|id| engine.key_term(id)).collect();

@@ -9,13 +9,16 @@ use utoipa::ToSchema;
 
 use adam_encoder::{SentenceEncoder, TextEncoder, TextKind};
 
-use super::body::Body;
+use super::body::{Body, whole_or_null};
 use super::error::ApiError;
 use super::state::Service;
 
 /// One text or several.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a text or a list of texts (lists of token numbers are not taken: send the text)")]
+#[serde(
+    untagged,
+    expecting = "expected a text or a list of texts (lists of token numbers are not taken: send the text)"
+)]
 pub(super) enum Texts {
     /// One text.
     One(String),
@@ -73,7 +76,7 @@ pub(super) struct EmbedRequest {
     #[serde(default)]
     normalize: Option<bool>,
     /// Keep only so many values of each vector (for models trained to allow it), and normalise again.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1)]
     dimensions: Option<usize>,
 }
@@ -90,7 +93,7 @@ pub(super) struct OpenAiRequest {
     #[serde(default)]
     encoding_format: Option<EncodingFormat>,
     /// Keep only so many values of each vector, and normalise again.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1)]
     dimensions: Option<usize>,
     /// Taken and not used.
@@ -184,8 +187,7 @@ pub(super) async fn openai(
         }
     }
     drop(request.user);
-    let wanted =
-        Wanted { kind: TextKind::Document, truncate: true, normalize: true, dimensions: request.dimensions };
+    let wanted = Wanted { kind: TextKind::Document, truncate: true, normalize: true, dimensions: request.dimensions };
     let (vectors, tokens) = vectors(&service, request.input.into_list(), wanted).await?;
     let format = request.encoding_format.unwrap_or_default();
     let data = vectors

@@ -105,7 +105,8 @@ impl Gate {
 /// Lets a request through if there is room, and ends it when its time is over.
 pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let Ok(_room) = gate.room.try_acquire() else {
-        return ApiError::overloaded("too many requests at once; try again in a moment (--max-requests)").into_response();
+        return ApiError::overloaded("too many requests at once; try again in a moment (--max-requests)")
+            .into_response();
     };
     match tokio::time::timeout(gate.time, next.run(request)).await {
         Ok(response) => response,

@@ -83,9 +83,10 @@ fn constrain(document: &mut Value, service: &Service) {
     let limits = service.limits();
     let dimension = service.engine().card().model.dimension;
     let filters = json!({"type": "array", "maxItems": 64, "items": {"type": "string", "pattern": FILTER}});
-    let texts = json!({"oneOf": [
+    // How many there may be is said in words: what is too many is answered by 413, which checkers do not count as a refusal.
+    let texts = json!({"description": format!("One text or up to {}.", limits.batch), "oneOf": [
         {"type": "string"},
-        {"type": "array", "minItems": 1, "maxItems": limits.batch, "items": {"type": "string"}},
+        {"type": "array", "minItems": 1, "items": {"type": "string"}},
     ]});
     let vector = json!({
         "type": "array", "minItems": dimension, "maxItems": dimension,
@@ -102,7 +103,6 @@ fn constrain(document: &mut Value, service: &Service) {
     put(document, &format!("{schemas}/DeleteBody/minProperties"), json!(1));
     let ids = format!("{schemas}/DeleteBody/properties/ids");
     put(document, &format!("{ids}/items"), json!({"type": "string", "minLength": 1, "maxLength": MAX_ID}));
-    put(document, &format!("{ids}/maxItems"), json!(limits.documents));
     let mut some = filters.clone();
     some["minItems"] = json!(1);
     put(document, &format!("{schemas}/DeleteBody/properties/filters"), some);
@@ -114,9 +114,9 @@ fn constrain(document: &mut Value, service: &Service) {
         &format!("{schemas}/EmbedRequest/properties/truncation_direction"),
         json!({"type": ["string", "null"], "enum": ["Right", "right", null], "description": "Texts are cut at their end."}),
     );
-    let many = json!({"oneOf": [
+    let many = json!({"description": format!("One document or up to {}.", limits.documents), "oneOf": [
         {"$ref": "#/components/schemas/DocumentBody"},
-        {"type": "array", "minItems": 1, "maxItems": limits.documents, "items": {"$ref": "#/components/schemas/DocumentBody"}},
+        {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/DocumentBody"}},
     ]});
     put(document, "/paths/~1documents/post/requestBody/content/application~1json/schema", many);
     let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use utoipa::ToSchema;
 
-use super::body::{Body, Params, present};
+use super::body::{Body, Params, present, whole, whole_of};
 use super::documents::parse_filters;
 use super::error::ApiError;
 use super::state::Service;
@@ -25,11 +25,11 @@ pub(super) struct SearchBody {
     #[schema(value_type = Mode, required = false)]
     mode: Option<Mode>,
     /// Hits wanted; 10 if absent.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, minimum = 1, required = false)]
     top: Option<usize>,
     /// Hits passed over before the first, for the next page.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, required = false)]
     offset: Option<usize>,
     /// Only documents that match all of these: each `FIELD:VALUE`, or `FIELD:FROM..TO` for numbers.
@@ -92,15 +92,16 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
         match name.as_str() {
             "query" => body.query = value,
             "mode" => body.mode = Some(read(&name, &value)?),
-            "top" => body.top = Some(read(&name, &value)?),
-            "offset" => body.offset = Some(read(&name, &value)?),
+            "top" => body.top = Some(read_whole(&name, &value)?),
+            "offset" => body.offset = Some(read_whole(&name, &value)?),
             "filters" => body.filters.get_or_insert_default().push(value),
             "weight" => body.weight = Some(read(&name, &value)?),
             "fusion" => {
                 let named = FusionName::deserialize(value.as_str().into_deserializer());
-                body.fusion = Some(named.map_err(|fault: serde::de::value::Error| {
-                    ApiError::validation(format!("`fusion`: {fault}"))
-                })?);
+                body.fusion =
+                    Some(named.map_err(|fault: serde::de::value::Error| {
+                        ApiError::validation(format!("`fusion`: {fault}"))
+                    })?);
             }
             "explain" => body.explain = read(&name, &value)?,
             "snippets" => body.snippets = read(&name, &value)?,
@@ -123,12 +124,19 @@ fn read<T: FromStr<Err: std::fmt::Display>>(name: &str, value: &str) -> Result<T
     value.parse().map_err(|fault| ApiError::validation(format!("`{name}`: {fault}")))
 }
 
+fn read_whole(name: &str, value: &str) -> Result<usize, ApiError> {
+    match value.parse::<f64>().ok().and_then(whole_of) {
+        Some(number) => Ok(number),
+        None => read(name, value),
+    }
+}
+
 async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchResponse>, ApiError> {
     let limits = service.limits();
     limits.check_text("the query", &body.query)?;
     let mut request = SearchRequest::new(body.query);
     request.mode = body.mode.unwrap_or(request.mode);
-    request.top = body.top.unwrap_or(request.top);
+    request.top = body.top.unwrap_or(request.top.min(limits.hits));
     request.offset = body.offset.unwrap_or(request.offset);
     request.weight = body.weight.unwrap_or(request.weight);
     request.fusion = body.fusion.unwrap_or(request.fusion);

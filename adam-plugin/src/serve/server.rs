@@ -42,10 +42,7 @@ impl Server {
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub async fn bind(
-        service: Service,
-        address: impl ToSocketAddrs + std::fmt::Display,
-    ) -> Result<Self, PluginError> {
+    pub async fn bind(service: Service, address: impl ToSocketAddrs + std::fmt::Display) -> Result<Self, PluginError> {
         let fault = |source| PluginError::io("listen at", address.to_string(), source);
         let listener = TcpListener::bind(&address).await.map_err(fault)?;
         Ok(Self { listener, service })

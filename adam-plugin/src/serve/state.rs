@@ -69,14 +69,18 @@ impl ServiceOptions {
     fn check(&self) -> Result<(), PluginError> {
         let refuse = |name, problem: &str| Err(PluginError::Setting { name, problem: problem.to_owned() });
         self.limits.check()?;
-        if self.api_key.as_deref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if self.api_key.as_deref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return refuse("api_key", "must be visible ASCII characters without spaces, one at least");
         }
         if self.commit_every.is_some_and(|every| every < Duration::from_millis(10)) {
             return refuse("commit_every", "must be 10 ms at least");
         }
         if self.on_failure == OnFailure::Fail {
-            return refuse("on_failure", "cannot be `fail` here: one bad text would throw away documents of other clients");
+            return refuse(
+                "on_failure",
+                "cannot be `fail` here: one bad text would throw away documents of other clients",
+            );
         }
         Ok(())
     }

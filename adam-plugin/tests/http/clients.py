@@ -25,7 +25,7 @@ def main():
         assert [one.index for one in plain.data] == list(range(len(TEXTS)))
         assert plain.usage.total_tokens == plain.usage.prompt_tokens > len(TEXTS)
         worst = max(distance(a.embedding, b.embedding) for a, b in zip(coded.data, plain.data))
-        assert worst == 0, worst
+        assert worst < 1e-7, worst  # the shortest decimal of an f32 is not that f32 as a float of Python
         for one in plain.data:
             assert abs(math.sqrt(sum(value * value for value in one.embedding)) - 1) < 1e-5
         short = client.embeddings.create(model="m", input=TEXTS[0], dimensions=64).data[0].embedding

@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 import shutil
+import time
 
 from playwright.sync_api import sync_playwright
 
@@ -16,8 +17,17 @@ def ids(page, column):
     return [item.get_attribute("data-id") for item in page.query_selector_all(f"#{column} li")]
 
 
+def until(page, condition):
+    """Waits; the page's own policy forbids playwright's way, which evaluates text inside the page."""
+    deadline = time.monotonic() + 30
+    while not page.evaluate(condition):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never: {condition}")
+        page.wait_for_timeout(20)
+
+
 def settled(page):
-    page.wait_for_function("['bm25', 'dense', 'hybrid'].every((id) => document.querySelector(`#${id} li`))")
+    until(page, "['bm25', 'dense', 'hybrid'].every((id) => document.querySelector(`#${id} li`))")
     page.wait_for_load_state("networkidle")
 
 
@@ -48,7 +58,7 @@ def open_page(browser, address, asked, faults, **options):
 def check(browser, address, folder):
     asked, faults = [], []
     page = open_page(browser, address, asked, faults)
-    page.wait_for_function("document.getElementById('about').textContent.includes('documents')")
+    until(page, "document.getElementById('about').textContent.includes('documents')")
     assert "6 documents" in page.inner_text("#about"), page.inner_text("#about")
 
     # The keyboard alone: the box has the focus from the start, Enter asks.
@@ -73,12 +83,12 @@ def check(browser, address, folder):
     page.focus("#weight")
     page.keyboard.press("Home")
     assert page.inner_text("#shown") == "1.00 words, 0.00 meaning", page.inner_text("#shown")
-    page.wait_for_function("document.querySelector('#hybrid .why').textContent.includes('\u00d7 1.00')")
+    until(page, "(document.querySelector('#hybrid .why') || {textContent: ''}).textContent.includes('\u00d7 1.00')")
     settled(page)
     words = ids(page, "bm25")
     assert ids(page, "hybrid")[: len(words)] == words, (ids(page, "hybrid"), words)
     page.keyboard.press("End")
-    page.wait_for_function("document.querySelector('#hybrid .dense').textContent.includes('\u00d7 1.00')")
+    until(page, "document.querySelector('#hybrid div.dense').textContent.includes('\u00d7 1.00')")
     settled(page)
     assert ids(page, "hybrid") == ids(page, "dense"), (ids(page, "hybrid"), ids(page, "dense"))
 
@@ -93,7 +103,7 @@ def check(browser, address, folder):
     # Markup in a document stays text; words are marked where they stand, past letters of several bytes.
     page.fill("#query", "wire")
     page.press("#query", "Enter")
-    page.wait_for_function("document.querySelector('#bm25 li mark')")
+    until(page, "document.querySelector('#bm25 li mark')")
     settled(page)
     assert set(ids(page, "bm25")) == {"crow", "markup"}, ids(page, "bm25")
     assert {mark.inner_text() for mark in page.query_selector_all("#bm25 mark")} == {"wire"}
@@ -104,7 +114,7 @@ def check(browser, address, folder):
     # Nothing found, and a link that carries the question.
     page.fill("#query", "zzzz")
     page.press("#query", "Enter")
-    page.wait_for_function("document.querySelector('#bm25 li').textContent === 'nothing found'")
+    until(page, "document.querySelector('#bm25 li').textContent === 'nothing found'")
     page.goto(f"{address}/?q=rising+dough&weight=0.3")
     settled(page)
     assert ids(page, "hybrid")[0] == "bread" and page.input_value("#weight") == "0.3"
@@ -131,7 +141,7 @@ def check_key(browser, address):
         prompts = []
         page.on("dialog", lambda dialog: (prompts.append(dialog.message), dialog.accept(key)))
         page.goto(f"{address}/?q=bread")
-        page.wait_for_function("document.getElementById('about').textContent")
+        until(page, "document.getElementById('about').textContent")
         assert len(prompts) == 1, prompts
         if works:
             settled(page)

@@ -9,7 +9,7 @@ import tempfile
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-MODEL = pathlib.Path(os.environ.get("ADAM_MODEL", ROOT / ".native" / "all-MiniLM-L6-v2"))
+MODEL = pathlib.Path(os.environ.get("ADAM_MODEL", ROOT / ".native" / "minilm-onnx"))
 
 DOCUMENTS = [
     {"id": "crow", "title": "Crows as toolmakers", "text": "New Caledonian crows bend pieces of wire into hooks and pull food out of narrow tubes with them.", "metadata": {"year": 2002}},

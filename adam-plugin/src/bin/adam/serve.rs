@@ -88,7 +88,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 fn policy(text: &str) -> Result<OnFailure, String> {
     match text.parse()? {
-        OnFailure::Fail => Err("one bad text of one client must not stop the others; there are skip and text-only".to_owned()),
+        OnFailure::Fail => {
+            Err("one bad text of one client must not stop the others; there are skip and text-only".to_owned())
+        }
         policy => Ok(policy),
     }
 }
@@ -149,7 +151,9 @@ async fn serve(args: &ServeArgs, service: Service) -> Result<()> {
     );
     let stop = async {
         match signalled().await {
-            Ok(name) => eprintln!("serve: {name}: takes no more connections, finishes what is running (again: ends at once)"),
+            Ok(name) => {
+                eprintln!("serve: {name}: takes no more connections, finishes what is running (again: ends at once)")
+            }
             // Without signals it can only be killed, which loses what is not committed; better to say so and go on.
             Err(fault) => {
                 eprintln!("serve: warning: cannot listen for signals: {fault}");
