@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -55,14 +55,14 @@ struct Promises {
     commits: usize,
 }
 
-fn write(address: SocketAddr, writer: usize, phase: &str, stop: &AtomicBool, must_succeed: bool) -> Promises {
+fn write(address: SocketAddr, writer: usize, phase: &str, shared: &Shared, must_succeed: bool) -> Promises {
     let mut client = Client::new(address);
     let mut promises = Promises::default();
     let mut round = 0u64;
-    while !stop.load(Ordering::SeqCst) {
+    while !shared.stop.load(Ordering::SeqCst) {
         round += 1;
         let ids: Vec<String> = (0..5).map(|at| format!("{phase}-{writer}-{}", (round * 5 + at) % 2000)).collect();
-        let commit = round.is_multiple_of(10);
+        let commit = round % 10 == 3;
         let deletes = round.is_multiple_of(7);
         let path =
             format!("/{}{}", if deletes { "delete" } else { "documents" }, if commit { "?commit=true" } else { "" });
@@ -81,6 +81,7 @@ fn write(address: SocketAddr, writer: usize, phase: &str, stop: &AtomicBool, mus
                 if commit {
                     promises.committed = promises.accepted.clone();
                     promises.commits += 1;
+                    shared.commits.fetch_add(1, Ordering::SeqCst);
                 }
             }
             Err(fault) => {
@@ -94,11 +95,11 @@ fn write(address: SocketAddr, writer: usize, phase: &str, stop: &AtomicBool, mus
 }
 
 /// Asks until told to stop; the time each answer took, by kind of question.
-fn read(address: SocketAddr, reader: usize, stop: &AtomicBool, must_succeed: bool) -> Vec<(&'static str, Duration)> {
+fn read(address: SocketAddr, reader: usize, shared: &Shared, must_succeed: bool) -> Vec<(&'static str, Duration)> {
     let mut client = Client::new(address);
     let mut times = Vec::new();
     let mut round = reader as u64;
-    while !stop.load(Ordering::SeqCst) {
+    while !shared.stop.load(Ordering::SeqCst) {
         round += 1;
         let question = text(round).split(' ').take(4).collect::<Vec<_>>().join(" ");
         let (kind, path, body) = match round % 6 {
@@ -127,29 +128,46 @@ fn read(address: SocketAddr, reader: usize, stop: &AtomicBool, must_succeed: boo
     times
 }
 
+/// What the clients and the one who started them share.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    commits: AtomicUsize,
+}
+
 struct Load {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     writers: Vec<std::thread::JoinHandle<Promises>>,
     readers: Vec<std::thread::JoinHandle<Vec<(&'static str, Duration)>>>,
 }
 
 impl Load {
     fn start(address: SocketAddr, phase: &'static str, must_succeed: bool) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let shared = Arc::new(Shared::default());
         let writers = (0..WRITERS).map(|at| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || write(address, at, phase, &stop, must_succeed))
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || write(address, at, phase, &shared, must_succeed))
         });
         let writers = writers.collect();
         let readers = (0..READERS).map(|at| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || read(address, at, &stop, must_succeed))
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || read(address, at, &shared, must_succeed))
         });
-        Self { writers, readers: readers.collect(), stop }
+        Self { writers, readers: readers.collect(), shared }
+    }
+
+    /// Waits so long, and where the machine is busy with other things, until something was committed.
+    fn run(&self, time: Duration) {
+        std::thread::sleep(time);
+        let began = Instant::now();
+        while self.shared.commits.load(Ordering::SeqCst) < WRITERS / 2 {
+            assert!(began.elapsed() < Duration::from_secs(120), "no commit came to an end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn end(self) -> (Vec<Promises>, Vec<(&'static str, Duration)>) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.shared.stop.store(true, Ordering::SeqCst);
         let promises = self.writers.into_iter().map(|writer| writer.join().unwrap()).collect();
         (promises, self.readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect())
     }
@@ -218,9 +236,9 @@ fn sixty_four_clients_and_a_power_cut() {
     };
     memory(&program, "start");
     let load = Load::start(program.address, "a", true);
-    std::thread::sleep(Duration::from_secs_f64(seconds / 2.0));
+    load.run(Duration::from_secs_f64(seconds / 2.0));
     memory(&program, "middle");
-    std::thread::sleep(Duration::from_secs_f64(seconds / 2.0));
+    load.run(Duration::from_secs_f64(seconds / 2.0));
     let (promises, times) = load.end();
     memory(&program, "end");
     let commits: usize = promises.iter().map(|promises| promises.commits).sum();
@@ -240,7 +258,7 @@ fn sixty_four_clients_and_a_power_cut() {
 
     // The cut: in the middle of the same load, with a second generation of ids.
     let load = Load::start(program.address, "b", false);
-    std::thread::sleep(Duration::from_secs_f64((seconds / 4.0).min(10.0)));
+    load.run(Duration::from_secs_f64((seconds / 4.0).min(10.0)));
     program.signal("KILL");
     let (promises, _) = load.end();
     assert_eq!(program.wait().0, None);
