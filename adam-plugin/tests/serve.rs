@@ -349,7 +349,7 @@ fn limits_are_kept_and_named() {
     // A request that never ends holds the only place: others hear 503, it hears 408, and then there is room again.
     let mut slow = TcpStream::connect(server.address).unwrap();
     slow.write_all(
-        b"POST /search HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+        b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
     )
     .unwrap();
     let mut second = server.client();
@@ -420,7 +420,7 @@ fn hostile_requests_are_refused_clearly() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let server = start(folder.path(), by_hand());
+    let server = start(folder.path(), ServiceOptions { hosts: vec!["wiki.example".to_owned()], ..by_hand() });
     let mut client = server.client();
     client.post("/documents?commit=true", &birds());
 
@@ -475,7 +475,7 @@ fn hostile_requests_are_refused_clearly() {
         ("/search", r#"{"query": "a", "explain": "yes"}"#, 422, "expected a boolean"),
         ("/search", r#"{"query": "a", "limit": 5}"#, 422, "unknown field `limit`"),
         ("/search", r#"{"query": "a", "filters": ["no colon"]}"#, 422, "FIELD:VALUE"),
-        ("/search", r#"{"query": "a", "filters": ["_document_hash:x"]}"#, 422, "filter"),
+        ("/search", r#"{"query": "a", "filters": ["text:x"]}"#, 422, "not indexed"),
         ("/delete", "{}", 422, "`ids` or `filters`"),
         ("/delete", r#"{"ids": []}"#, 422, "empty list"),
         ("/delete", r#"{"ids": null}"#, 422, "null"),
@@ -529,6 +529,15 @@ fn hostile_requests_are_refused_clearly() {
         for path in ["/search", "/documents", "/embed", "/v1/embeddings", "/delete"] {
             assert_eq!(client.send("POST", path, kind, b"{}").unwrap().status, 415, "{path} {kind:?}");
         }
+    }
+    // A web site whose name points here for a moment is not this server.
+    for (host, status) in
+        [("evil.example", 403), ("evil.example:80", 403), ("localhost:80", 200), ("[::1]", 200), ("wiki.example", 200)]
+    {
+        let mut raw = TcpStream::connect(server.address).unwrap();
+        raw.write_all(format!("GET /search?query=a HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        assert_eq!(read_answer(&mut BufReader::new(raw)).unwrap().status, status, "{host}");
     }
     let mut raw = TcpStream::connect(server.address).unwrap();
     raw.write_all(b"\x16\x03\x01\x02\x00 this is no HTTP\r\n\r\n").unwrap();

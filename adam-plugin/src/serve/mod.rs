@@ -62,7 +62,8 @@
 //!
 //! Nothing is encrypted here, and without a key everybody who reaches the port may write: listen at loopback (the default of
 //! `adam serve`), set [`api_key`](ServiceOptions::api_key), or put a proxy in front. Sizes, numbers and times are bounded by
-//! [`Limits`]. No answer allows other web sites to read it.
+//! [`Limits`]. No answer allows other web sites to read it, and a [`Server`] at loopback without a key answers only to `localhost`, to
+//! addresses and to [`hosts`](ServiceOptions::hosts), so that no web site can pass for it.
 
 mod about;
 mod auth;
@@ -70,6 +71,7 @@ mod body;
 mod documents;
 mod embed;
 mod error;
+mod host;
 mod ingest;
 mod limits;
 mod metrics;

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -64,7 +65,12 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Result<Stopped, PluginError> {
         let Self { listener, service } = self;
         let limits = service.limits().clone();
-        let router = super::router(service.clone());
+        let mut router = super::router(service.clone());
+        let own = listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        if own && service.options().api_key.is_none() {
+            let allowed: Arc<[String]> = service.options().hosts.clone().into();
+            router = router.layer(from_fn_with_state(allowed, super::host::require));
+        }
         let connections = Arc::new(Semaphore::new(limits.connections));
         let graceful = GracefulShutdown::new();
         let mut http = http1::Builder::new();

@@ -32,6 +32,9 @@ pub struct ServiceOptions {
     pub batch: usize,
     /// Memory of the index writer, in bytes. Default 128 MiB.
     pub memory: usize,
+    /// Names that a [`Server`](super::Server) at loopback without a key answers to, beside `localhost` and addresses, as where a proxy in front of
+    /// it passes its own name on. Default: none.
+    pub hosts: Vec<String>,
     /// Only searches and embeddings; another program may write to the index. Default false.
     pub read_only: bool,
 }
@@ -45,6 +48,7 @@ impl Default for ServiceOptions {
             on_failure: OnFailure::TextOnly,
             batch: 64,
             memory: 128 << 20,
+            hosts: Vec::new(),
             read_only: false,
         }
     }
@@ -60,6 +64,7 @@ impl std::fmt::Debug for ServiceOptions {
             .field("on_failure", &self.on_failure)
             .field("batch", &self.batch)
             .field("memory", &self.memory)
+            .field("hosts", &self.hosts)
             .field("read_only", &self.read_only)
             .finish()
     }

@@ -38,6 +38,10 @@ pub(crate) struct ServeArgs {
     /// command line: prefer the variable.
     #[arg(long, value_name = "KEY", env = "ADAM_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
+    /// A name that the server answers to beside `localhost` and addresses, where it listens at loopback and has no key; for a
+    /// proxy that passes its own name on. Repeatable.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_host: Vec<String>,
     /// Seconds between two commits of what was accepted; 0: only when asked, and at the end.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
     commit_every: f64,
@@ -113,6 +117,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
         on_failure: args.on_failure,
         batch: args.batch,
         memory: usize::try_from(args.memory << 20)?,
+        hosts: args.allow_host.clone(),
         read_only: args.read_only,
     };
     let service = Service::new(engine, encoder, options)?;
