@@ -303,3 +303,72 @@ fn space_usage_names_both_files() {
     assert!((blob..blob + 1000).contains(&index), "{index} {info:?}");
     assert!(usage.total().get_bytes() > rows + index);
 }
+
+/// The rows are the truth: whatever happened to the file of indexes, the answer is right, and the reason is told.
+#[test]
+fn an_index_that_cannot_be_used_is_reported_and_its_rows_are_scanned() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Fixture::new(VectorOptions::cosine(DIMENSION));
+    let policy = || DenseOptions::default().ann(AnnPolicy::always("HNSW16", 100));
+    let dense = Dense::with_options(policy());
+    let index = dense.index_builder().schema(fixture.schema.clone()).create_in_dir(folder.path()).unwrap();
+    let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000).unwrap();
+    let values = clustered(&mut random(1), 300, DIMENSION);
+    for (id, values) in (0..).zip(&values) {
+        writer.add_document(fixture.document(id, Some(values))).unwrap();
+        if id % 150 == 149 {
+            writer.commit().unwrap();
+        }
+    }
+    writer.merge(&index.searchable_segment_ids().unwrap()).wait().unwrap();
+    drop(writer);
+    let ann = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    let ann: Vec<_> = ann.filter(|path| path.extension().is_some_and(|extension| extension == "ann")).collect();
+    let [ann] = ann.as_slice() else { panic!("{ann:?}") };
+    let whole = std::fs::read(ann).unwrap();
+
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    let table = whole.windows(8).rposition(|bytes| bytes == b"TDENSANN").unwrap();
+    let mut newer = whole.clone();
+    newer[table - 8] = 9;
+    let checksum = crc32fast::hash(&newer[table - 28..table - 4]);
+    newer[table - 4..table].copy_from_slice(&checksum.to_le_bytes());
+    for (bytes, reason) in [
+        (Some(whole.clone()), None),
+        (Some(flipped), Some("checksum is wrong")),
+        (Some(newer), Some("format version 9")),
+        (Some(whole[..whole.len() - 200].to_vec()), Some("")),
+        (Some(Vec::new()), Some("")),
+        (None, None),
+    ] {
+        let present = bytes.is_some();
+        match bytes {
+            Some(bytes) => std::fs::write(ann, bytes).unwrap(),
+            None => std::fs::remove_file(ann).unwrap(),
+        }
+        // As another program that starts.
+        let dense = Dense::with_options(policy());
+        let index = dense.open_index(tantivy::directory::MmapDirectory::open(folder.path()).unwrap()).unwrap();
+        let searcher = dense.reader(&index).unwrap().searcher();
+        let field = &dense.info(&searcher).unwrap()[0].fields[0];
+        let found = KnnQuery::new(&dense, fixture.vector.clone(), values[7].clone(), 10).run(&searcher).unwrap();
+        let truth = brute_force(&fixture, &dense, &searcher, &values[7], |_| true);
+        match reason {
+            None if present => {
+                assert!(field.index.is_some() && is_index(&found.segments[0].path));
+                dense.verify(&index).unwrap();
+            }
+            reason => {
+                assert!(field.index.is_none() && found.segments[0].path == SearchPath::Exact);
+                assert_eq!(field.unusable, found.segments[0].note);
+                assert_eq!(field.unusable.is_some(), reason.is_some());
+                assert_eq!(dense.verify(&index).is_err(), reason.is_some());
+                if let (Some(told), Some(reason)) = (&field.unusable, reason) {
+                    assert!(told.contains(reason), "{told}");
+                }
+                assert_hits(&fixture, &searcher, &found.hits, &truth, 10, &format!("{reason:?}"));
+            }
+        }
+    }
+}
