@@ -34,6 +34,7 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Output {
     command.current_dir(folder).args(arguments).arg("--offline");
     // Kept from one run to the next, since the dependencies take a minute.
     command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("outside"));
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
     command.output().unwrap()
 }
 
