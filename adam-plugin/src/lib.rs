@@ -12,6 +12,7 @@ mod hash;
 pub mod import;
 mod query;
 mod rerank;
+pub mod serve;
 mod template;
 mod writer;
 
@@ -23,4 +24,4 @@ pub use hash::HashFields;
 pub use query::{Filter, MAX_QUERY, Syntax, text_query};
 pub use rerank::Reranker;
 pub use template::Template;
-pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, Progress, WriterSettings};
+pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, PendingCommit, Progress, WriterSettings};

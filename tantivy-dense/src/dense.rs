@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tantivy::directory::MmapDirectory;
+use tantivy::directory::error::OpenReadError;
 use tantivy::schema::Schema;
 use tantivy::{
     Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, Searcher, SegmentPlugin, SegmentReader,
 };
 
-use crate::plugin::{DensePlugin, EXTENSIONS};
-use crate::warm::{OpenSegments, SegmentVectors, open_rows};
+use crate::ann::{AnnFile, AnnPolicy};
+use crate::info::SegmentInfo;
+use crate::plugin::{DensePlugin, EXTENSIONS, ann_component};
+use crate::warm::{OpenSegments, SegmentVectors, ann_file_name, open_rows};
 use crate::{DenseError, VectorField};
 
 /// Settings of a [`Dense`]. They can differ from one start of a program to the next.
@@ -22,11 +25,40 @@ pub struct DenseOptions {
     /// vector, some gigabytes a second where the files are in memory, and finds what a disk or a copy damaged before a
     /// search can answer from it. Default: true.
     pub verify_on_open: bool,
+    /// What merges build over the rows they write, and how it is searched by default; has no effect without the feature
+    /// `faiss`. Default: from 50,000 rows of 768 values or as many values otherwise, and no fewer than 10,000 rows, a
+    /// graph; from five million rows on an inverted file. A field can name its own index
+    /// ([`VectorOptions::index`](crate::VectorOptions::index)).
+    pub ann: AnnPolicy,
+}
+
+impl DenseOptions {
+    /// Whether checksums are compared when a segment is opened.
+    #[must_use]
+    pub fn verify_on_open(mut self, verify: bool) -> DenseOptions {
+        self.verify_on_open = verify;
+        self
+    }
+
+    /// What merges build, and how it is searched by default.
+    ///
+    /// ```
+    /// use tantivy_dense::ann::AnnPolicy;
+    /// use tantivy_dense::{Dense, DenseOptions};
+    /// // Lists with rows of one byte a value for every merged segment of 20,000 rows or more.
+    /// let policy = AnnPolicy { nprobe: Some(32), ..AnnPolicy::always("IVF1024,SQ8", 20_000) };
+    /// let dense = Dense::with_options(DenseOptions::default().ann(policy));
+    /// ```
+    #[must_use]
+    pub fn ann(mut self, policy: AnnPolicy) -> DenseOptions {
+        self.ann = policy;
+        self
+    }
 }
 
 impl Default for DenseOptions {
     fn default() -> DenseOptions {
-        DenseOptions { verify_on_open: true }
+        DenseOptions { verify_on_open: true, ann: AnnPolicy::default() }
     }
 }
 
@@ -73,6 +105,10 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    pub(crate) fn cancel_flag(&self) -> &AtomicBool {
+        &self.cancelled
+    }
+
     pub(crate) fn check_cancelled(&self) -> Result<(), DenseError> {
         if self.cancelled.load(Ordering::Relaxed) { Err(DenseError::Cancelled) } else { Ok(()) }
     }
@@ -177,11 +213,21 @@ impl Dense {
             return Err(DenseError::Query { field: field.name().to_owned(), why });
         };
         let segment = self.segment(searcher, reader)?;
-        let rows = segment.field(field)?;
+        let rows = &segment.field(field)?.rows;
         Ok(rows.row_of(address.doc_id).map(|row| rows.vector(row)))
     }
 
-    /// Compares every checksum of the vectors of an index, reading all of them.
+    /// What is open for search in each segment of a searcher: rows, approximate indexes or why they are not used, and
+    /// the bytes that both take in memory and in mapped files.
+    ///
+    /// # Errors
+    /// About files that cannot be read, for a searcher of a reader that was not made by [`Dense::reader`].
+    pub fn info(&self, searcher: &Searcher) -> Result<Vec<SegmentInfo>, DenseError> {
+        let readers = searcher.segment_readers().iter();
+        readers.map(|reader| self.segment(searcher, reader).map(|vectors| SegmentInfo::of(reader, &vectors))).collect()
+    }
+
+    /// Compares every checksum of the vectors of an index and of its approximate indexes, reading all of them.
     ///
     /// # Errors
     /// [`DenseError::Corrupt`] for the first file that does not hold what was written.
@@ -190,6 +236,11 @@ impl Dense {
             let reader = SegmentReader::open(&segment)?;
             let fields = VectorField::all(reader.schema())?;
             open_rows(&reader, &fields)?.verify()?;
+            match reader.open_read(ann_component()) {
+                Ok(file) => AnnFile::open(file, &ann_file_name(reader.segment_id()))?.verify()?,
+                Err(OpenReadError::FileDoesNotExist(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

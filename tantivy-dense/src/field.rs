@@ -8,6 +8,7 @@ use tantivy::TantivyDocument;
 use tantivy::schema::{Field, FieldType, Schema, SchemaBuilder, Value};
 
 use crate::DenseError;
+use crate::ann::{AnnBuild, AnnIndex, AnnPlan, AnnPolicy};
 
 /// Name of the field type in tantivy's schema.
 pub const TYPE_NAME: &str = "tantivy_dense.vector";
@@ -15,6 +16,10 @@ pub const TYPE_NAME: &str = "tantivy_dense.vector";
 const OPTIONS_VERSION: u32 = 1;
 /// Longest vector of a field.
 pub const MAX_DIMENSION: usize = 4096;
+/// Longest factory string of an index.
+const MAX_FACTORY: usize = 1024;
+/// The factory string that stands for no index.
+const NO_INDEX: &str = "none";
 /// Longest vector by length (norm): beyond it, sums of squares leave the range of f32.
 const MAX_NORM: f64 = 1e18;
 /// Shorter vectors than this count as zero where a direction is needed.
@@ -107,6 +112,8 @@ pub struct VectorOptions {
     metric: Metric,
     element: Element,
     int8_first_pass: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    index: Option<String>,
 }
 
 impl VectorOptions {
@@ -118,6 +125,7 @@ impl VectorOptions {
             metric,
             element: Element::F32,
             int8_first_pass: false,
+            index: None,
         }
     }
 
@@ -152,6 +160,21 @@ impl VectorOptions {
         self
     }
 
+    /// The approximate index that merges build over this field's rows, as a faiss factory string such as `HNSW32`,
+    /// `IVF1024,SQ8` or `OPQ32,IVF4096,PQ32x4fs,RFlat`; `none` for never any. It takes the place of what the policy
+    /// ([`DenseOptions::ann`](crate::DenseOptions::ann)) would choose; from which size on an index is built stays with
+    /// the policy. Has no effect without the feature `faiss`.
+    #[must_use]
+    pub fn index(mut self, factory: impl Into<String>) -> VectorOptions {
+        self.index = Some(factory.into());
+        self
+    }
+
+    /// The approximate index asked for, if one was.
+    pub fn index_factory(&self) -> Option<&str> {
+        self.index.as_deref()
+    }
+
     /// Values per vector.
     pub fn dimension(&self) -> usize {
         self.dimension as usize
@@ -172,18 +195,50 @@ impl VectorOptions {
         self.int8_first_pass && self.element != Element::Int8
     }
 
+    /// What to build over `rows` rows in a merge, if anything.
+    pub(crate) fn plan(&self, policy: &AnnPolicy, rows: u32) -> Option<AnnPlan> {
+        let factory = match self.index.as_deref() {
+            Some(NO_INDEX) => return None,
+            Some(factory) => Some(factory.to_owned()),
+            None => policy.factory.clone(),
+        };
+        let policy = AnnPolicy { factory, ..policy.clone() };
+        policy.plan(self.metric.into(), self.dimension(), rows as usize)
+    }
+
+    /// Whether every row has a scale. Rounding changes the length of a normalised row, up to some thousandths for int8;
+    /// the scale gives it back its length of 1, so that similarities stay cosines.
+    pub(crate) fn keeps_scales(&self) -> bool {
+        self.element == Element::Int8 || (self.element == Element::F16 && self.metric == Metric::Cosine)
+    }
+
     /// Bytes of one row, rounded copies and side values not counted.
     pub fn row_bytes(&self) -> usize {
         self.dimension() * self.element.bytes()
     }
 
-    fn check(&self, field: &str) -> Result<(), DenseError> {
-        let limit = 1..=MAX_DIMENSION;
-        if limit.contains(&self.dimension()) {
-            return Ok(());
+    /// Asks the library, where it is there, whether it knows the index that is wanted.
+    fn check_factory(&self, field: &str) -> Result<(), DenseError> {
+        match self.index.as_deref() {
+            Some(factory) if factory != NO_INDEX && AnnIndex::available() => {
+                AnnIndex::check(&AnnBuild::new(factory, self.metric.into(), self.dimension()))
+                    .map_err(|error| DenseError::Options { field: field.to_owned(), why: error.to_string() })
+            }
+            _ => Ok(()),
         }
-        let why = format!("its dimension is {}, and can be from 1 to {MAX_DIMENSION}", self.dimension);
-        Err(DenseError::Options { field: field.to_owned(), why })
+    }
+
+    fn check(&self, field: &str) -> Result<(), DenseError> {
+        let wrong = |why: String| Err(DenseError::Options { field: field.to_owned(), why });
+        if !(1..=MAX_DIMENSION).contains(&self.dimension()) {
+            return wrong(format!("its dimension is {}, and can be from 1 to {MAX_DIMENSION}", self.dimension));
+        }
+        match &self.index {
+            Some(factory) if factory.len() > MAX_FACTORY => {
+                wrong(format!("the factory string of its index is {} bytes long", factory.len()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -214,9 +269,11 @@ impl VectorField {
     /// Declares a vector field.
     ///
     /// # Errors
-    /// [`DenseError::Options`] for a dimension of 0 or beyond 4,096.
+    /// [`DenseError::Options`] for a dimension of 0 or beyond 4,096, and for an index that faiss does not know, where it is
+    /// there to be asked.
     pub fn add_to(schema: &mut SchemaBuilder, name: &str, options: VectorOptions) -> Result<VectorField, DenseError> {
         options.check(name)?;
+        options.check_factory(name)?;
         let params = serde_json::to_value(&options)
             .map_err(|error| DenseError::Options { field: name.to_owned(), why: error.to_string() })?;
         let field = schema.add_custom_field(name, TYPE_NAME, params);

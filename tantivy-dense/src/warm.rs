@@ -7,15 +7,17 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tantivy::directory::FileSlice;
 use tantivy::directory::error::OpenReadError;
 use tantivy::index::SegmentId;
 use tantivy::{Opstamp, Searcher, SearcherGeneration, SegmentReader, Warmer};
 
+use crate::ann::{AnnEntry, AnnFile, AnnIndex, AnnSpec, Lookup};
 use crate::dense::Inner;
-use crate::plugin::rows_component;
+use crate::plugin::{ann_component, rows_component};
 use crate::query::RowSet;
 use crate::rows::{EXTENSION, FieldRows, RowsFile};
-use crate::{DenseError, VectorField};
+use crate::{DenseError, Element, VectorField};
 
 /// Sets of live rows kept per segment: old searchers see earlier states of its deletes.
 const ALIVE_KEPT: usize = 4;
@@ -28,31 +30,121 @@ pub(crate) fn open_rows(reader: &SegmentReader, fields: &[VectorField]) -> Resul
     let file = match reader.open_read(rows_component()) {
         Ok(file) => file,
         Err(OpenReadError::FileDoesNotExist(_)) => return Err(DenseError::NoRows { file: name }),
+        // Of tantivy's other errors, this one alone does not name the file.
+        Err(error @ OpenReadError::IncompatibleIndex(_)) => return Err(DenseError::corrupt(name, error.to_string())),
         Err(error) => return Err(error.into()),
     };
     RowsFile::open(&file, &name, fields, reader.max_doc())
 }
 
+/// Name of a segment's file of approximate indexes.
+pub(crate) fn ann_file_name(segment: SegmentId) -> String {
+    format!("{}.{}", segment.uuid_string(), crate::ann::file::EXTENSION)
+}
+
+/// The files of a segment, opened but not yet read.
+struct SegmentFiles {
+    rows: RowsFile,
+    /// The file of approximate indexes and its name, where there is one; else what keeps it from being opened.
+    index: Result<Option<(FileSlice, String)>, String>,
+}
+
+impl SegmentFiles {
+    fn open(reader: &SegmentReader) -> Result<SegmentFiles, DenseError> {
+        let rows = open_rows(reader, &VectorField::all(reader.schema())?)?;
+        let index = match reader.open_read(ann_component()) {
+            Ok(file) => Ok(Some((file, ann_file_name(reader.segment_id())))),
+            Err(OpenReadError::FileDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        };
+        Ok(SegmentFiles { rows, index })
+    }
+}
+
+/// An approximate index that is open.
+pub(crate) struct OpenIndex {
+    pub index: AnnIndex,
+    pub entry: AnnEntry,
+}
+
+/// The vectors of one field in one segment.
+pub(crate) struct FieldVectors {
+    pub rows: FieldRows,
+    /// The approximate index over them; else why there is none to use, where there is a file.
+    pub index: Result<OpenIndex, Option<String>>,
+}
+
+impl FieldVectors {
+    fn open(rows: FieldRows, file: &Result<Option<AnnFile>, String>) -> FieldVectors {
+        let index = match file {
+            Ok(None) => Err(None),
+            Err(why) => Err(Some(why.clone())),
+            Ok(Some(file)) => open_index(&rows, file),
+        };
+        FieldVectors { rows, index }
+    }
+}
+
+fn open_index(rows: &FieldRows, file: &AnnFile) -> Result<OpenIndex, Option<String>> {
+    let options = rows.options();
+    let spec =
+        AnnSpec { similarity: options.metric().into(), dimension: options.dimension(), rows: rows.len() as usize };
+    let blob = match file.get(rows.field().field().field_id(), &spec, rows.rows_checksum()) {
+        Ok(Lookup::Absent) => return Err(None),
+        Ok(Lookup::Unusable(why)) => return Err(Some(why.to_string())),
+        Ok(Lookup::Usable(blob)) => blob,
+        Err(error) => return Err(Some(error.to_string())),
+    };
+    let beside = match (blob.entry.needs_rows, options.element_type()) {
+        (false, _) => None,
+        (true, Element::F32) => rows.values().whole(),
+        (true, _) => None,
+    };
+    match blob.open(beside) {
+        Ok(index) => Ok(OpenIndex { index, entry: blob.entry }),
+        Err(why) => Err(Some(why.to_string())),
+    }
+}
+
 /// The vectors of one segment.
 pub(crate) struct SegmentVectors {
-    fields: Vec<FieldRows>,
+    fields: Vec<FieldVectors>,
     alive: Mutex<Vec<(u32, Option<Opstamp>, Arc<RowSet>)>>,
 }
 
 impl SegmentVectors {
-    fn open(dense: &Inner, reader: &SegmentReader) -> Result<SegmentVectors, DenseError> {
-        let fields = VectorField::all(reader.schema())?;
-        let file = open_rows(reader, &fields)?;
+    fn open(dense: &Inner, reader: &SegmentReader, files: SegmentFiles) -> Result<SegmentVectors, DenseError> {
         if dense.options.verify_on_open {
-            file.verify()?;
+            files.rows.verify()?;
         }
-        Ok(SegmentVectors { fields: file.into_fields(), alive: Mutex::default() })
+        let index = match files.index {
+            Ok(None) => Ok(None),
+            Ok(Some((file, name))) => AnnFile::open(file, &name).map(Some).map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        let fields: Vec<FieldVectors> =
+            files.rows.into_fields().into_iter().map(|rows| FieldVectors::open(rows, &index)).collect();
+        for field in &fields {
+            if let Err(Some(why)) = &field.index {
+                // Once for each time the segment is opened; searches report it too.
+                tracing::warn!(
+                    segment = reader.segment_id().uuid_string(),
+                    field = field.rows.field().name(),
+                    "an approximate index is not used, its rows are scanned instead: {why}"
+                );
+            }
+        }
+        Ok(SegmentVectors { fields, alive: Mutex::default() })
     }
 
     /// The vectors of a field.
-    pub(crate) fn field(&self, field: &VectorField) -> Result<&FieldRows, DenseError> {
-        let found = self.fields.iter().find(|rows| rows.field() == field);
+    pub(crate) fn field(&self, field: &VectorField) -> Result<&FieldVectors, DenseError> {
+        let found = self.fields.iter().find(|vectors| vectors.rows.field() == field);
         found.ok_or_else(|| DenseError::ForeignField { name: field.name().to_owned() })
+    }
+
+    pub(crate) fn fields(&self) -> &[FieldVectors] {
+        &self.fields
     }
 
     /// The rows whose documents are not deleted, as this searcher sees it; `None` for all.
@@ -97,8 +189,17 @@ impl OpenSegments {
         if let Some(vectors) = self.known(reader.segment_id()) {
             return Ok(vectors);
         }
-        // Not under the lock: it reads the whole file. A second thread may do the same work, and does no harm.
-        let vectors = Arc::new(SegmentVectors::open(dense, reader)?);
+        self.read(dense, reader, SegmentFiles::open(reader)?)
+    }
+
+    fn read(
+        &self,
+        dense: &Inner,
+        reader: &SegmentReader,
+        files: SegmentFiles,
+    ) -> Result<Arc<SegmentVectors>, DenseError> {
+        // Not under the lock: it reads whole files. A second thread may do the same work, and does no harm.
+        let vectors = Arc::new(SegmentVectors::open(dense, reader, files)?);
         let mut known = lock(&self.known);
         known.retain(|_, vectors| vectors.strong_count() > 0);
         known.insert(reader.segment_id(), Arc::downgrade(&vectors));
@@ -146,8 +247,16 @@ pub(crate) struct SegmentHolder {
 impl Warmer for SegmentHolder {
     fn warm(&self, searcher: &Searcher) -> tantivy::Result<()> {
         let Some(dense) = self.dense.upgrade() else { return Ok(()) };
+        // All files first, because a merge may replace the later segments while the earlier ones are read.
+        let mut opened = Vec::new();
         for reader in searcher.segment_readers() {
-            let vectors = dense.segments.open(&dense, reader)?;
+            match dense.segments.known(reader.segment_id()) {
+                Some(vectors) => drop(lock(&self.held).insert(reader.segment_id(), vectors)),
+                None => opened.push((reader, SegmentFiles::open(reader)?)),
+            }
+        }
+        for (reader, files) in opened {
+            let vectors = dense.segments.read(&dense, reader, files)?;
             lock(&self.held).insert(reader.segment_id(), vectors);
         }
         Ok(())

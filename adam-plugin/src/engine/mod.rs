@@ -184,6 +184,19 @@ impl Engine {
     /// # Errors
     /// When it is not there any more, or is another.
     pub fn with_pinned_encoder(self, folder: Option<&Path>, options: &EncoderOptions) -> Result<Self, PluginError> {
+        let encoder = self.pinned_encoder(folder, options)?;
+        self.with_encoder(Arc::new(encoder))
+    }
+
+    /// The model the index was made with, from where it was then or from `folder`.
+    ///
+    /// # Errors
+    /// When it is not there any more, or cannot be opened.
+    pub fn pinned_encoder(
+        &self,
+        folder: Option<&Path>,
+        options: &EncoderOptions,
+    ) -> Result<SentenceEncoder, PluginError> {
         let model = &self.card.model;
         let place = match (folder, &model.folder) {
             (Some(folder), _) => Hub::from_environment().resolve(&folder.to_string_lossy())?,
@@ -199,8 +212,7 @@ impl Engine {
             document_prompt: model.document_prompt.clone(),
             ..options.clone()
         };
-        let encoder = SentenceEncoder::open(&place, &options)?;
-        self.with_encoder(Arc::new(encoder))
+        Ok(SentenceEncoder::open(&place, &options)?)
     }
 
     /// A writer that embeds on the way. Documents are replaced by key, and left alone where nothing changed.

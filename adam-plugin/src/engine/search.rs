@@ -13,6 +13,7 @@ use tantivy::snippet::SnippetGenerator;
 use tantivy::{DocAddress, Searcher, TantivyDocument};
 use tantivy_dense::hybrid::{Arm, FusedHit, Fusion, Hybrid};
 use tantivy_dense::{ArmHit, KnnQuery};
+use utoipa::ToSchema;
 
 use super::Engine;
 use super::chunked::{NearestChunk, Words};
@@ -25,7 +26,7 @@ pub const MAX_HITS: usize = 10_000;
 const SNIPPET: usize = 240;
 
 /// What is searched by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Words.
@@ -64,7 +65,7 @@ impl FromStr for Mode {
 }
 
 /// How two rankings become one; see [`Fusion`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FusionName {
     /// [`Fusion::Convex`].
@@ -139,7 +140,7 @@ impl SearchRequest {
 }
 
 /// A document found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Hit {
     /// Its key.
     pub id: String,
@@ -160,7 +161,7 @@ pub struct Hit {
 }
 
 /// What one arm thought of a document.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ArmScore {
     /// `bm25`, `dense` or `rerank`.
     pub name: String,
@@ -181,11 +182,12 @@ impl From<ArmHit> for ArmScore {
 }
 
 /// A piece of a document's text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Snippet {
     /// The text.
     pub text: String,
     /// Byte ranges in it that match the query's words.
+    #[schema(value_type = Vec<Vec<usize>>)]
     pub highlights: Vec<(usize, usize)>,
     /// Where it is the document's nearest chunk: the bytes of the embedded text (the index's template filled in) it spans.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,7 +195,7 @@ pub struct Snippet {
 }
 
 /// What a search found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SearchResponse {
     /// Milliseconds, encoding the query included.
     pub took_ms: f64,

@@ -1,7 +1,7 @@
 //! Which index pays for how many rows.
 //!
-//! The defaults come from measurements that the chapter "choosing an index" of the crate's documentation lists. In short: a scan of the rows is exact, needs no
-//! building, and stays below some twenty milliseconds up to 50,000 rows of 768 values; a graph answers in well under one
+//! The defaults come from measurements that the chapter "choosing an index" of the crate's documentation lists. In
+//! short: a scan of the rows is exact, needs no building, and stays below some twenty milliseconds up to 50,000 rows of 768 values; a graph answers in well under one
 //! from there on, for the price of minutes of building per million rows; lists build several times faster and take
 //! little memory, so they take over where a graph's build would last for hours.
 
@@ -26,6 +26,16 @@ pub struct AnnPolicy {
     pub ef: Option<usize>,
     /// Default nprobe of searches; `None` chooses by the number of lists.
     pub nprobe: Option<usize>,
+    /// Candidates per hit taken from an index that keeps rows rounded, before they are compared in full; `None`
+    /// chooses by the index.
+    pub oversample: Option<f32>,
+    /// Rows that are scanned in the time that a graph takes for each unit of its ef. A segment with fewer rows left by
+    /// its filter than a walk costs is scanned, even though it has an index. 0: whatever it costs, an index is used.
+    pub scan_per_ef: usize,
+    /// The most memory, in bytes as [`AnnBuild::memory_bytes`] estimates them, that a build may take. Where a graph
+    /// would take more, lists are built; where the index that is left to build would, none is. Builds take turns in a
+    /// process, so that this is the memory of all of them. Default: no limit.
+    pub max_build_bytes: usize,
 }
 
 impl Default for AnnPolicy {
@@ -39,6 +49,9 @@ impl Default for AnnPolicy {
             ef_construction: 100,
             ef: None,
             nprobe: None,
+            oversample: None,
+            scan_per_ef: 40,
+            max_build_bytes: usize::MAX,
         }
     }
 }
@@ -58,12 +71,14 @@ impl AnnPolicy {
         AnnPolicy { exact_below_rows: usize::MAX, ..AnnPolicy::default() }
     }
 
-    /// A policy that builds `factory` over every segment of at least `rows` rows.
+    /// A policy that builds `factory` over every segment of at least `rows` rows that a merge writes, and searches it
+    /// even where a scan would be sooner done.
     pub fn always(factory: impl Into<String>, rows: usize) -> AnnPolicy {
         AnnPolicy {
             exact_below_values: 0,
             exact_below_rows: rows,
             factory: Some(factory.into()),
+            scan_per_ef: 0,
             ..AnnPolicy::default()
         }
     }
@@ -75,11 +90,16 @@ impl AnnPolicy {
         if rows == 0 || rows < self.exact_below_rows || rows.saturating_mul(dimension) < self.exact_below_values {
             return None;
         }
+        let fits =
+            |factory: &str| AnnBuild::new(factory, similarity, dimension).memory_bytes(rows) <= self.max_build_bytes;
         let factory = match &self.factory {
             Some(factory) => factory.clone(),
-            None if rows < self.lists_from_rows => "HNSW32".to_owned(),
+            None if rows < self.lists_from_rows && fits(GRAPH) => GRAPH.to_owned(),
             None => format!("IVF{},SQ8", lists_for(rows)),
         };
+        if !fits(&factory) {
+            return None;
+        }
         let search = AnnSearch {
             ef: Some(self.ef.unwrap_or(DEFAULT_EF)),
             nprobe: match (self.nprobe, lists_in(&factory)) {
@@ -100,11 +120,43 @@ impl AnnPolicy {
     }
 }
 
+/// The graph that is built unless another index is asked for.
+const GRAPH: &str = "HNSW32";
+
 /// Default ef: recall@10 of 0.95 and more on everything measured, see the chapter on choosing.
 const DEFAULT_EF: usize = 96;
 
+impl AnnBuild {
+    /// About how many bytes of memory the finished index takes while it is built over `rows` rows: its codes, the links
+    /// of a graph, the vectors it is trained on. An estimate from the factory string.
+    pub fn memory_bytes(&self, rows: usize) -> usize {
+        let (factory, dimension) = (self.factory.as_str(), self.dimension);
+        let number_after = |mark: &str| -> Option<usize> {
+            let digits = factory.split_once(mark)?.1;
+            digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+        };
+        let code = match () {
+            () if factory.contains("SQ8") => dimension,
+            () if factory.contains("SQfp16") || factory.contains("SQbf16") => 2 * dimension,
+            () if factory.contains("RFlat") => 4 * dimension + number_after("PQ").unwrap_or(dimension / 8),
+            () if factory.contains("PQ") => number_after(",PQ").or(number_after("PQ")).unwrap_or(dimension),
+            () if factory.contains("RaBitQ") => dimension / 8 + 8,
+            () => 4 * dimension,
+        };
+        let lists = lists_in(factory);
+        // A link takes four bytes, the lowest level has twice the others'; levels and offsets of a node take twelve.
+        let links = match (number_after("HNSW"), lists) {
+            (Some(links), None) => 4 * 2 * links + 4 * links / 8 + 12,
+            _ => 0,
+        };
+        let number = if lists.is_some() { 8 } else { 0 };
+        let training = lists.map_or(0, |lists| lists.saturating_mul(64).max(65_536).min(rows)) * 4 * dimension;
+        rows.saturating_mul(code + links + number).saturating_add(training)
+    }
+}
+
 /// Lists for `rows` rows: a power of two near four times the square root, so that finding the lists and scanning a
-/// thirty-second of them cost about the same.
+/// sixteenth of them cost about the same.
 fn lists_for(rows: usize) -> usize {
     let wanted = 4.0 * (rows as f64).sqrt();
     2_usize.pow(wanted.log2().round().clamp(4.0, 17.0) as u32)
@@ -112,7 +164,7 @@ fn lists_for(rows: usize) -> usize {
 
 /// Lists to look into by default, of `lists`.
 fn probes_for(lists: usize) -> usize {
-    (lists / 32).clamp(8, 256).min(lists)
+    (lists / 16).clamp(16, 256).min(lists)
 }
 
 /// The number of lists that a factory string asks for (`IVF1024`), if it asks for any.
@@ -149,9 +201,23 @@ mod tests {
         assert_eq!(factory(&policy, 768, 100), None);
         let plan = policy.plan(Similarity::SquaredL2, 768, 60_000).expect("an index pays here");
         assert_eq!(plan.build.factory, "OPQ16,IVF512(HNSW16),PQ16");
-        assert_eq!(plan.search.nprobe, Some(16), "a thirty-second of the lists");
+        assert_eq!(plan.search.nprobe, Some(32), "a sixteenth of the lists");
         assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 5).as_deref(), Some("Flat"));
         assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 4), None);
+    }
+
+    #[test]
+    fn a_build_that_would_take_too_much_memory_is_not_chosen() {
+        let bytes = |factory: &str| AnnBuild::new(factory, Similarity::InnerProduct, 384).memory_bytes(1_000_000);
+        // Measured: 362 MB for HNSW32 over 200,000 x 384 with its rows, 80 MB for IVF1024,SQ8.
+        assert!((1_750_000_000..1_950_000_000).contains(&bytes("HNSW32")), "{}", bytes("HNSW32"));
+        assert!((390_000_000..500_000_000).contains(&bytes("IVF1024,SQ8")), "{}", bytes("IVF1024,SQ8"));
+        assert!(bytes("HNSW32_SQ8") < bytes("HNSW32") / 2 && bytes("IVF1024,PQ48") < 200_000_000);
+        let limited =
+            |max_build_bytes: usize| factory(&AnnPolicy { max_build_bytes, ..AnnPolicy::default() }, 384, 1_000_000);
+        assert_eq!(limited(2_000_000_000).as_deref(), Some("HNSW32"));
+        assert_eq!(limited(1_000_000_000).as_deref(), Some("IVF4096,SQ8"));
+        assert_eq!(limited(100_000_000), None);
     }
 
     #[test]

@@ -151,6 +151,8 @@ const MAGIC: [u8; 4] = *b"FAI1";
 const HEADER: usize = 16;
 const FLAG_GRAPH_ONLY: u8 = 1;
 const ALIGNMENT: u64 = 64;
+/// Largest number in a factory string, enough for the lists of billions of rows.
+const MAX_FACTORY_NUMBER: u32 = 1 << 22;
 /// faiss numbers the nodes of a graph with 32-bit signed integers.
 const MAX_ROWS: usize = i32::MAX as usize;
 /// With squared lengths up to this, no inner product or squared distance of two vectors overflows.
@@ -182,6 +184,22 @@ fn check_vector(values: &[f32], what: impl Fn() -> String) -> Result<(), DenseEr
     }
 }
 
+/// faiss divides by some of the numbers in a factory string and makes room for others before it looks at them.
+fn check_factory(factory: &str) -> Result<(), DenseError> {
+    let numbers = factory.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    for digits in numbers {
+        if !digits.parse().is_ok_and(|number: u32| (1..=MAX_FACTORY_NUMBER).contains(&number)) {
+            let limit = format!("the numbers in it can be from 1 to {MAX_FACTORY_NUMBER}, {digits} cannot");
+            return Err(refused(format!("index `{factory}`: {limit}")));
+        }
+    }
+    let one_link = |part: &str| part.split_once("HNSW").is_some_and(|(_, links)| links == "1");
+    if factory.split([',', '_', '(', ')']).any(one_link) {
+        return Err(refused(format!("index `{factory}`: a graph needs two links a row or more")));
+    }
+    Ok(())
+}
+
 impl AnnIndex {
     /// Whether indexes can be built and searched: false where the crate was built without the feature `faiss`.
     pub fn available() -> bool {
@@ -200,6 +218,19 @@ impl AnnIndex {
         }
     }
 
+    /// Whether the library knows how to build such an index.
+    ///
+    /// # Errors
+    /// [`DenseError::Ann`] with the library's reason, or because there is no library.
+    pub fn check(build: &AnnBuild) -> Result<(), DenseError> {
+        check_factory(&build.factory)?;
+        let inner_product = build.similarity == Similarity::InnerProduct;
+        match Native::create(&build.factory, build.dimension, inner_product, 0, build.ef_construction) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failed(&format!("index `{}`", build.factory), failure)),
+        }
+    }
+
     /// Builds an index over all of `rows`. Row i of the source becomes row i of the index.
     ///
     /// Takes minutes for millions of rows, on `build.threads` threads. Sets `cancel` from elsewhere to make it return
@@ -211,6 +242,7 @@ impl AnnIndex {
         if dimension == 0 || count > MAX_ROWS {
             return Err(refused(format!("no index over {count} rows of {dimension} values can be built")));
         }
+        check_factory(&build.factory)?;
         let threads = match build.threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,

@@ -45,6 +45,8 @@ pub use choose::{AnnPlan, AnnPolicy};
 pub use file::{AnnBlob, AnnEntry, AnnFile, AnnFileWriter, Lookup, Unusable};
 pub use index::{AnnBuild, AnnFound, AnnIndex, AnnKind, AnnSearch, AnnSpec, RowSlice, RowSource};
 
+use crate::Metric;
+
 /// How two vectors are compared. Cosine is the inner product of rows and queries that were normalised before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Similarity {
@@ -52,6 +54,15 @@ pub enum Similarity {
     InnerProduct,
     /// The negative of the squared Euclidean distance, higher is nearer, 0 for equal vectors.
     SquaredL2,
+}
+
+impl From<Metric> for Similarity {
+    fn from(metric: Metric) -> Similarity {
+        match metric {
+            Metric::Cosine | Metric::Dot => Similarity::InnerProduct,
+            Metric::L2 => Similarity::SquaredL2,
+        }
+    }
 }
 
 impl Similarity {

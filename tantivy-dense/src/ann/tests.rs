@@ -292,13 +292,17 @@ fn senseless_input_is_an_error() {
         assert!(built.unwrap_err().to_string().contains("row 16"), "{bad}");
     }
     assert!(index.search(&values[..5], 3, &search, None).is_err());
-    for factory in ["", "Nonsense", "IVF0,Flat", "PQ7", "HNSW32\0"] {
+    for factory in ["", "Nonsense", "IVF0,Flat", "PQ7", "PQ0", "HNSW0", "HNSW1", "IVF2_HNSW1,Flat", "HNSW32\0"]
+        .into_iter()
+        .chain(["IVF4000000000,Flat", "IVF99999999999999999999,Flat"])
+    {
         let built = AnnIndex::build(
             &AnnBuild::new(factory, Similarity::InnerProduct, 6),
             &RowSlice::new(&values, 6).unwrap(),
             &NOT_CANCELLED,
         );
         assert!(built.is_err(), "{factory:?}");
+        assert!(factory == "PQ7" || AnnIndex::check(&AnnBuild::new(factory, Similarity::InnerProduct, 6)).is_err());
     }
     assert!(RowSlice::new(&values, 7).is_err() && RowSlice::new(&values, 0).is_err());
 }

@@ -132,18 +132,31 @@ impl Arm {
         }
     }
 
-    /// The arm's own explanation of a document's raw score.
+    /// The arm's own explanation of a document's raw score. A vector arm searches once more to say how its segment was
+    /// searched.
     pub(super) fn explain(
         &self,
         searcher: &Searcher,
         address: DocAddress,
         raw: f32,
+        (window, filter): (usize, Option<&dyn Query>),
     ) -> Result<Explanation, DenseError> {
         match &self.0 {
             Kind::Text(query) => Ok(query.explain(searcher, address)?),
             Kind::Vector(query) => {
                 let title = format!("similarity of the vectors in `{}`", query.field().name());
-                Ok(Explanation::new_with_string(title, raw))
+                let mut explanation = Explanation::new_with_string(title, raw);
+                let mut query = query.as_ref().clone().with_k(window);
+                if let Some(filter) = filter {
+                    query = query.and_filter(filter.box_clone());
+                }
+                let found = query.run(searcher)?;
+                let how = match found.segments.get(address.segment_ord as usize) {
+                    Some(report) if found.hits.iter().any(|hit| hit.address == address) => report.to_string(),
+                    _ => format!("not among the {window} nearest, compared because another arm found it"),
+                };
+                explanation.add_context(how);
+                Ok(explanation)
             }
             Kind::Own(ranking, _) => ranking.explain(searcher, address, raw),
         }

@@ -180,7 +180,7 @@ impl Hybrid {
             });
         }
         let arms: Vec<Arm> = self.arms.iter().map(|arm| arm.arm.filtered(self.filter.as_deref())).collect();
-        let window = self.window.max(k).max(1);
+        let window = self.window_for(k);
         let tops = in_parallel(&arms, |arm| arm.top(searcher, window))?;
         let mut candidates: Vec<DocAddress> = tops.iter().flatten().map(|&(address, _)| address).collect();
         candidates.sort_unstable();
@@ -188,6 +188,11 @@ impl Hybrid {
         let pairs: Vec<(&Arm, Vec<(DocAddress, f32)>)> = arms.iter().zip(tops).collect();
         let columns = in_parallel(&pairs, |(arm, top)| arm.complete(searcher, &candidates, top))?;
         Ok(Matrix::new(candidates, columns))
+    }
+
+    /// Documents that each arm takes when `k` are wanted.
+    fn window_for(&self, k: usize) -> usize {
+        self.window.max(k).max(1)
     }
 
     /// Why a hit is where it is: the fused score, and for each arm its rank, raw and normalised score, its weight, and the
@@ -198,13 +203,15 @@ impl Hybrid {
     pub fn explain(&self, searcher: &Searcher, hit: &FusedHit) -> Result<Explanation, DenseError> {
         let title = format!("hybrid score by {}, of", self.fusion);
         let mut tree = Explanation::new_with_string(title, hit.score);
+        let window = self.window_for(1);
         for (arm, part) in self.arms.iter().zip(&hit.arms) {
             let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
             let title =
                 format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
             let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
-            if part.raw.is_some() {
-                detail.add_detail(arm.arm.explain(searcher, hit.address, part.raw.unwrap_or_default())?);
+            if let Some(raw) = part.raw {
+                let searched = (window, self.filter.as_deref());
+                detail.add_detail(arm.arm.explain(searcher, hit.address, raw, searched)?);
             }
             tree.add_detail(detail);
         }

@@ -3,12 +3,12 @@
 use tantivy::directory::{TerminatingWrite, WritePtr};
 use tantivy::{DocId, PluginMergeContext};
 
-use super::rows_component;
+use super::{build, rows_component};
 use crate::dense::Inner;
 use crate::mapping::MergeOrder;
 use crate::rows::{FieldRows, Presence, RowsFileWriter, Section, SideValues};
 use crate::warm::open_rows;
-use crate::{DenseError, Element, VectorField};
+use crate::{DenseError, VectorField};
 
 /// The cancel flag is looked at once in so many documents.
 const CANCEL_EVERY: DocId = 1 << 14;
@@ -34,7 +34,8 @@ pub(super) fn merge(dense: &Inner, context: &PluginMergeContext) -> Result<(), D
         merge.write(&mut file)?;
     }
     file.finish(order.max_doc())?.terminate()?;
-    Ok(())
+    drop(sources);
+    build::build(dense, context.target_segment, &fields, order.max_doc())
 }
 
 struct FieldMerge<'a> {
@@ -50,7 +51,7 @@ impl FieldMerge<'_> {
     fn write(&self, file: &mut RowsFileWriter<WritePtr>) -> Result<(), DenseError> {
         let number = file.add_field(self.field);
         let options = self.field.options();
-        let int8 = options.element_type() == Element::Int8;
+        let scales = options.keeps_scales();
         let first_pass = options.has_first_pass();
         let mut sides = SideValues::default();
         let mut docs: Vec<DocId> = Vec::new();
@@ -58,7 +59,7 @@ impl FieldMerge<'_> {
             file.append(number, Section::Rows, source.values().row(row))?;
             docs.push(doc);
             sides.norms.push(value(source.norms(), row));
-            if int8 {
+            if scales {
                 sides.scales.push(value(source.scales(), row));
             }
             if first_pass {

@@ -1,5 +1,8 @@
 //! What tantivy calls when it writes, merges and measures segments.
 
+#[cfg(test)]
+mod background_tests;
+mod build;
 mod merge;
 mod write;
 

@@ -3,28 +3,36 @@
 //! Where rows have a rounded copy, that is scanned first. Rounding changes a similarity by no more than a bound that is
 //! known for every row, so a row whose approximate similarity plus bound falls below the k-th best approximate
 //! similarity minus bound cannot be a hit. What is left is compared in full: the hits are those of the plain scan.
+//!
+//! Several queries are searched for in one pass: rows are taken in blocks that stay in the cache for all queries.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tantivy::{DocAddress, Executor};
+use half::f16;
+use half::slice::HalfBitsSliceExt;
+use tantivy::DocAddress;
 
+use super::bounds::Bounds;
 use super::rowset::RowSet;
-use super::top::{Bar, Found, Top};
-use crate::kernels;
-use crate::rows::{FieldRows, RoundedQuery, RowSection, decode_f16};
-use crate::{DenseError, Element, Metric};
+use super::top::{Bar, Best, Top};
+use crate::kernels::{self, Stored};
+use crate::rows::{FieldRows, RoundedQuery, RowSection};
+use crate::warm::lock;
+use crate::{Element, Metric};
 
 /// A task scans about so many bytes, enough to make handing it to a thread cheap.
 const TASK_BYTES: usize = 4 << 20;
-/// Half-precision rows are decoded in blocks of about so many values, which stay in the fastest cache.
-const DECODE_VALUES: usize = 8 << 10;
+/// Rows are taken in blocks of about so many bytes, which stay in the cache for the next query.
+const BLOCK_BYTES: usize = 128 << 10;
+/// Ranges begin at multiples of this, the rows that one word of a set holds.
+const WORD: u32 = 64;
 
 /// A query as rows are compared with it.
 pub(crate) struct Prepared {
     pub metric: Metric,
     pub vector: Vec<f32>,
-    rounded: RoundedQuery,
+    pub rounded: RoundedQuery,
 }
 
 impl Prepared {
@@ -34,12 +42,48 @@ impl Prepared {
         Prepared { metric, vector, rounded }
     }
 
-    /// Similarity to the values of a row.
-    pub(crate) fn similarity(&self, row: &[f32]) -> f32 {
+    fn compare<T: Stored>(&self, row: &[T]) -> f32 {
         match self.metric {
             Metric::Cosine | Metric::Dot => kernels::dot(&self.vector, row),
             Metric::L2 => -kernels::l2_squared(&self.vector, row),
         }
+    }
+
+    /// Similarity to a row; the same bits whichever way a search comes to it.
+    pub(crate) fn similarity(&self, rows: &FieldRows, row: u32, scratch: &mut Vec<f32>) -> f32 {
+        match rows.options().element_type() {
+            Element::F32 | Element::Int8 => self.compare(rows.row(row, scratch)),
+            Element::F16 => {
+                let similarity = self.compare(halves(rows.values().row(row)));
+                similarity * rows.scales().get(row as usize).copied().unwrap_or(1.0)
+            }
+        }
+    }
+}
+
+/// One query of a search, with the best found for it so far.
+pub(crate) struct Asked {
+    pub query: Prepared,
+    /// No search for this query needs to look below.
+    pub bar: Bar,
+    best: Mutex<Top>,
+}
+
+impl Asked {
+    /// For the best `k` of at least the similarity `least`.
+    pub(crate) fn new(query: Prepared, k: usize, least: f32) -> Asked {
+        Asked { query, bar: Bar::new(least), best: Mutex::new(Top::new(k)) }
+    }
+
+    fn add(&self, found: Vec<Best>) {
+        let mut best = lock(&self.best);
+        best.extend(found);
+        self.bar.raise(best.bar());
+    }
+
+    /// The best found by scans, best first.
+    pub(crate) fn scanned(&self) -> Vec<Best> {
+        lock(&self.best).clone().into_sorted()
     }
 }
 
@@ -55,194 +99,193 @@ impl Candidates<'_> {
     pub(crate) fn count(&self) -> u32 {
         self.selected.as_ref().map_or(self.rows.len(), |set| set.len())
     }
+
+    pub(crate) fn address(&self, row: u32) -> DocAddress {
+        DocAddress::new(self.ordinal, self.rows.doc(row))
+    }
+
+    fn count_in(&self, rows: Range<u32>) -> usize {
+        match &self.selected {
+            None => rows.len(),
+            Some(set) => set.count_in(rows),
+        }
+    }
+
+    fn contains(&self, row: u32) -> bool {
+        self.selected.as_ref().is_none_or(|set| set.contains(row))
+    }
+
+    /// Ranges of rows that are worth handing to a thread each.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = Range<u32>> + use<> {
+        let (rows, count) = (self.rows.len(), self.count());
+        let bytes = self.rows.options().row_bytes() * count as usize / (rows as usize).max(1);
+        let step = u32::try_from(TASK_BYTES / bytes.max(1)).unwrap_or(u32::MAX).max(1);
+        let step = step.checked_next_multiple_of(WORD).unwrap_or(u32::MAX / WORD * WORD);
+        let end = if count == 0 { 0 } else { rows };
+        (0..end).step_by(step as usize).map(move |first| first..end.min(first.saturating_add(step)))
+    }
 }
 
-/// The best `k` of several segments. `floor` is the least similarity of a hit.
-pub(crate) fn nearest(
-    executor: &Executor,
-    segments: &[Candidates],
-    query: &Prepared,
-    k: usize,
-    bar: &Bar,
-) -> Result<Vec<Found>, DenseError> {
-    let mut tasks = Vec::new();
-    for segment in segments.iter().filter(|segment| segment.count() > 0) {
-        let rows = segment.rows.len();
-        let step = (TASK_BYTES / segment.rows.options().row_bytes().max(1)).max(64) as u32;
-        tasks.extend((0..rows).step_by(step as usize).map(|first| (segment, first..rows.min(first + step))));
-    }
-    let scan = |(segment, range): (&Candidates, Range<u32>)| {
-        let mut top = Top::new(k);
-        Scan { segment, query, bar }.run(range, &mut top);
-        bar.raise(top.bar());
-        Ok(top.into_sorted())
+/// Compares the rows of `range`, as one of [`Candidates::tasks`], with every query; each keeps its best `k`.
+pub(crate) fn scan(segment: &Candidates, range: Range<u32>, asked: &[&Asked], k: usize) {
+    let room = k.min(range.len());
+    let mut scan = Scan {
+        segment,
+        asked,
+        vectors: asked.iter().map(|asked| asked.query.vector.as_slice()).collect(),
+        best: asked.iter().map(|_| Top::with_room(k, room)).collect(),
+        values: Vec::new(),
+        products: Vec::new(),
+        scratch: Vec::new(),
     };
-    let mut best = Top::new(k);
-    if let [_] = tasks.as_slice() {
-        // A thread pool would only cost time.
-        for task in tasks {
-            best.extend(scan(task)?);
-        }
-    } else {
-        executor.map(scan, tasks.into_iter())?.into_iter().for_each(|found| best.extend(found));
-    }
-    Ok(best.into_sorted())
+    scan.run(range);
+    scan.best.into_iter().zip(asked).for_each(|(best, asked)| asked.add(best.into_sorted()));
 }
 
 struct Scan<'a> {
     segment: &'a Candidates<'a>,
-    query: &'a Prepared,
-    bar: &'a Bar,
+    asked: &'a [&'a Asked],
+    vectors: Vec<&'a [f32]>,
+    best: Vec<Top>,
+    values: Vec<f32>,
+    products: Vec<i32>,
+    scratch: Vec<f32>,
 }
 
 impl Scan<'_> {
-    fn run(&self, range: Range<u32>, top: &mut Top) {
-        let count = match &self.segment.selected {
-            None => range.len(),
-            Some(set) => set.rows_in(range.clone()).count(),
-        };
-        match self.segment.rows.first_pass() {
-            // With fewer rows than hits, rounding excludes none.
-            Some(codes) if count > top.k().saturating_mul(2) => self.in_two_passes(codes, range, top),
-            _ => self.in_full(range, top),
-        }
-    }
-
-    fn offer(&self, top: &mut Top, row: u32, similarity: f32) {
-        if similarity >= top.bar().max(self.bar.get()) {
-            let address = DocAddress::new(self.segment.ordinal, self.segment.rows.doc(row));
-            top.push(Found { similarity, address });
-        }
-    }
-
-    fn in_full(&self, range: Range<u32>, top: &mut Top) {
+    fn run(&mut self, range: Range<u32>) {
         let rows = self.segment.rows;
-        let mut scratch = Vec::new();
-        if let Some(selected) = &self.segment.selected {
-            for row in selected.rows_in(range) {
-                let similarity = self.query.similarity(rows.row(row, &mut scratch));
-                self.offer(top, row, similarity);
+        let step = (BLOCK_BYTES / rows.options().row_bytes().max(1)) as u32 / WORD * WORD;
+        let mut first = range.start;
+        while first < range.end {
+            let block = first..range.end.min(first + step.max(WORD));
+            first = block.end;
+            let count = self.segment.count_in(block.clone());
+            if count == 0 {
+                continue;
             }
-            return;
+            // Most rows of a block are compared sooner with all of its rows than one by one.
+            let whole = count * 2 >= block.len();
+            for at in 0..self.asked.len() {
+                self.best[at].raise(self.asked[at].bar.get());
+                match rows.first_pass() {
+                    // With few rows and nothing to hold them against, rounding excludes none.
+                    Some(codes) if count > self.best[at].k().saturating_mul(2) || self.best[at].is_barred() => {
+                        self.in_two_passes(at, codes, block.clone(), whole);
+                    }
+                    Some(_) => self.one_by_one(at, block.clone()),
+                    None if whole => {}
+                    None => self.one_by_one(at, block.clone()),
+                }
+            }
+            if whole && rows.first_pass().is_none() {
+                self.whole(block);
+            }
+            for (best, asked) in self.best.iter().zip(self.asked) {
+                asked.bar.raise(best.bar());
+            }
         }
-        let dimension = rows.options().dimension();
-        let compare = |first: u32, values: &[f32], top: &mut Top| {
-            for (row, values) in (first..).zip(values.chunks_exact(dimension)) {
-                self.offer(top, row, self.query.similarity(values));
+    }
+
+    /// Compares the selected rows one at a time.
+    fn one_by_one(&mut self, at: usize, block: Range<u32>) {
+        let (segment, query) = (self.segment, &self.asked[at].query);
+        let best = &mut self.best[at];
+        let mut compare = |row: u32| {
+            let similarity = query.similarity(segment.rows, row, &mut self.scratch);
+            if similarity >= best.bar() {
+                best.push(Best { similarity, address: segment.address(row) });
             }
         };
-        rows.values().for_each(range, |first, count, bytes| match rows.options().element_type() {
-            Element::F32 => compare(first, bytemuck::try_cast_slice(bytes).unwrap_or_default(), top),
-            Element::F16 => {
-                let step = (DECODE_VALUES / dimension).max(1);
-                for (block, bytes) in bytes.chunks(step * dimension * 2).enumerate() {
-                    decode_f16(bytes, &mut scratch);
-                    compare(first + (block * step) as u32, &scratch, top);
-                }
-            }
-            Element::Int8 => {
-                for row in first..first + count {
-                    let similarity = self.query.similarity(rows.row(row, &mut scratch));
-                    self.offer(top, row, similarity);
-                }
-            }
+        match &segment.selected {
+            Some(selected) => selected.rows_in(block).for_each(compare),
+            None => block.for_each(&mut compare),
+        }
+    }
+
+    /// Compares all rows of a block with all queries, and keeps the selected ones.
+    fn whole(&mut self, block: Range<u32>) {
+        let rows = self.segment.rows;
+        rows.values().for_each(block, |first, count, bytes| match rows.options().element_type() {
+            Element::F32 => self.compare::<f32>(first, count, bytemuck::try_cast_slice(bytes).unwrap_or_default()),
+            Element::F16 => self.compare::<f16>(first, count, halves(bytes)),
+            Element::Int8 => {} // has a first pass
         });
     }
 
-    fn in_two_passes(&self, codes: &RowSection, range: Range<u32>, top: &mut Top) {
-        let rows = self.segment.rows;
-        let bounds = Bounds::new(rows, self.query);
-        // The k best lower bounds so far; what cannot reach the least of them is no hit.
-        let mut lower = Top::new(top.k());
+    fn compare<T: Stored>(&mut self, first: u32, count: u32, rows: &[T]) {
+        let l2 = self.segment.rows.options().metric() == Metric::L2;
+        let values = &mut self.values;
+        match (self.vectors.as_slice(), l2) {
+            ([query], false) => kernels::dot_rows(query, rows, values),
+            ([query], true) => kernels::l2_squared_rows(query, rows, values),
+            (queries, false) => kernels::dot_batch(queries, rows, values),
+            (queries, true) => kernels::l2_squared_batch(queries, rows, values),
+        }
+        let scales = self.segment.rows.scales().get(first as usize..).unwrap_or_default();
+        for (values, best) in values.chunks_exact_mut(count as usize).zip(&mut self.best) {
+            if l2 {
+                values.iter_mut().for_each(|value| *value = -*value);
+            }
+            values.iter_mut().zip(scales).for_each(|(value, scale)| *value *= scale);
+            let mut bar = best.bar();
+            for (row, &similarity) in (first..).zip(values.iter()) {
+                if similarity >= bar && self.segment.contains(row) {
+                    best.push(Best { similarity, address: self.segment.address(row) });
+                    bar = best.bar();
+                }
+            }
+        }
+    }
+
+    fn in_two_passes(&mut self, at: usize, codes: &RowSection, block: Range<u32>, whole: bool) {
+        let (segment, query, best) = (self.segment, &self.asked[at].query, &mut self.best[at]);
+        let bounds = Bounds::new(segment.rows, query);
+        // The best lower bounds of this block; what cannot reach the least of them is no hit.
+        let mut lower = Top::with_room(best.k(), best.k().min(block.len()));
+        lower.raise(best.bar());
         let mut doubtful: Vec<(f32, u32)> = Vec::new();
         let mut look = |row: u32, product: i32| {
             let (approximate, bound) = bounds.of(row, product);
-            let bar = lower.bar().max(self.bar.get());
-            if approximate + bound >= bar {
+            if approximate + bound >= lower.bar() {
                 doubtful.push((approximate + bound, row));
                 // Rows are told apart here only by number.
-                lower.push(Found { similarity: approximate - bound, address: DocAddress::new(0, row) });
+                lower.push(Best { similarity: approximate - bound, address: DocAddress::new(0, row) });
             }
         };
-        let query = &self.query.rounded.codes;
-        match &self.segment.selected {
-            Some(selected) => {
-                for row in selected.rows_in(range) {
-                    look(row, kernels::dot_i8(query, bytemuck::cast_slice(codes.row(row))));
+        let wanted = query.rounded.codes.as_slice();
+        match &segment.selected {
+            Some(selected) if !whole => {
+                for row in selected.rows_in(block) {
+                    look(row, kernels::dot_i8(wanted, bytemuck::cast_slice(codes.row(row))));
                 }
             }
-            None => codes.for_each(range, |first, _, bytes| {
-                let codes: &[i8] = bytemuck::cast_slice(bytes);
-                for (row, codes) in (first..).zip(codes.chunks_exact(query.len())) {
-                    look(row, kernels::dot_i8(query, codes));
+            _ => codes.for_each(block, |first, _, bytes| {
+                kernels::dot_rows_i8(wanted, bytemuck::cast_slice(bytes), &mut self.products);
+                for (row, &product) in (first..).zip(&self.products) {
+                    if segment.contains(row) {
+                        look(row, product);
+                    }
                 }
             }),
         }
-        let bar = lower.bar().max(self.bar.get());
+        let bar = lower.bar();
         doubtful.retain(|&(upper, _)| upper >= bar);
         doubtful.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        let mut scratch = Vec::new();
         for (upper, row) in doubtful {
-            if upper < top.bar().max(self.bar.get()) {
+            if upper < best.bar() {
                 break;
             }
-            let similarity = self.query.similarity(rows.row(row, &mut scratch));
-            self.offer(top, row, similarity);
-        }
-    }
-}
-
-/// How far a similarity computed from rounded rows and a rounded query can be from that of the rows as they are kept.
-///
-/// For a row r, its rounded copy r', a query q and its rounded copy q': |q.r - q'.r'| = |q.(r - r') + (q - q').r'|
-/// <= |q| |r - r'| + |q - q'| |r'|. A little is added for the rounding of sums in f32.
-struct Bounds<'a> {
-    metric: Metric,
-    query: &'a RoundedQuery,
-    scales: &'a [f32],
-    errors: &'a [f32],
-    norms: &'a [f32],
-    /// Relative error of a sum of products in f32, generously.
-    slack: f32,
-    /// For rows that are int8 themselves: half a step in every dimension is the most that rounding moved them.
-    half_steps: f32,
-}
-
-impl<'a> Bounds<'a> {
-    fn new(rows: &'a FieldRows, query: &'a Prepared) -> Bounds<'a> {
-        let dimension = rows.options().dimension() as f32;
-        Bounds {
-            metric: query.metric,
-            query: &query.rounded,
-            scales: rows.code_scales(),
-            errors: rows.code_errors(),
-            norms: rows.norms(),
-            slack: dimension * 2e-8 + 1e-6,
-            half_steps: if rows.options().element_type() == Element::Int8 { 0.5 * dimension.sqrt() } else { 0.0 },
-        }
-    }
-
-    /// The approximate similarity of a row, and how far off it can be.
-    #[inline]
-    fn of(&self, row: u32, product: i32) -> (f32, f32) {
-        let row = row as usize;
-        let at = |values: &[f32]| values.get(row).copied().unwrap_or(0.0);
-        let (scale, error) = (at(self.scales), at(self.errors));
-        let norm = match self.metric {
-            // Normalised, and then rounded: by a thousandth at most in half precision.
-            Metric::Cosine => 1.001 + self.half_steps * scale,
-            Metric::Dot | Metric::L2 => at(self.norms) * 1.000_01,
-        };
-        let query = self.query;
-        let dot = product as f32 * (query.scale * scale);
-        let bound = query.norm * error + query.error * (norm + error) + self.slack * query.norm * norm;
-        match self.metric {
-            Metric::Cosine | Metric::Dot => (dot, bound),
-            Metric::L2 => {
-                let squares = query.norm * query.norm + norm * norm;
-                // The factors above make `squares` too large by up to 4e-5 of itself.
-                (2.0 * dot - squares, 2.0 * bound + squares * (6e-5 + self.slack))
+            let similarity = query.similarity(segment.rows, row, &mut self.scratch);
+            if similarity >= best.bar() {
+                best.push(Best { similarity, address: segment.address(row) });
             }
         }
     }
+}
+
+/// The values of half-precision rows.
+fn halves(bytes: &[u8]) -> &[f16] {
+    let words: &[u16] = bytemuck::try_cast_slice(bytes).unwrap_or_default();
+    words.reinterpret_cast()
 }

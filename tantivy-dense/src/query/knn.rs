@@ -6,67 +6,11 @@ use std::sync::Arc;
 use tantivy::query::{BooleanQuery, EnableScoring, Query, Weight};
 use tantivy::{DocAddress, Searcher};
 
-use super::exact::{self, Candidates, Prepared};
-use super::rowset::matching;
-use super::top::Bar;
+use super::exact::Prepared;
+use super::report::{Found, Hit};
+use super::search::{self, Settings};
 use super::weight::HitsWeight;
 use crate::{Dense, DenseError, VectorField};
-
-/// A document found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hit {
-    /// Where it is, for the searcher that found it.
-    pub address: DocAddress,
-    /// How similar its vector is: cosine, inner product, or the negative of the squared distance.
-    pub similarity: f32,
-    /// The positive number that tantivy's collectors see, see [`Metric::score`](crate::Metric::score).
-    pub score: f32,
-}
-
-/// How one segment was searched.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentReport {
-    /// Rows of the field in the segment.
-    pub rows: u32,
-    /// Rows left by deletes and the filter.
-    pub selected: u32,
-    /// How they were searched.
-    pub path: SearchPath,
-}
-
-/// A way to search a segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SearchPath {
-    /// There was nothing to search.
-    Nothing,
-    /// Every row was compared.
-    Exact,
-    /// Every row's rounded copy was compared, and in full where that left a doubt.
-    ExactInTwoPasses,
-}
-
-impl fmt::Display for SegmentReport {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let SegmentReport { rows, selected, path } = self;
-        match path {
-            SearchPath::Nothing => write!(out, "nothing to search: none of {rows} rows is left"),
-            SearchPath::Exact => write!(out, "exact: {selected} of {rows} rows compared"),
-            SearchPath::ExactInTwoPasses => {
-                write!(out, "exact: {selected} of {rows} rows compared as int8, the doubtful ones in full")
-            }
-        }
-    }
-}
-
-/// What a search found, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// Best first.
-    pub hits: Vec<Hit>,
-    /// One for each of the searcher's segments.
-    pub segments: Vec<SegmentReport>,
-}
 
 /// The `k` documents nearest to a vector, over all segments of the searcher, deleted documents left out.
 ///
@@ -80,36 +24,38 @@ pub struct KnnQuery {
     dense: Dense,
     field: VectorField,
     vector: Vec<f32>,
-    k: usize,
-    filter: Option<Arc<dyn Query>>,
-    exact: bool,
-    min_similarity: Option<f32>,
+    settings: Settings,
 }
 
 impl KnnQuery {
     /// The `k` documents whose vector in `field` is nearest to `vector`. A wrong vector is an error of the search.
     pub fn new(dense: &Dense, field: VectorField, vector: Vec<f32>, k: usize) -> KnnQuery {
-        KnnQuery { dense: dense.clone(), field, vector, k, filter: None, exact: false, min_similarity: None }
+        KnnQuery { dense: dense.clone(), field, vector, settings: Settings::nearest(k) }
+    }
+
+    /// All documents at least as similar as `similarity`, however many they are. Always exact.
+    pub fn within(dense: &Dense, field: VectorField, vector: Vec<f32>, similarity: f32) -> KnnQuery {
+        KnnQuery::new(dense, field, vector, usize::MAX).min_similarity(similarity)
     }
 
     /// Only documents that match `filter` are considered. Its scores do not count.
     #[must_use]
     pub fn filter(mut self, filter: Box<dyn Query>) -> KnnQuery {
-        self.filter = Some(Arc::from(filter));
+        self.settings.filter = Some(Arc::from(filter));
         self
     }
 
     /// Another number of documents.
     #[must_use]
     pub fn with_k(mut self, k: usize) -> KnnQuery {
-        self.k = k;
+        self.settings.k = k;
         self
     }
 
     /// Only documents that match this filter, and the one before where there was one.
     #[must_use]
     pub fn and_filter(self, filter: Box<dyn Query>) -> KnnQuery {
-        match self.filter.clone() {
+        match self.settings.filter.clone() {
             Some(before) => self.filter(Box::new(BooleanQuery::intersection(vec![before.box_clone(), filter]))),
             None => self.filter(filter),
         }
@@ -118,14 +64,40 @@ impl KnnQuery {
     /// Compares every row, even where there is an approximate index.
     #[must_use]
     pub fn exact(mut self) -> KnnQuery {
-        self.exact = true;
+        self.settings.exact = true;
         self
     }
 
     /// Leaves out documents less similar than this.
     #[must_use]
     pub fn min_similarity(mut self, similarity: f32) -> KnnQuery {
-        self.min_similarity = Some(similarity);
+        self.settings.min_similarity = Some(similarity);
+        self
+    }
+
+    /// Candidates that a walk through a graph (HNSW) keeps: more find more of the true neighbours and take longer.
+    ///
+    /// It is meant for all rows together: every segment gets its share and some more, and more again where a filter
+    /// leaves out rows. Default: what the index was built with or [`AnnPolicy::ef`](crate::ann::AnnPolicy::ef), and
+    /// no less than twice k. Segments without a graph ignore it.
+    #[must_use]
+    pub fn ef(mut self, ef: usize) -> KnnQuery {
+        self.settings.ef = Some(ef);
+        self
+    }
+
+    /// Lists of an inverted file (IVF) to look into, in every segment; more where a filter leaves out rows. Segments
+    /// without lists ignore it.
+    #[must_use]
+    pub fn nprobe(mut self, nprobe: usize) -> KnnQuery {
+        self.settings.nprobe = Some(nprobe);
+        self
+    }
+
+    /// Candidates per hit to take from an index that keeps rows rounded, before they are compared in full; 1 or more.
+    #[must_use]
+    pub fn oversample(mut self, factor: f32) -> KnnQuery {
+        self.settings.oversample = Some(factor);
         self
     }
 
@@ -159,10 +131,10 @@ impl KnnQuery {
                 return Err(DenseError::Query { field: self.field.name().to_owned(), why });
             };
             let vectors = self.dense.segment(searcher, reader)?;
-            let rows = vectors.field(&self.field)?;
+            let rows = &vectors.field(&self.field)?.rows;
             for address in segment {
                 let row = rows.row_of(address.doc_id);
-                similarities.push(row.map(|row| query.similarity(rows.row(row, &mut scratch))));
+                similarities.push(row.map(|row| query.similarity(rows, row, &mut scratch)));
             }
         }
         Ok(similarities)
@@ -173,53 +145,45 @@ impl KnnQuery {
     /// # Errors
     /// As [`KnnQuery::search`].
     pub fn run(&self, searcher: &Searcher) -> Result<Found, DenseError> {
-        let metric = self.field.options().metric();
-        let query = Prepared::new(metric, self.field.prepare(&self.vector)?);
-        if self.min_similarity.is_some_and(f32::is_nan) {
-            let why = "the least similarity is not a number".to_owned();
-            return Err(DenseError::Query { field: self.field.name().to_owned(), why });
-        }
-        let filter = self.filter.as_ref();
-        let filter = filter.map(|filter| filter.weight(EnableScoring::disabled_from_searcher(searcher))).transpose()?;
-        let segments = searcher
-            .segment_readers()
-            .iter()
-            .map(|reader| self.dense.segment(searcher, reader))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut candidates = Vec::with_capacity(segments.len());
-        for ((ordinal, reader), segment) in (0..).zip(searcher.segment_readers()).zip(&segments) {
-            let rows = segment.field(&self.field)?;
-            let mut selected = segment.alive(rows, reader);
-            if let Some(filter) = &filter {
-                selected = Some(Arc::new(matching(filter.as_ref(), reader, rows, selected.as_deref())?));
-            }
-            candidates.push(Candidates { ordinal, rows, selected });
-        }
-        let total: u64 = candidates.iter().map(|candidates| u64::from(candidates.count())).sum();
-        let k = self.k.min(usize::try_from(total).unwrap_or(usize::MAX));
-        let reports = candidates.iter().map(report).collect();
-        if k == 0 {
-            return Ok(Found { hits: Vec::new(), segments: reports });
-        }
-        let bar = Bar::new(self.min_similarity.unwrap_or(f32::NEG_INFINITY));
-        let executor = searcher.index().search_executor();
-        let found = exact::nearest(executor, &candidates, &query, k, &bar)?;
-        let hits = found.into_iter().map(|found| Hit {
-            address: found.address,
-            similarity: found.similarity,
-            score: metric.score(found.similarity),
-        });
-        Ok(Found { hits: hits.collect(), segments: reports })
+        let mut found = search::search(&self.dense, &self.field, &self.settings, searcher, &[&self.vector])?;
+        Ok(found.pop().unwrap_or(Found { hits: Vec::new(), segments: Vec::new() }))
     }
-}
 
-fn report(candidates: &Candidates) -> SegmentReport {
-    let path = match (candidates.count(), candidates.rows.first_pass()) {
-        (0, _) => SearchPath::Nothing,
-        (_, None) => SearchPath::Exact,
-        (_, Some(_)) => SearchPath::ExactInTwoPasses,
-    };
-    SegmentReport { rows: candidates.rows.len(), selected: candidates.count(), path }
+    /// Searches for many vectors at once, with the settings of this query; its own vector is not among them. One answer
+    /// for each vector, in their order.
+    ///
+    /// Several times the throughput of one search after another where rows are scanned, since each is read from memory
+    /// once for all vectors. Indexes are searched for one vector after another. Uses the index's search threads
+    /// ([`Index::set_multithread_executor`](tantivy::Index::set_multithread_executor)), as single searches do.
+    ///
+    /// # Errors
+    /// As [`KnnQuery::search`], for the first vector that is wrong.
+    pub fn search_batch<V: AsRef<[f32]>>(
+        &self,
+        searcher: &Searcher,
+        vectors: &[V],
+    ) -> Result<Vec<Vec<Hit>>, DenseError> {
+        Ok(self.run_batch(searcher, vectors)?.into_iter().map(|found| found.hits).collect())
+    }
+
+    /// As [`KnnQuery::search_batch`], with how each was found.
+    ///
+    /// # Errors
+    /// As [`KnnQuery::search_batch`].
+    pub fn run_batch<V: AsRef<[f32]>>(&self, searcher: &Searcher, vectors: &[V]) -> Result<Vec<Found>, DenseError> {
+        let vectors: Vec<&[f32]> = vectors.iter().map(AsRef::as_ref).collect();
+        search::search(&self.dense, &self.field, &self.settings, searcher, &vectors)
+    }
+
+    /// What the query looks for, in words.
+    fn title(&self) -> String {
+        let (field, Settings { k, min_similarity, .. }) = (self.field.name(), &self.settings);
+        match min_similarity {
+            Some(least) if *k == usize::MAX => format!("all within similarity {least} in `{field}`"),
+            Some(least) => format!("the {k} nearest in `{field}`, within similarity {least}"),
+            None => format!("the {k} nearest in `{field}`"),
+        }
+    }
 }
 
 impl Query for KnnQuery {
@@ -227,21 +191,29 @@ impl Query for KnnQuery {
         let searcher = scoring.searcher().ok_or(DenseError::NoSearcher)?;
         let found = self.run(searcher)?;
         let metric = self.field.options().metric();
-        let title = format!("the {} nearest in `{}`", self.k, self.field.name());
-        Ok(Box::new(HitsWeight::new(title, metric, searcher, &found.hits, &found.segments)))
+        Ok(Box::new(HitsWeight::new(self.title(), metric, searcher, &found.hits, &found.segments)))
     }
 }
 
 impl fmt::Debug for KnnQuery {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { k, filter, exact, min_similarity, ef, nprobe, oversample } = &self.settings;
         let mut out = out.debug_struct("KnnQuery");
-        out.field("field", &self.field.name()).field("k", &self.k).field("dimension", &self.vector.len());
-        if let Some(filter) = &self.filter {
+        out.field("field", &self.field.name()).field("k", k).field("dimension", &self.vector.len());
+        if let Some(filter) = filter {
             out.field("filter", filter);
         }
-        if let Some(similarity) = self.min_similarity {
-            out.field("min_similarity", &similarity);
+        if let Some(similarity) = min_similarity {
+            out.field("min_similarity", similarity);
         }
-        out.field("exact", &self.exact).finish()
+        for (name, breadth) in [("ef", ef), ("nprobe", nprobe)] {
+            if let Some(breadth) = breadth {
+                out.field(name, breadth);
+            }
+        }
+        if let Some(oversample) = oversample {
+            out.field("oversample", oversample);
+        }
+        out.field("exact", exact).finish()
     }
 }

@@ -48,6 +48,17 @@ impl RowSet {
         &self.words
     }
 
+    /// How many rows of a range are in the set.
+    pub(crate) fn count_in(&self, range: std::ops::Range<u32>) -> usize {
+        if range.start % 64 != 0 {
+            return self.rows_in(range).count();
+        }
+        let words = range.start as usize / 64..(range.end as usize / 64).min(self.words.len());
+        let whole: u32 = self.words.get(words).unwrap_or_default().iter().map(|word| word.count_ones()).sum();
+        let rest = self.words.get(range.end as usize / 64).map_or(0, |word| word & ((1 << (range.end % 64)) - 1));
+        whole as usize + rest.count_ones() as usize
+    }
+
     /// The set's rows within a range, in ascending order.
     pub(crate) fn rows_in(&self, range: std::ops::Range<u32>) -> impl Iterator<Item = u32> + '_ {
         let words = (range.start as usize / 64)..(range.end as usize).div_ceil(64).min(self.words.len());

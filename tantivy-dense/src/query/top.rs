@@ -8,36 +8,42 @@ use tantivy::DocAddress;
 
 /// A document found, with its similarity.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Found {
+pub(crate) struct Best {
     pub similarity: f32,
     pub address: DocAddress,
 }
 
-impl Eq for Found {}
+impl Eq for Best {}
 
-impl PartialOrd for Found {
-    fn partial_cmp(&self, other: &Found) -> Option<Ordering> {
+impl PartialOrd for Best {
+    fn partial_cmp(&self, other: &Best) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Found {
+impl Ord for Best {
     /// Less is better: more similar first, then the lower address. Similarities are never NaN.
-    fn cmp(&self, other: &Found) -> Ordering {
+    fn cmp(&self, other: &Best) -> Ordering {
         other.similarity.total_cmp(&self.similarity).then(self.address.cmp(&other.address))
     }
 }
 
 /// Collects the `k` best, by similarity and then address, whatever order they come in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Top {
     k: usize,
-    heap: BinaryHeap<Found>,
+    heap: BinaryHeap<Best>,
+    least: f32,
 }
 
 impl Top {
     pub(crate) fn new(k: usize) -> Top {
-        Top { k, heap: BinaryHeap::with_capacity(k.min(1 << 12)) }
+        Top::with_room(k, 0)
+    }
+
+    /// With memory for so many at once.
+    pub(crate) fn with_room(k: usize, room: usize) -> Top {
+        Top { k, heap: BinaryHeap::with_capacity(room.min(1 << 12)), least: f32::NEG_INFINITY }
     }
 
     pub(crate) fn k(&self) -> usize {
@@ -45,16 +51,27 @@ impl Top {
     }
 
     /// The least similarity that may still come in; equal ones may, by their address.
+    #[inline]
     pub(crate) fn bar(&self) -> f32 {
         if self.heap.len() < self.k {
-            return f32::NEG_INFINITY;
+            return self.least;
         }
-        self.heap.peek().map_or(f32::INFINITY, |worst| worst.similarity)
+        self.heap.peek().map_or(f32::INFINITY, |worst| worst.similarity.max(self.least))
     }
 
-    pub(crate) fn push(&mut self, found: Found) {
+    /// Lets nothing below `least` in from now on; it is the caller who looks at [`Top::bar`].
+    pub(crate) fn raise(&mut self, least: f32) {
+        self.least = self.least.max(least);
+    }
+
+    /// Whether there is a bar at all.
+    pub(crate) fn is_barred(&self) -> bool {
+        self.bar() > f32::NEG_INFINITY
+    }
+
+    pub(crate) fn push(&mut self, found: Best) {
         // -0 and 0 are one similarity.
-        let found = Found { similarity: found.similarity + 0.0, ..found };
+        let found = Best { similarity: found.similarity + 0.0, ..found };
         if self.heap.len() < self.k {
             self.heap.push(found);
         } else if let Some(mut worst) = self.heap.peek_mut()
@@ -64,12 +81,12 @@ impl Top {
         }
     }
 
-    pub(crate) fn extend(&mut self, other: impl IntoIterator<Item = Found>) {
+    pub(crate) fn extend(&mut self, other: impl IntoIterator<Item = Best>) {
         other.into_iter().for_each(|found| self.push(found));
     }
 
     /// Best first.
-    pub(crate) fn into_sorted(self) -> Vec<Found> {
+    pub(crate) fn into_sorted(self) -> Vec<Best> {
         self.heap.into_sorted_vec()
     }
 }
@@ -117,7 +134,7 @@ mod tests {
     fn ties_go_to_the_lower_address_whatever_the_order() {
         for docs in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
             let mut top = Top::new(2);
-            top.extend(docs.map(|doc| Found { similarity: 0.5, address: DocAddress::new(0, doc) }));
+            top.extend(docs.map(|doc| Best { similarity: 0.5, address: DocAddress::new(0, doc) }));
             let docs: Vec<u32> = top.into_sorted().iter().map(|found| found.address.doc_id).collect();
             assert_eq!(docs, [0, 1]);
         }

@@ -7,7 +7,7 @@ use tantivy::index::SegmentId;
 use tantivy::query::{EmptyScorer, Explanation, Scorer, Weight};
 use tantivy::{DocId, DocSet, Score, Searcher, SegmentReader, TERMINATED, TantivyError};
 
-use super::knn::{Hit, SegmentReport};
+use super::report::{Hit, SegmentReport};
 use crate::Metric;
 
 /// The hits of one segment, in the order of documents.

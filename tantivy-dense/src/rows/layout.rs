@@ -1,4 +1,4 @@
-//! Bytes of the `.vec` file. `docs/format.md` describes them for readers; this module is what writes and reads them.
+//! Bytes of the `.vec` file. `docs/file_format.md` describes them for readers; this module is what writes and reads them.
 
 use crate::field::{Element, Metric};
 use crate::{DenseError, VectorOptions};
@@ -28,7 +28,7 @@ pub(crate) enum Section {
     /// f32. Under cosine, the length (norm) of each vector as it was given, since rows are normalised; else the length
     /// of each row as it is kept.
     Norms,
-    /// Scale of each int8 row, f32.
+    /// Scale of each int8 row, and of each f16 row under cosine, f32.
     Scales,
     /// The rounded copy for the first pass, i8.
     Codes,

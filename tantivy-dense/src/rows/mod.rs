@@ -7,7 +7,7 @@ mod writer;
 
 pub(crate) use layout::{EXTENSION, Presence, Section};
 pub(crate) use quantise::RoundedQuery;
-pub(crate) use reader::{FieldRows, RowSection, RowsFile, decode_f16};
+pub(crate) use reader::{FieldRows, RowSection, RowsFile};
 pub(crate) use writer::{FieldWriter, RowsFileWriter, SideValues};
 
 #[cfg(target_endian = "big")]

@@ -105,7 +105,6 @@ pub(crate) struct FieldRows {
 pub(crate) struct RowsFile {
     name: String,
     file: OwnedBytes,
-    max_doc: u32,
     table: Table,
     fields: Vec<FieldRows>,
 }
@@ -143,7 +142,7 @@ impl RowsFile {
         for (field, entry) in vector_fields.iter().zip(&table.fields) {
             fields.push(open_field(&bytes, name, field, entry, max_doc)?);
         }
-        Ok(RowsFile { name: name.to_owned(), file: bytes, max_doc, table, fields })
+        Ok(RowsFile { name: name.to_owned(), file: bytes, table, fields })
     }
 
     /// Compares every checksum. Reads the whole file.
@@ -171,10 +170,6 @@ impl RowsFile {
     pub(crate) fn into_fields(self) -> Vec<FieldRows> {
         self.fields
     }
-
-    pub(crate) fn max_doc(&self) -> u32 {
-        self.max_doc
-    }
 }
 
 fn open_field(
@@ -199,7 +194,7 @@ fn open_field(
         Section::Rows | Section::Norms => true,
         Section::Docs => entry.presence != Presence::All,
         Section::Order => entry.presence == Presence::Permuted,
-        Section::Scales => entry.element == Element::Int8,
+        Section::Scales => options.keeps_scales(),
         Section::Codes | Section::CodeScales | Section::CodeErrors => entry.first_pass,
     };
     let pieces = |section: Section| -> Result<(RowSection, u32), DenseError> {
@@ -301,16 +296,6 @@ impl FieldRows {
         self.rows
     }
 
-    /// Whether every document has a row with its own number.
-    pub(crate) fn is_identity(&self) -> bool {
-        self.presence == Presence::All
-    }
-
-    /// Whether rows are in the order of their documents.
-    pub(crate) fn is_in_order(&self) -> bool {
-        self.presence != Presence::Permuted
-    }
-
     /// Document of a row.
     pub(crate) fn doc(&self, row: u32) -> DocId {
         match self.presence {
@@ -354,7 +339,7 @@ impl FieldRows {
         self.norms.floats()
     }
 
-    /// Scale of each int8 row.
+    /// Scale of each row; empty where rows have none.
     pub(crate) fn scales(&self) -> &[f32] {
         self.scales.floats()
     }
@@ -388,7 +373,7 @@ impl FieldRows {
         match self.options().element_type() {
             Element::F32 => bytemuck::try_cast_slice(bytes).unwrap_or_default(),
             Element::F16 => {
-                decode_f16(bytes, scratch);
+                self.decode_f16(row, bytes, scratch);
                 scratch
             }
             Element::Int8 => {
@@ -396,6 +381,15 @@ impl FieldRows {
                 decode_int8(bytemuck::cast_slice(bytes), scale, scratch);
                 scratch
             }
+        }
+    }
+
+    /// Half-precision rows, the first of which is `first`, as f32 values as they are compared.
+    pub(crate) fn decode_f16(&self, first: u32, bytes: &[u8], out: &mut Vec<f32>) {
+        decode_f16(bytes, out);
+        let scales = self.scales().get(first as usize..).unwrap_or_default();
+        for (row, scale) in out.chunks_exact_mut(self.options().dimension()).zip(scales) {
+            row.iter_mut().for_each(|value| *value *= scale);
         }
     }
 
@@ -411,8 +405,8 @@ impl FieldRows {
     }
 }
 
-/// Half-precision values as f32, many rows at once if so given.
-pub(crate) fn decode_f16(bytes: &[u8], out: &mut Vec<f32>) {
+/// Half-precision values as f32.
+fn decode_f16(bytes: &[u8], out: &mut Vec<f32>) {
     use half::slice::HalfFloatSliceExt;
     let words: &[u16] = bytemuck::try_cast_slice(bytes).unwrap_or_default();
     out.resize(words.len(), 0.0);

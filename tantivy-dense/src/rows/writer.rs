@@ -92,16 +92,6 @@ impl<W: Write> RowsFileWriter<W> {
         Ok(())
     }
 
-    /// The checksum so far of a field's section.
-    pub(crate) fn checksum(&self, field: usize, section: Section) -> u32 {
-        let checksums = self.checksums.get(field).into_iter().flatten();
-        checksums
-            .filter(|(known, _)| *known == section)
-            .map(|(_, hasher)| hasher.clone().finalize())
-            .next()
-            .unwrap_or(0)
-    }
-
     /// Writes the table and the trailer. The caller makes the file durable.
     pub(crate) fn finish(mut self, max_doc: u32) -> Result<W, DenseError> {
         for (table, checksums) in self.fields.iter_mut().zip(self.checksums) {
@@ -219,11 +209,20 @@ impl FieldWriter {
             Element::F16 => {
                 decoded.extend(row.iter().map(|&value| half::f16::from_f32(value).to_f32()));
                 self.row_block.extend(row.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()));
+                if options.keeps_scales() {
+                    let scale = 1.0 / length(&decoded);
+                    self.sides.scales.push(scale);
+                    decoded.iter_mut().for_each(|value| *value *= scale);
+                }
                 &decoded
             }
             Element::Int8 => {
                 let mut codes = Vec::with_capacity(row.len());
-                let scale = quantise(row, &mut codes).scale;
+                let mut scale = quantise(row, &mut codes).scale;
+                if options.metric() == Metric::Cosine {
+                    decode_int8(&codes, 1.0, &mut decoded);
+                    scale = 1.0 / length(&decoded);
+                }
                 self.sides.scales.push(scale);
                 self.row_block.extend_from_slice(bytemuck::cast_slice(&codes));
                 decode_int8(&codes, scale, &mut decoded);

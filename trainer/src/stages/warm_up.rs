@@ -97,8 +97,10 @@ impl Objective for WarmUp<'_> {
         };
         let student = &self.student;
         let computed = pass.run(&groups, &|input, mode| student.embed(input, mode), &mut |rows| {
-            let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(config.scale)?;
-            Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
+            student.nested_loss(rows, &self.context.config.student.matryoshka, &mut |rows| {
+                let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(config.scale)?;
+                Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
+            })
         })?;
         Ok(StepReport {
             loss: computed.loss,
@@ -127,7 +129,7 @@ impl Objective for WarmUp<'_> {
 /// As [`Loop::run`].
 pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result<TrainingOutcome, TrainError> {
     let config = &context.config.warm_up;
-    let student = Student::open(&context.config.student.model, context.machine)?;
+    let student = context.student(&context.config.student.model)?;
     let inputs = StudentInputs::new(context, &student)?;
     let all = [context.data.queries.as_slice(), context.data.dev.as_slice()].concat();
     let by_words = MineConfig {

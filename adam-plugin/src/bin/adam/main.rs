@@ -8,6 +8,7 @@ mod index;
 mod model;
 mod screen;
 mod search;
+mod serve;
 mod shell;
 
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ Examples:
   adam search --index scifact-index \"does vitamin D protect against infections?\"
   adam search --index scifact-index --mode dense --top 3 --explain \"sleep and body weight\"
   adam eval --index scifact-index --data scifact.zip --split test
+  adam serve --index scifact-index --listen 127.0.0.1:8080
 
 Every option can also come from the environment, as ADAM_SEARCH_TOP=5 for --top of `adam search`, or from a file:
 
@@ -58,6 +60,7 @@ enum Command {
     Encode(encode::EncodeArgs),
     Import(import::ImportArgs),
     Reembed(import::ReembedArgs),
+    Serve(Box<serve::ServeArgs>),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Encode(args) => encode::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reembed(args) => import::run_reembed(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => shell::completions::<Line>(&args),
         Command::Man(args) => shell::man::<Line>(&args),
     };

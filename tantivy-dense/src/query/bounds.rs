@@ -1,0 +1,55 @@
+//! How far rounding can move a similarity.
+
+use super::exact::Prepared;
+use crate::Metric;
+use crate::rows::{FieldRows, RoundedQuery};
+
+/// How far a similarity computed from rounded rows and a rounded query can be from that of the rows as they are kept.
+///
+/// For a row r, its rounded copy r', a query q and its rounded copy q': |q.r - q'.r'| = |q.(r - r') + (q - q').r'|
+/// <= |q| |r - r'| + |q - q'| |r'|. A little is added for the rounding of sums in f32.
+pub(super) struct Bounds<'a> {
+    metric: Metric,
+    query: &'a RoundedQuery,
+    scales: &'a [f32],
+    errors: &'a [f32],
+    norms: &'a [f32],
+    /// Relative error of a sum of products in f32, generously.
+    slack: f32,
+}
+
+impl<'a> Bounds<'a> {
+    pub(super) fn new(rows: &'a FieldRows, query: &'a Prepared) -> Bounds<'a> {
+        Bounds {
+            metric: query.metric,
+            query: &query.rounded,
+            scales: rows.code_scales(),
+            errors: rows.code_errors(),
+            norms: rows.norms(),
+            slack: rows.options().dimension() as f32 * 2e-8 + 1e-6,
+        }
+    }
+
+    /// The approximate similarity of a row, and how far off it can be.
+    #[inline]
+    pub(super) fn of(&self, row: u32, product: i32) -> (f32, f32) {
+        let row = row as usize;
+        let at = |values: &[f32]| values.get(row).copied().unwrap_or(0.0);
+        let (scale, error) = (at(self.scales), at(self.errors));
+        let norm = match self.metric {
+            Metric::Cosine => 1.000_01,
+            Metric::Dot | Metric::L2 => at(self.norms) * 1.000_01,
+        };
+        let query = self.query;
+        let dot = product as f32 * (query.scale * scale);
+        let bound = query.norm * error + query.error * (norm + error) + self.slack * query.norm * norm;
+        match self.metric {
+            Metric::Cosine | Metric::Dot => (dot, bound),
+            Metric::L2 => {
+                let squares = query.norm * query.norm + norm * norm;
+                // The factors above make `squares` too large by up to 4e-5 of itself.
+                (2.0 * dot - squares, 2.0 * bound + squares * (6e-5 + self.slack))
+            }
+        }
+    }
+}
