@@ -46,7 +46,7 @@ fn unit(rows: &[Vec<f64>]) -> Vec<Vec<f64>> {
 #[test]
 fn every_family_computes_what_transformers_computes() {
     let all = stored();
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 5);
     for (family, stored) in &all {
         let encoder = Encoder::open(&tiny_model(family), Machine::CPU).unwrap();
         let sequences: Vec<Sequence<'_>> =
@@ -133,6 +133,7 @@ fn what_is_not_supported_is_refused_by_name() {
     for (from, to, named) in [
         ("\"model_type\": \"bert\"", "\"model_type\": \"t5\"", "\"t5\""),
         ("\"model_type\": \"bert\"", "\"model_type\": \"deberta-v2\"", "\"deberta-v2\""),
+        ("\"model_type\": \"bert\"", "\"model_type\": \"modernbert\"", "\"modernbert\""),
         ("\"absolute\"", "\"relative_key\"", "relative_key"),
         ("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"swish\"", "swish"),
         ("\"num_attention_heads\": 2", "\"num_attention_heads\": 3", "num_attention_heads"),

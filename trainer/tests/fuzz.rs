@@ -12,7 +12,7 @@ use std::path::Path;
 /// `ADAM_FUZZ_CASES` asks for more.
 fn cases() -> ProptestConfig {
     let asked = std::env::var("ADAM_FUZZ_CASES").ok().and_then(|n| n.parse().ok());
-    ProptestConfig { cases: asked.unwrap_or(96), ..ProptestConfig::default() }
+    ProptestConfig { cases: asked.unwrap_or(64), failure_persistence: None, ..ProptestConfig::default() }
 }
 
 const FILES: [&str; 2] = [include_str!("../configs/scifact.toml"), include_str!("../configs/pocket.toml")];

@@ -244,3 +244,24 @@ fn a_full_disk_leaves_the_old_file() {
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
     }
 }
+
+#[test]
+fn checkpoints_of_settings_that_were_given_up_make_room() {
+    let place = Place::new(60);
+    let (file, output) = place.run("old", "");
+    go(&file, Stage::Score, false).unwrap();
+    for _ in 0..5 {
+        assert!(matches!(go(&file, Stage::Distil, true), Err(TrainError::Interrupted)));
+    }
+    let names = |found: Vec<PathBuf>| -> Vec<String> {
+        found.iter().map(|p| p.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(checkpoints(&output, "distil")), ["state-00000004", "state-00000005"]);
+    // Another rate begins anew in the same folder; its first checkpoint must outlive the old ones, whose steps are later.
+    let text = std::fs::read_to_string(&file).unwrap().replace("learning_rate = 1e-3", "learning_rate = 5e-4");
+    std::fs::write(&file, text).unwrap();
+    assert!(matches!(go(&file, Stage::Distil, true), Err(TrainError::Interrupted)));
+    assert_eq!(names(checkpoints(&output, "distil")), ["state-00000001"]);
+    assert!(matches!(go(&file, Stage::Distil, true), Err(TrainError::Interrupted)));
+    assert_eq!(names(checkpoints(&output, "distil")), ["state-00000001", "state-00000002"]);
+}

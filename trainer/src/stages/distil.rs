@@ -5,12 +5,11 @@ use super::dev::{DevSet, StudentInputs};
 use super::gradient::{Group, Pass};
 use super::lists::{Lists, QueryList};
 use super::score;
-use super::teacher::limits;
+use super::teacher::{limits, query_limits};
 use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
 use crate::adam::confidence::{entropy, margin};
 use crate::adam::dark::DarkKind;
 use crate::adam::loss::{StepTargets, flags, step_loss};
-use crate::data::batches::BatchLimits;
 use crate::data::scores::ScoreCache;
 use crate::error::TrainError;
 use crate::model::{Mode, Parameters, Student};
@@ -175,8 +174,7 @@ impl DistilTraining<'_> {
         let groups = vec![
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
-                // A handful of short texts: a few padded tokens cost less than many small batches.
-                limits: BatchLimits { max_padding: 0.5, ..tight },
+                limits: query_limits(&config.distil, self.context.machine),
             },
             Group { sequences: passages, limits: tight },
         ];

@@ -12,7 +12,7 @@ use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
 use super::{distil, score, teacher, warm_up};
 use crate::config::{Config, StudentConfig, TeacherKind};
 use crate::error::TrainError;
-use crate::export::{ExportOptions, ModelCard, export};
+use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
 use crate::report::{Reporter, read_curves, write_svg};
 use adam_encoder::{TextEncoder, TextKind};
 use serde::{Deserialize, Serialize};
@@ -452,6 +452,20 @@ impl<'a> Pipeline<'a> {
         let outcome = self.stage("after", &key, |folder| {
             let measured = test.measure(&self.context, &self.context.own("student"), folder, "after")?;
             let verdict = test.verdict(&self.context, &self.context.place("before"), folder)?;
+            let before = self.measured(true)?;
+            let config = self.context.config;
+            let data = config.eval.collection.as_ref().unwrap_or(&config.data.path).file_stem();
+            let data = data.map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let rows: Vec<MetricRow> = measured
+                .metrics
+                .iter()
+                .map(|(name, &after)| MetricRow {
+                    name: format!("{name}, {data} {}, {} queries", config.eval.split, measured.queries),
+                    before: before.metrics.get(name).copied(),
+                    after,
+                })
+                .collect();
+            add_results(&self.context.own("student"), &rows)?;
             Ok(json!({ "measured": measured, "verdict": verdict }))
         })?;
         let measured: Result<Measured, _> = serde_json::from_value(outcome["measured"].clone());

@@ -6,11 +6,10 @@ use super::distil::SameText;
 use super::gradient::{Group, Pass};
 use super::lists::positive_of;
 use super::mine::{MineConfig, Progress, Surroundings, mine};
-use super::teacher::limits;
+use super::teacher::{limits, query_limits};
 use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
-use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::model::{Mode, Parameters, Student};
 use std::collections::{HashMap, HashSet};
@@ -78,7 +77,7 @@ impl Objective for WarmUp<'_> {
         let groups = [
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
-                limits: BatchLimits { max_padding: 0.5, ..tight },
+                limits: query_limits(&config.training, self.context.machine),
             },
             Group {
                 sequences: passages

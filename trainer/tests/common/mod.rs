@@ -21,7 +21,9 @@ const TOPICS: [&[&str]; 6] = [
 
 /// A number below `below` that depends on what it is asked for.
 fn pick(a: usize, b: usize, c: usize, below: usize) -> usize {
-    let mut x = (a as u64 + 1) * 0x9e37_79b9_7f4a_7c15 ^ (b as u64 + 7) * 0xbf58_476d_1ce4_e5b9 ^ (c as u64 + 3) << 32;
+    let mut x = (a as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ (b as u64 + 7).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        ^ ((c as u64 + 3) << 32);
     x ^= x >> 29;
     x = x.wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^= x >> 32;
@@ -66,6 +68,7 @@ pub fn configuration(data: &Path, output: &Path, more: &str) -> String {
 [run]
 output = {output:?}
 seed = 3
+threads = 1
 checkpoint_minutes = 1e-9
 
 [data]

@@ -87,7 +87,7 @@ def optimum(folder):
     from optimum.onnxruntime import ORTModelForFeatureExtraction
     from transformers import AutoTokenizer
 
-    model = ORTModelForFeatureExtraction.from_pretrained(folder, file_name="onnx/model.onnx", local_files_only=True)
+    model = ORTModelForFeatureExtraction.from_pretrained(folder, subfolder="onnx", file_name="model.onnx", local_files_only=True)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     inputs = tokenizer(TEXTS, padding=True, truncation=True, return_tensors="np")
     rows = pool(np.asarray(model(**inputs).last_hidden_state), inputs["attention_mask"], folder)
