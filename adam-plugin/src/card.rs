@@ -15,6 +15,7 @@ use adam_encoder::{Precision, SentenceEncoder, TextEncoder, TextKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::chunk::Chunking;
 use crate::error::PluginError;
 
 /// Name of the file.
@@ -126,6 +127,9 @@ pub struct Layout {
     pub vector: String,
     /// What of a document is embedded, as a [`Template`](crate::Template).
     pub template: String,
+    /// How long documents are cut into chunks, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<Chunking>,
 }
 
 /// What an index says of itself.
@@ -228,6 +232,7 @@ pub(crate) mod tests {
             metadata: None,
             vector: "vector".into(),
             template: "{text}".into(),
+            chunks: None,
         };
         Card::new(model, layout)
     }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use adam_encoder::TextEncoder;
 use tantivy::directory::MmapDirectory;
-use tantivy::schema::{FieldType, STORED, STRING, Schema, Value};
+use tantivy::schema::{FieldType, STORED, STRING, Schema};
 use tantivy::{Index, ReloadPolicy, Searcher, TantivyDocument};
 use tantivy_dense::{VectorField, VectorOptions};
 
 use crate::card::{Layout, PinnedModel};
-use crate::engine::{Document, Engine};
+use crate::chunk::{ChunkFields, Chunking};
+use crate::engine::Engine;
 use crate::error::PluginError;
 use crate::hash::HashFields;
 use crate::writer::WriterSettings;
@@ -31,6 +32,8 @@ pub struct ImportOptions {
     pub fields: Vec<String>,
     /// The field that names a document; none: [`ORIGIN`] is made.
     pub key: Option<String>,
+    /// How long documents are cut into chunks, if they are.
+    pub chunks: Option<Chunking>,
     /// Documents between two commits.
     pub commit_every: usize,
     /// Memory of the index writer, in bytes.
@@ -60,6 +63,7 @@ pub fn import(
     settings: WriterSettings,
 ) -> Result<Imported, PluginError> {
     let refuse = |problem: String| PluginError::Import { path: old.to_path_buf(), problem };
+    check_destination(old, new)?;
     let index = open_plain(old)?;
     let schema = index.schema();
     for name in &options.fields {
@@ -104,6 +108,10 @@ pub fn import(
     };
     VectorField::add_to(&mut builder, "vector", VectorOptions::cosine(encoder.dimension()))?;
     HashFields::add_to(&mut builder);
+    if let Some(chunking) = options.chunks {
+        chunking.check()?;
+        ChunkFields::add_to(&mut builder);
+    }
     let layout = Layout {
         key,
         searched: options.fields.clone(),
@@ -112,6 +120,7 @@ pub fn import(
         metadata: None,
         vector: "vector".to_owned(),
         template: crate::Template::joining(&options.fields)?.to_string(),
+        chunks: options.chunks,
     };
     let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
     let origin = engine.index().schema().get_field(ORIGIN).ok().filter(|_| options.key.is_none());
@@ -147,28 +156,29 @@ pub fn reembed(
     settings: WriterSettings,
 ) -> Result<Imported, PluginError> {
     let from = Engine::open(old)?;
-    let engine = Engine::open_or_create(new, encoder, model)?;
     let schema = from.index().schema();
+    let layout = from.card().layout.clone();
+    // The same fields in the same order, so that stored documents can be handed over as they are; only the vector field has
+    // the new model's dimension.
+    let mut builder = Schema::builder();
+    for (_, entry) in schema.fields() {
+        if entry.name() == layout.vector {
+            VectorField::add_to(&mut builder, &layout.vector, VectorOptions::cosine(encoder.dimension()))?;
+        } else {
+            builder.add_field(entry.clone());
+        }
+    }
+    check_destination(old, new)?;
+    let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
+    let key = engine.index().schema().get_field(&engine.card().layout.key).map_err(tantivy::TantivyError::from)?;
     let mut writer = engine.writer(memory, settings)?;
     let mut imported = Imported::default();
-    let text = |document: &TantivyDocument, name: &str| {
-        let field = schema.get_field(name).ok()?;
-        document.get_first(field)?.as_str().map(str::to_owned)
-    };
-    let layout = &from.card().layout;
     for_each_stored(&searcher(from.index())?, |_, _, document| {
-        let json = layout.metadata.as_ref().and_then(|name| {
-            let whole: serde_json::Value =
-                serde_json::from_str(&tantivy::Document::to_json(&document, &schema)).ok()?;
-            whole.get(name)?.get(0)?.as_object().cloned()
-        });
-        writer.update_document(engine.document(Document {
-            id: text(&document, &layout.key).unwrap_or_default(),
-            title: layout.title.as_ref().and_then(|name| text(&document, name)).unwrap_or_default(),
-            text: text(&document, "text").unwrap_or_default(),
-            metadata: json,
-            vector: None,
-        })?)?;
+        // Further chunks of a document have no key; they are made anew.
+        if document.get_first(key).is_none() {
+            return Ok(());
+        }
+        writer.update_document(engine.restored(document))?;
         imported.documents += 1;
         if imported.documents.is_multiple_of(commit_every as u64) {
             writer.commit()?;
@@ -178,6 +188,17 @@ pub fn reembed(
     writer.commit()?;
     writer.wait_merging_threads()?;
     Ok(imported)
+}
+
+/// Refuses to write an index over the one it is read from.
+fn check_destination(old: &Path, new: &Path) -> Result<(), PluginError> {
+    match (old.canonicalize(), new.canonicalize()) {
+        (Ok(from), Ok(to)) if from == to => Err(PluginError::Import {
+            path: old.to_path_buf(),
+            problem: "cannot be read and written at once; name another folder for the new index".to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Documents of an index, deleted ones left out.

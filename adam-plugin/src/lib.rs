@@ -5,18 +5,23 @@
 //! - The program `adam` is both at the command line and over HTTP.
 
 mod card;
+mod chunk;
 pub mod engine;
 mod error;
 mod hash;
 pub mod import;
 mod query;
+mod rerank;
+pub mod serve;
 mod template;
 mod writer;
 
 pub use card::{CARD_FILE, Card, Layout, PinnedModel};
+pub use chunk::{ChunkFields, Chunking};
 pub use engine::{Engine, Hit, Mode, SearchRequest, SearchResponse};
 pub use error::PluginError;
 pub use hash::HashFields;
 pub use query::{Filter, MAX_QUERY, Syntax, text_query};
+pub use rerank::Reranker;
 pub use template::Template;
-pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, Progress, WriterSettings};
+pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, PendingCommit, Progress, WriterSettings};

@@ -9,6 +9,7 @@ use tantivy::schema::{Field, FieldType, IndexRecordOption, Schema};
 use tantivy::tokenizer::TokenStream;
 use tantivy::{DateTime, Index, Term};
 
+use crate::chunk::is_shared;
 use crate::error::PluginError;
 
 /// Longest query read, in bytes.
@@ -138,6 +139,11 @@ impl Filter {
                 Err(self.refuse(format!("there is no field `{}`; there are {}", self.field, known.join(", "))))
             }
         }
+    }
+
+    /// Whether it looks at something that only a document has and not its further chunks: its words, its key.
+    pub(crate) fn is_of_documents(&self, schema: &Schema, key: &str) -> bool {
+        schema.get_field(&self.field).is_ok_and(|field| self.field == key || !is_shared(schema.get_field_entry(field)))
     }
 
     fn is_json(&self, schema: &Schema, name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! What a caller may choose about an encoder, and the trait every text encoder answers to.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use crate::error::EncoderError;
@@ -32,6 +33,22 @@ pub trait TextEncoder: Send + Sync {
     /// # Errors
     /// When a text cannot be tokenised or the model fails.
     fn encode(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, EncoderError>;
+
+    /// The byte range of each of the pieces that the model reads a text in and measures its length by, for cutting long
+    /// documents into chunks. Unless an encoder says otherwise, words between white space.
+    ///
+    /// # Errors
+    /// When the text cannot be tokenised.
+    fn token_ranges(&self, text: &str) -> Result<Vec<Range<usize>>, EncoderError> {
+        let start = text.as_ptr() as usize;
+        Ok(text
+            .split_whitespace()
+            .map(|word| {
+                let at = word.as_ptr() as usize - start;
+                at..at + word.len()
+            })
+            .collect())
+    }
 }
 
 /// Which of a folder's ONNX files to run.
@@ -236,6 +253,27 @@ mod tests {
         for text in ["gpu", "cuda:", "cuda:-1", "cuda:1:2", "cpu:0", ""] {
             assert!(text.parse::<Provider>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn without_a_tokenizer_words_count() {
+        struct Nothing;
+        impl TextEncoder for Nothing {
+            fn dimension(&self) -> usize {
+                1
+            }
+            fn fingerprint(&self) -> &str {
+                ""
+            }
+            fn name(&self) -> &str {
+                ""
+            }
+            fn encode(&self, _: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
+                Ok(Vec::new())
+            }
+        }
+        assert_eq!(Nothing.token_ranges(" ein  Wört\n").unwrap(), [1..4, 6..11]);
+        assert!(Nothing.token_ranges("").unwrap().is_empty());
     }
 
     #[test]

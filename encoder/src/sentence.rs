@@ -189,6 +189,14 @@ impl SentenceEncoder {
         self.tokenizer.max_length()
     }
 
+    /// How many tokens of a text's own fit, next to the special tokens and the prompt of this kind.
+    pub fn room(&self, kind: TextKind) -> usize {
+        let special = self.tokenizer.count("").unwrap_or(0);
+        let prompt = self.prompt_tokens[usize::from(kind == TextKind::Document)];
+        // The prompt's tokens are counted with the special ones at its start.
+        self.max_length().saturating_sub(special.max(prompt + special.saturating_sub(1)))
+    }
+
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &TextTokenizer {
         &self.tokenizer
@@ -220,6 +228,10 @@ impl TextEncoder for SentenceEncoder {
 
     fn encode(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
         self.encode_with_progress(texts, kind, &mut |_| {})
+    }
+
+    fn token_ranges(&self, text: &str) -> Result<Vec<std::ops::Range<usize>>, EncoderError> {
+        self.tokenizer.offsets(text)
     }
 }
 

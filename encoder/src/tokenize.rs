@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde_json::Value;
-use tokenizers::{EncodeInput, Encoding, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{
+    Encoding, PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+};
 
 use crate::error::EncoderError;
 use crate::folder::{JsonFile, ModelFolder, read_limited};
@@ -86,17 +88,18 @@ impl TextTokenizer {
                 ));
             }
         };
-        tokenizer
-            .with_truncation(Some(TruncationParams {
-                direction: if keeps_end { TruncationDirection::Left } else { TruncationDirection::Right },
-                max_length,
-                strategy: TruncationStrategy::LongestFirst,
-                stride: 0,
-            }))
-            .map_err(|error| EncoderError::Option {
-                name: "max_length",
-                problem: format!("is {max_length}, which this tokenizer does not take: {error}"),
-            })?;
+        // Texts are cut here and not by the tokenizer: since 0.23 it stops reading each text of a pair at the length of
+        // the whole pair, takes that for the text's own length, and shares the room between the two otherwise than
+        // every release before. Uncut, it can also count.
+        let fault_length = |error: &dyn std::fmt::Display| EncoderError::Option {
+            name: "max_length",
+            problem: format!("is {max_length}, which this tokenizer does not take: {error}"),
+        };
+        tokenizer.with_truncation(None).map_err(|error| fault_length(&error))?;
+        let special = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        if special >= max_length {
+            return Err(fault_length(&format!("it adds {special} tokens to every text")));
+        }
         let pad_id = config
             .as_ref()
             .and_then(|config| config.get("pad_token"))
@@ -126,8 +129,7 @@ impl TextTokenizer {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn count(&self, text: &str) -> Result<usize, EncoderError> {
-        let encoding = self.run(&self.prepare(text), true)?;
-        Ok(full_length(&encoding))
+        Ok(self.run(&self.prepare(text))?.len() + self.special_tokens(false))
     }
 
     /// The byte range in `text` of every token of the text's own, special tokens left out, nothing cut off. Chunks that
@@ -137,11 +139,7 @@ impl TextTokenizer {
     /// When the tokenizer refuses the text.
     pub fn offsets(&self, text: &str) -> Result<Vec<std::ops::Range<usize>>, EncoderError> {
         let encoding = self.tokenizer.encode(text, false).map_err(|error| self.fault(&*error))?;
-        let mut ranges: Vec<_> = encoding.get_offsets().to_vec();
-        let rest = encoding.get_overflowing().iter().flat_map(|part| part.get_offsets());
-        ranges.extend(rest);
-        ranges.sort_unstable();
-        Ok(ranges.into_iter().map(|(start, end)| start..end).collect())
+        Ok(encoding.get_offsets().iter().map(|&(start, end)| start..end).collect())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -164,15 +162,16 @@ impl TextTokenizer {
             // What no prefix of the text can add needs no copy.
             self.cased(Cow::Owned([prompt, self.bounded(text)].concat()))
         };
-        let encoding = self.run(self.enough(&whole)?, true)?;
+        let encoding = self.cut(self.run(self.enough(&whole)?)?, None)?;
         Ok(tokens_of(&encoding, prompt_tokens))
     }
 
     /// Tokens of a pair, both cut to fit together.
     pub(crate) fn encode_pair(&self, first: &str, second: &str) -> Result<Tokens, EncoderError> {
         let (first, second) = (self.prepare(first), self.prepare(second));
-        let input = EncodeInput::Dual(self.enough(&first)?.into(), self.enough(&second)?.into());
-        let encoding = self.tokenizer.encode_fast(input, true).map_err(|error| self.fault(&*error))?;
+        let (first, mut second) = (self.run(self.enough(&first)?)?, self.run(self.enough(&second)?)?);
+        second.set_type_ids(vec![1; second.len()]);
+        let encoding = self.cut(first, Some(second))?;
         Ok(tokens_of(&encoding, 0))
     }
 
@@ -181,7 +180,7 @@ impl TextTokenizer {
         if prompt.is_empty() {
             return Ok(0);
         }
-        let encoding = self.run(&self.prepare(prompt), true)?;
+        let encoding = self.cut(self.run(&self.prepare(prompt))?, None)?;
         let ends_special = encoding.get_special_tokens_mask().last() == Some(&1);
         Ok(encoding.len().saturating_sub(usize::from(ends_special)))
     }
@@ -214,8 +213,28 @@ impl TextTokenizer {
             .as_ref()
     }
 
-    fn run(&self, text: &str, special: bool) -> Result<Encoding, EncoderError> {
-        self.tokenizer.encode_fast(text, special).map_err(|error| self.fault(&*error))
+    /// All tokens of a text, without special ones.
+    fn run(&self, text: &str) -> Result<Encoding, EncoderError> {
+        self.tokenizer.encode_fast(text, false).map_err(|error| self.fault(&*error))
+    }
+
+    /// One text or two, cut so that they fit with the special tokens, and those put in.
+    fn cut(&self, first: Encoding, second: Option<Encoding>) -> Result<Encoding, EncoderError> {
+        let direction = if self.keeps_end { TruncationDirection::Left } else { TruncationDirection::Right };
+        let room = TruncationParams {
+            direction,
+            max_length: self.max_length.saturating_sub(self.special_tokens(second.is_some())),
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+        };
+        truncate_encodings(first, second, &room)
+            .and_then(|(first, second)| self.tokenizer.post_process(first, second, true))
+            .map_err(|error| self.fault(&*error))
+    }
+
+    /// How many tokens of its own the tokenizer puts around a text or a pair.
+    fn special_tokens(&self, pair: bool) -> usize {
+        self.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(pair))
     }
 
     fn fault(&self, error: &dyn std::error::Error) -> EncoderError {
@@ -257,19 +276,13 @@ impl TextTokenizer {
         while size < text.len() {
             let head = &text[..text.floor_char_boundary(size)];
             let head = head.rfind(char::is_whitespace).map_or(head, |end| &head[..end]);
-            if full_length(&self.run(head, false)?) >= self.max_length + 16 {
+            if self.run(head)?.len() >= self.max_length + 16 {
                 return Ok(head);
             }
             size *= 2;
         }
         Ok(text)
     }
-}
-
-/// Tokens of an encoding with those that were cut off.
-fn full_length(encoding: &Encoding) -> usize {
-    let cut: usize = encoding.get_overflowing().iter().map(Encoding::len).sum();
-    encoding.len() + cut
 }
 
 fn tokens_of(encoding: &Encoding, prompt: usize) -> Tokens {

@@ -1,7 +1,98 @@
-//! A vector field for tantivy: stored, merged, deleted and searched with the segment.
+//! A vector field for [tantivy]: stored, merged, deleted and searched with the segment.
+//!
+//! Vectors are written by the same commit as the text they belong to, go through the same merges, disappear with the same
+//! deletes, and are found by a [`Query`](tantivy::query::Query) that works with every collector. There is no second store to
+//! keep in step.
+//!
+//! # From documents to hits
+//! ```
+//! use tantivy::query::QueryParser;
+//! use tantivy::schema::{STORED, Schema, TEXT, Value};
+//! use tantivy::{IndexWriter, TantivyDocument, TantivyError};
+//! use tantivy_dense::{Arm, Dense, Hybrid, KnnQuery, VectorField, VectorOptions};
+//!
+//! # fn main() -> Result<(), tantivy_dense::DenseError> {
+//! // A schema with a vector field. Vectors come from wherever you like; these are made by hand.
+//! let mut schema = Schema::builder();
+//! let title = schema.add_text_field("title", TEXT | STORED);
+//! let vector = VectorField::add_to(&mut schema, "title_vector", VectorOptions::cosine(3))?;
+//!
+//! // `Dense` goes with the index: it writes the vectors and opens them for searches.
+//! let folder = tempfile::tempdir()?;
+//! let (dense, index) = Dense::create_in_dir(folder.path(), schema.build())?;
+//!
+//! let mut writer: IndexWriter = index.writer(50_000_000)?;
+//! for (text, values) in [
+//!     ("Red fox", [0.9, 0.1, 0.0]),
+//!     ("Grey wolf", [0.8, 0.3, 0.1]),
+//!     ("Green fern", [0.0, 0.2, 0.9]),
+//! ] {
+//!     let mut document = TantivyDocument::new();
+//!     document.add_text(title, text);
+//!     vector.add(&mut document, &values)?; // a wrong vector is refused here, by name
+//!     writer.add_document(document)?;
+//! }
+//! writer.commit()?;
+//!
+//! // The nearest two.
+//! let searcher = dense.reader(&index)?.searcher();
+//! let nearest = KnnQuery::new(&dense, vector.clone(), vec![1.0, 0.2, 0.0], 2);
+//! let hits = nearest.search(&searcher)?;
+//! let first: TantivyDocument = searcher.doc(hits[0].address)?;
+//! assert_eq!(first.get_first(title).and_then(|value| value.as_str()), Some("Red fox"));
+//! assert!(hits[0].similarity > 0.99);
+//!
+//! // Words and vector in one ranking.
+//! let words = QueryParser::for_index(&index, vec![title]).parse_query("wolf").map_err(TantivyError::from)?;
+//! let hits = Hybrid::new()
+//!     .arm("words", Arm::text(words), 0.5)
+//!     .arm("vector", Arm::vector(nearest), 0.5)
+//!     .search(&searcher, 3)?;
+//! let first: TantivyDocument = searcher.doc(hits[0].address)?;
+//! assert_eq!(first.get_first(title).and_then(|value| value.as_str()), Some("Grey wolf"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What an option costs
+//! | you say | you get | it costs |
+//! |---|---|---|
+//! | [`VectorOptions::cosine`], [`dot`](VectorOptions::dot), [`l2`](VectorOptions::l2) | f32 rows, exact search at the speed of memory | 4 bytes a value |
+//! | [`.int8_first_pass(true)`](VectorOptions::int8_first_pass) | the same hits, several times sooner | a byte a value, 8 bytes a vector; indexing rounds every vector |
+//! | [`.element(Element::F16)`](Element::F16) | half the disk and memory | three decimal digits are kept of each value |
+//! | [`.element(Element::Int8)`](Element::Int8) | a quarter of both, scanned as a first pass is | similarities are of rounded vectors |
+//! | feature `faiss` | approximate indexes, built by merges: large segments in about a millisecond | cmake and OpenBLAS to build the program; minutes of merging a million vectors; a few hits in a hundred |
+//! | [`VectorOptions::index`], [`DenseOptions::ann`] | an index of your choice, by faiss's factory strings | as above; nothing without the feature |
+//! | [`KnnQuery::ef`], [`nprobe`](KnnQuery::nprobe) | more of the true nearest from approximate indexes | time, about in proportion |
+//! | [`KnnQuery::exact`] | the true nearest | a scan |
+//! | [`KnnQuery::within`] | everything at least so similar | a scan; as many hits as there are |
+//! | [`KnnQuery::search_batch`] | many queries for one reading of the rows | they wait for one another |
+//! | [`Dense::merge_policy`] | merges that do not build indexes again for nothing, and rewrite what is a fifth dead | nothing |
+//! | [`KnnQuery::filter`] | the nearest among what matches | running the filter; then fewer rows are compared |
+//! | [`DenseOptions::verify_on_open`] (default) | a damaged file is found before it answers | each segment is read once when it is opened |
+//!
+//! [`docs::choosing_an_index`] has measurements, [`docs::file_format`] the bytes.
+//!
+//! # What to know
+//! - tantivy fixes an index's files when it is made. An index made without this crate cannot get vectors; the example
+//!   `migrate_an_old_index` makes a new one from its stored fields.
+//! - A document has at most one vector per field, and may have none: then no search by vector finds it.
+//! - Use readers made by [`Dense::reader`]. They open every segment's vectors before they hand out a searcher; others do so at the
+//!   first search, when a merge may have replaced the segment.
+//! - tantivy 0.27 gives the first operation of an index writer the stamp of the last commit. If that is a deletion, a merge can
+//!   apply it before it is committed, or lose it, vectors or not. Begin with none: `writer.run([])?` after opening a writer and
+//!   after a rollback.
+//! - Errors are one type, [`DenseError`]; each message says what was found, where, and what to do.
+//! - Default features need no native library.
+//!
+//! # How it is tested
+//! Every search path is held against a plain model through thousands of random steps (`tests/model.rs`); a writer is killed at random
+//! moments and its index opened (`tests/kill.rs`); every byte of small files is changed in turn (`tests/flips.rs`); every kernel is
+//! held against plain Rust. `benches/` measures it all side by side with faiss.
 
 pub mod ann;
 mod dense;
+pub mod docs;
 mod error;
 mod field;
 pub mod hybrid;
@@ -17,7 +108,7 @@ mod warm;
 pub use dense::{Dense, DenseOptions};
 pub use error::DenseError;
 pub use field::{Element, MAX_DIMENSION, Metric, TYPE_NAME, VectorField, VectorOptions};
-pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery};
+pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery, Ranking};
 pub use info::{FieldInfo, IndexInfo, SegmentInfo};
 pub use merge_policy::DenseMergePolicy;
 pub use query::{Found, Hit, IndexUse, KnnQuery, SearchPath, SegmentReport};

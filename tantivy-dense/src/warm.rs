@@ -30,6 +30,8 @@ pub(crate) fn open_rows(reader: &SegmentReader, fields: &[VectorField]) -> Resul
     let file = match reader.open_read(rows_component()) {
         Ok(file) => file,
         Err(OpenReadError::FileDoesNotExist(_)) => return Err(DenseError::NoRows { file: name }),
+        // Of tantivy's other errors, this one alone does not name the file.
+        Err(error @ OpenReadError::IncompatibleIndex(_)) => return Err(DenseError::corrupt(name, error.to_string())),
         Err(error) => return Err(error.into()),
     };
     RowsFile::open(&file, &name, fields, reader.max_doc())

@@ -97,7 +97,8 @@ impl Checkpoints {
         steps
     }
 
-    /// Writes a checkpoint and removes all but the newest two.
+    /// Writes a checkpoint and removes all but it and the one before. Those of later steps go too: they are of settings that were
+    /// given up, or torn.
     ///
     /// # Errors
     /// When the disk does not take it; earlier checkpoints are kept then.
@@ -127,7 +128,8 @@ impl Checkpoints {
         progress.format = FORMAT;
         let text = serde_json::to_vec_pretty(&progress).map_err(|e| TrainError::config(e.to_string()))?;
         write_whole(&json_path, &text)?;
-        for old in self.steps().into_iter().skip(2) {
+        let (later, past): (Vec<usize>, Vec<usize>) = self.steps().into_iter().partition(|&step| step > progress.step);
+        for old in later.into_iter().chain(past.into_iter().skip(2)) {
             let (tensors, json) = self.paths(old);
             let _ = std::fs::remove_file(json);
             let _ = std::fs::remove_file(tensors);

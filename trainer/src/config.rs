@@ -3,7 +3,7 @@
 //! Paths are relative to the file's own folder, so that a configuration can be moved together with what it names.
 
 use crate::adam::candidates::CandidateConfig;
-use crate::adam::dark::DarkConfig;
+use crate::adam::dark::{DarkConfig, SpecialTokens};
 use crate::adam::loss::LossConfig;
 use crate::adam::pacing::PacingConfig;
 use crate::data::DataConfig;
@@ -65,6 +65,19 @@ pub struct RunConfig {
     pub precision: PrecisionChoice,
     /// Minutes between checkpoints of a training loop.
     pub checkpoint_minutes: f64,
+    /// The seed of what distillation draws: order, candidates, dark examples, pacing. Absent: `seed`. Runs in one folder that
+    /// differ in it share mining and teacher.
+    pub distil_seed: Option<u64>,
+    /// Folder below `output` of what is not shared with other runs of the same output; the grid sets it, no file does.
+    #[serde(skip)]
+    pub branch: PathBuf,
+}
+
+impl RunConfig {
+    /// The seed of what distillation draws.
+    pub fn distil_seed(&self) -> u64 {
+        self.distil_seed.unwrap_or(self.seed)
+    }
 }
 
 impl Default for RunConfig {
@@ -76,6 +89,8 @@ impl Default for RunConfig {
             device: DeviceChoice::Auto,
             precision: PrecisionChoice::Auto,
             checkpoint_minutes: 5.0,
+            distil_seed: None,
+            branch: PathBuf::new(),
         }
     }
 }
@@ -94,6 +109,59 @@ pub struct StudentConfig {
     pub freeze_embeddings: bool,
     /// Leave this many of the lowest layers as they are (and the tables with them).
     pub freeze_layers: usize,
+    /// How token vectors become one; absent: as the folder says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Whether vectors are brought to length 1; absent: as the folder says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalised: Option<bool>,
+    /// Put before every query; absent: as the folder says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_prompt: Option<String>,
+    /// Put before every document; absent: as the folder says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_prompt: Option<String>,
+    /// Matryoshka: the losses are the mean over vectors cut to each of these numbers of values and whole ones, so that a vector's
+    /// first values are a usable vector themselves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub matryoshka: Vec<usize>,
+    /// One encoder for queries and passages, or two.
+    #[serde(skip_serializing_if = "Towers::are_tied")]
+    pub towers: Towers,
+}
+
+/// Whether queries and passages share the encoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Towers {
+    /// One encoder.
+    #[default]
+    Tied,
+    /// One each. Refused: the exported folder holds one model, and what loads it expects one.
+    Untied,
+}
+
+impl Towers {
+    fn are_tied(&self) -> bool {
+        *self == Self::Tied
+    }
+}
+
+impl StudentConfig {
+    fn problem(&self) -> Option<String> {
+        if self.towers == Towers::Untied {
+            return Some(
+                "`towers = \"untied\"` is not supported: the exported folder holds one encoder for queries and passages"
+                    .to_owned(),
+            );
+        }
+        let cuts = &self.matryoshka;
+        if cuts.contains(&0) || cuts.windows(2).any(|w| w[0] >= w[1]) || cuts.len() > 16 {
+            return Some(format!("`matryoshka` must list at most 16 rising numbers above 0, and is {cuts:?}"));
+        }
+        let prompts = [&self.query_prompt, &self.document_prompt];
+        prompts.into_iter().flatten().any(|p| p.len() > 4096).then(|| "a prompt may have 4096 bytes at most".to_owned())
+    }
 }
 
 impl Default for StudentConfig {
@@ -104,6 +172,12 @@ impl Default for StudentConfig {
             passage_length: 256,
             freeze_embeddings: false,
             freeze_layers: 0,
+            pooling: None,
+            normalised: None,
+            query_prompt: None,
+            document_prompt: None,
+            matryoshka: Vec::new(),
+            towers: Towers::Tied,
         }
     }
 }
@@ -392,7 +466,22 @@ impl Config {
         refuse("run", missing(&self.run.output, "output"))?;
         refuse("student", missing(&self.student.model, "model"))?;
         refuse("data", self.data.problem())?;
+        refuse("student", self.student.problem())?;
         refuse("mine", self.mine.problem())?;
+        // Whether the tokenizer has a mask token is seen when it is read.
+        refuse("dark", self.dark.problem(&SpecialTokens { mask: Some(0), ..SpecialTokens::default() }))?;
+        for (section, name, value, most) in [
+            ("warm_up", "negatives", self.warm_up.negatives, 4096),
+            ("warm_up", "to_rank", self.warm_up.to_rank, 100_000),
+            ("teacher", "negatives", self.teacher.negatives, 4096),
+            ("teacher", "to_rank", self.teacher.to_rank, 100_000),
+            ("dev", "candidates", self.dev.candidates, 100_000),
+            ("eval", "depth", self.eval.depth, 1_000_000),
+            ("eval", "batch_tokens", self.eval.batch_tokens, 1 << 28),
+            ("eval", "permutations", self.eval.permutations, 1 << 28),
+        ] {
+            refuse(section, (value > most).then(|| format!("`{name}` may be {most} at most, and is {value}")))?;
+        }
         refuse("candidates", self.candidates.problem())?;
         refuse("pacing", self.pacing.problem())?;
         refuse("loss", self.loss.problem())?;

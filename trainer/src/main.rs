@@ -1,7 +1,7 @@
 //! The `adam-train` command.
 
 use adam_train::TrainError;
-use adam_train::commands::{export, run};
+use adam_train::commands::{export, grid, run};
 use adam_train::report::Reporter;
 use adam_train::stages::Stage;
 use clap::{Parser, Subcommand};
@@ -52,6 +52,9 @@ enum Command {
     Export(export::ExportCommand),
     /// The student against the model before training, on whole passages; and what it needs.
     Eval(run::RunArgs),
+    /// Runs A to H of the method from one configuration: contrastive only, distillation on natural candidates, with dark examples,
+    /// self-paced; equal steps and passages, several seeds, one teacher. Prints a table with p-values.
+    Grid(grid::GridArgs),
     /// Reads configuration and data and says what a run would do. Trains nothing.
     Check {
         #[command(flatten)]
@@ -93,6 +96,10 @@ fn carry_out(command: Command) -> Result<(), TrainError> {
             Ok(args) => (args, Stage::Export),
             Err(args) => return export::run(&args),
         },
+        Command::Grid(args) => {
+            print!("{}", grid::run(&args, &reporter, &stop)?);
+            return Ok(());
+        }
         Command::Check { args, json } => {
             print!("{}", run::check(&args, json)?);
             return Ok(());

@@ -1,5 +1,6 @@
 //! One index: its folder, its fields, its model.
 
+mod chunked;
 mod schema;
 mod search;
 
@@ -7,14 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
-use tantivy::schema::{Schema, Value};
+use tantivy::collector::Count;
+use tantivy::query::TermQuery;
+use tantivy::schema::{IndexRecordOption, Schema, Value};
 use tantivy::{Index, IndexReader, TantivyDocument};
 use tantivy_dense::Dense;
 
-pub use search::{FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
+pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
 
 use crate::card::{Card, Layout, PinnedModel};
+use crate::chunk::Chunking;
 use crate::error::PluginError;
+use crate::rerank::Reranker;
 use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
 use schema::Fields;
 
@@ -42,6 +47,7 @@ pub struct Engine {
     card: Card,
     fields: Fields,
     encoder: Option<Arc<dyn TextEncoder>>,
+    reranker: Option<Arc<Reranker>>,
 }
 
 impl Engine {
@@ -50,8 +56,43 @@ impl Engine {
     /// # Errors
     /// When the folder holds something else, or an index of another model; when it cannot be written.
     pub fn open_or_create(path: &Path, encoder: Arc<dyn TextEncoder>, model: PinnedModel) -> Result<Self, PluginError> {
-        let schema = schema::schema(encoder.dimension())?;
-        Self::open_or_create_with(path, encoder, model, schema, schema::layout())
+        let schema = schema::schema(encoder.dimension(), None)?;
+        Self::open_or_create_with(path, encoder, model, schema, schema::layout(None))
+    }
+
+    /// As [`Engine::open_or_create`], for an index whose long documents are cut into chunks, each with a vector of its own:
+    /// a document is as near to a query as its nearest chunk, and a hit says which one that is.
+    ///
+    /// # Errors
+    /// As [`Engine::open_or_create`], and when the index there is cuts otherwise, or not at all.
+    pub fn open_or_create_chunked(
+        path: &Path,
+        encoder: Arc<dyn TextEncoder>,
+        model: PinnedModel,
+        chunking: Chunking,
+    ) -> Result<Self, PluginError> {
+        chunking.check()?;
+        let schema = schema::schema(encoder.dimension(), Some(chunking))?;
+        let engine = Self::open_or_create_with(path, encoder, model, schema, schema::layout(Some(chunking)))?;
+        engine.check_chunks(chunking)?;
+        Ok(engine)
+    }
+
+    fn check_chunks(&self, wanted: Chunking) -> Result<(), PluginError> {
+        let there = match self.card.layout.chunks {
+            Some(chunking) if chunking == wanted => return Ok(()),
+            Some(Chunking { tokens, overlap }) => format!("into chunks of {tokens} tokens that overlap by {overlap}"),
+            None => "not at all".to_owned(),
+        };
+        Err(PluginError::Setting {
+            name: "chunks",
+            problem: format!(
+                "is {} tokens that overlap by {}, and the index {} cuts documents {there}; leave it out, or make a new index",
+                wanted.tokens,
+                wanted.overlap,
+                self.path.display()
+            ),
+        })
     }
 
     /// As [`Engine::open_or_create`], with a schema and layout of the caller's own for an index that is made. The schema
@@ -118,7 +159,14 @@ impl Engine {
         schema::register(&index);
         let fields = Fields::of(&index.schema(), &card.layout)?;
         let reader = dense.reader(&index)?;
-        Ok(Self { path: path.to_path_buf(), dense, index, reader, card, fields, encoder })
+        Ok(Self { path: path.to_path_buf(), dense, index, reader, card, fields, encoder, reranker: None })
+    }
+
+    /// Gives the engine a re-ranker, for searches that ask for one.
+    #[must_use]
+    pub fn with_reranker(mut self, reranker: Arc<Reranker>) -> Self {
+        self.reranker = Some(reranker);
+        self
     }
 
     /// Gives the engine its model.
@@ -136,6 +184,19 @@ impl Engine {
     /// # Errors
     /// When it is not there any more, or is another.
     pub fn with_pinned_encoder(self, folder: Option<&Path>, options: &EncoderOptions) -> Result<Self, PluginError> {
+        let encoder = self.pinned_encoder(folder, options)?;
+        self.with_encoder(Arc::new(encoder))
+    }
+
+    /// The model the index was made with, from where it was then or from `folder`.
+    ///
+    /// # Errors
+    /// When it is not there any more, or cannot be opened.
+    pub fn pinned_encoder(
+        &self,
+        folder: Option<&Path>,
+        options: &EncoderOptions,
+    ) -> Result<SentenceEncoder, PluginError> {
         let model = &self.card.model;
         let place = match (folder, &model.folder) {
             (Some(folder), _) => Hub::from_environment().resolve(&folder.to_string_lossy())?,
@@ -151,8 +212,7 @@ impl Engine {
             document_prompt: model.document_prompt.clone(),
             ..options.clone()
         };
-        let encoder = SentenceEncoder::open(&place, &options)?;
-        self.with_encoder(Arc::new(encoder))
+        Ok(SentenceEncoder::open(&place, &options)?)
     }
 
     /// A writer that embeds on the way. Documents are replaced by key, and left alone where nothing changed.
@@ -162,7 +222,10 @@ impl Engine {
     pub fn writer(&self, memory: usize, settings: WriterSettings) -> Result<EmbeddingWriter, PluginError> {
         let encoder = self.encoder("writing documents")?;
         let writer = self.index.writer(memory)?;
-        let embedding = Embedding::new(self.fields.vector.clone(), self.card.layout.template.parse()?);
+        let mut embedding = Embedding::new(self.fields.vector.clone(), self.card.layout.template.parse()?);
+        if let Some(chunking) = self.card.layout.chunks {
+            embedding = embedding.chunks(chunking);
+        }
         let settings = settings.key(self.card.layout.key.clone()).skip_unchanged(true);
         EmbeddingWriter::new(&self.dense, writer, encoder, vec![embedding], settings)
     }
@@ -199,7 +262,25 @@ impl Engine {
         Ok(out)
     }
 
-    /// The term that names a document, for deleting it.
+    /// A document that was read from the store of an index with the same fields, for the writer: what is indexed and not
+    /// stored is put together again.
+    pub(crate) fn restored(&self, mut document: TantivyDocument) -> TantivyDocument {
+        let schema = self.index.schema();
+        let text = |document: &TantivyDocument, name: &str| {
+            let field = schema.get_field(name).ok()?;
+            document.get_first(field)?.as_str().map(str::to_owned)
+        };
+        if let Some(content) = schema::own_content(&schema)
+            && document.get_first(content).is_none()
+        {
+            let title = text(&document, "title").unwrap_or_default();
+            let body = text(&document, "text").unwrap_or_default();
+            document.add_text(content, format!("{title} {body}").trim());
+        }
+        document
+    }
+
+    /// The term that names a document, for deleting it by [`EmbeddingWriter::delete_term`].
     pub fn key_term(&self, id: &str) -> tantivy::Term {
         tantivy::Term::from_field_text(self.fields.key, id)
     }
@@ -210,7 +291,7 @@ impl Engine {
     /// tantivy's.
     pub fn get(&self, id: &str) -> Result<Option<Document>, PluginError> {
         let searcher = self.reader.searcher();
-        let query = tantivy::query::TermQuery::new(self.key_term(id), tantivy::schema::IndexRecordOption::Basic);
+        let query = TermQuery::new(self.key_term(id), IndexRecordOption::Basic);
         let found = searcher.search(&query, &tantivy::collector::TopDocs::with_limit(1).order_by_score())?;
         let Some(&(_, address)) = found.first() else { return Ok(None) };
         let stored: TantivyDocument = searcher.doc(address)?;
@@ -237,7 +318,11 @@ impl Engine {
 
     /// Documents that searches see.
     pub fn documents(&self) -> u64 {
-        self.reader.searcher().num_docs()
+        let searcher = self.reader.searcher();
+        let Some(chunks) = self.fields.chunks else { return searcher.num_docs() };
+        // Further chunks of a document are none.
+        let documents = TermQuery::new(chunks.documents(), IndexRecordOption::Basic);
+        searcher.search(&documents, &Count).map_or(0, |count| count as u64)
     }
 
     /// The index's folder.

@@ -2,7 +2,8 @@
 
 use tantivy::Index;
 use tantivy::schema::{
-    FAST, Field, IndexRecordOption, JsonObjectOptions, STORED, STRING, Schema, TextFieldIndexing, TextOptions,
+    FAST, Field, FieldType, IndexRecordOption, JsonObjectOptions, STORED, STRING, Schema, TextFieldIndexing,
+    TextOptions,
 };
 use tantivy::tokenizer::{
     Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer,
@@ -10,8 +11,10 @@ use tantivy::tokenizer::{
 use tantivy_dense::{VectorField, VectorOptions};
 
 use crate::card::Layout;
+use crate::chunk::{ChunkFields, Chunking};
 use crate::error::PluginError;
 use crate::hash::HashFields;
+use crate::template::{Bound, Template};
 
 /// Name of the analyser of searched text: lower case, without English stop words, English stems.
 pub(crate) const ANALYSER: &str = "adam_en";
@@ -23,7 +26,7 @@ const LONGEST_WORD: usize = 80;
 ///
 /// BM25 ranks by one field, `content`, that holds title and text together: of two fields with lengths and statistics of their own,
 /// a match in a short title would outweigh several in the text.
-pub(crate) fn schema(dimension: usize) -> Result<Schema, PluginError> {
+pub(crate) fn schema(dimension: usize, chunks: Option<Chunking>) -> Result<Schema, PluginError> {
     let mut schema = Schema::builder();
     schema.add_text_field("id", STRING | STORED | FAST);
     schema.add_text_field("title", STORED);
@@ -39,11 +42,14 @@ pub(crate) fn schema(dimension: usize) -> Result<Schema, PluginError> {
     );
     VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(dimension))?;
     HashFields::add_to(&mut schema);
+    if chunks.is_some() {
+        ChunkFields::add_to(&mut schema);
+    }
     Ok(schema.build())
 }
 
 /// Which field is for what in [`schema`].
-pub(crate) fn layout() -> Layout {
+pub(crate) fn layout(chunks: Option<Chunking>) -> Layout {
     Layout {
         key: "id".to_owned(),
         searched: vec!["content".to_owned()],
@@ -52,7 +58,16 @@ pub(crate) fn layout() -> Layout {
         metadata: Some("metadata".to_owned()),
         vector: "vector".to_owned(),
         template: "{title} {text}".to_owned(),
+        chunks,
     }
+}
+
+/// The field that [`schema`] has for searched text, if this is such a schema: made of title and text, and not stored.
+pub(crate) fn own_content(schema: &Schema) -> Option<Field> {
+    let field = schema.get_field("content").ok()?;
+    let FieldType::Str(options) = schema.get_field_entry(field).field_type() else { return None };
+    let ours = options.get_indexing_options().is_some_and(|indexing| indexing.tokenizer() == ANALYSER);
+    (ours && !options.is_stored()).then_some(field)
 }
 
 /// Makes the analyser known to an index.
@@ -75,6 +90,9 @@ pub(crate) struct Fields {
     pub(crate) title: Option<Field>,
     pub(crate) shown: Vec<Field>,
     pub(crate) vector: VectorField,
+    pub(crate) chunks: Option<ChunkFields>,
+    /// What of a document is embedded.
+    pub(crate) template: Bound,
 }
 
 impl Fields {
@@ -90,6 +108,8 @@ impl Fields {
             title: layout.title.as_ref().map(field).transpose()?,
             shown: layout.shown.iter().map(field).collect::<Result<_, _>>()?,
             vector: VectorField::from_schema(schema, &layout.vector)?,
+            chunks: layout.chunks.map(|_| ChunkFields::from_schema(schema)).transpose()?,
+            template: layout.template.parse::<Template>()?.bind(schema)?,
         })
     }
 }

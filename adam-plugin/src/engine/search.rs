@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use adam_encoder::TextKind;
 use serde::{Deserialize, Serialize};
-use tantivy::query::Query;
+use tantivy::query::{Explanation, Query};
 use tantivy::schema::Value;
 use tantivy::snippet::SnippetGenerator;
-use tantivy::{Searcher, TantivyDocument};
-use tantivy_dense::hybrid::{Arm, Fusion, Hybrid};
+use tantivy::{DocAddress, Searcher, TantivyDocument};
+use tantivy_dense::hybrid::{Arm, FusedHit, Fusion, Hybrid};
 use tantivy_dense::{ArmHit, KnnQuery};
+use utoipa::ToSchema;
 
 use super::Engine;
+use super::chunked::{NearestChunk, Words};
 use crate::error::PluginError;
 use crate::query::{Filter, Syntax, all_of, check_length, text_query};
 
@@ -23,7 +26,7 @@ pub const MAX_HITS: usize = 10_000;
 const SNIPPET: usize = 240;
 
 /// What is searched by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Words.
@@ -62,7 +65,7 @@ impl FromStr for Mode {
 }
 
 /// How two rankings become one; see [`Fusion`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FusionName {
     /// [`Fusion::Convex`].
@@ -111,6 +114,8 @@ pub struct SearchRequest {
     pub explain: bool,
     /// Whether hits come with a piece of their text.
     pub snippets: bool,
+    /// How many of the best hits the engine's re-ranker puts in a new order; none: it is not asked.
+    pub rerank: Option<usize>,
 }
 
 /// Weight of the vectors unless asked for otherwise.
@@ -129,19 +134,21 @@ impl SearchRequest {
             fusion: FusionName::default(),
             explain: false,
             snippets: false,
+            rerank: None,
         }
     }
 }
 
 /// A document found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Hit {
     /// Its key.
     pub id: String,
     /// Its title, where the index has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// Higher is better: BM25, cosine, or the fused score.
+    /// Higher is better: BM25, cosine, the fused score, or the re-ranker's logit. Hits that were re-ranked stand before those
+    /// that were not, and their scores cannot be compared.
     pub score: f32,
     /// A piece of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,13 +161,13 @@ pub struct Hit {
 }
 
 /// What one arm thought of a document.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ArmScore {
-    /// `bm25` or `dense`.
+    /// `bm25`, `dense` or `rerank`.
     pub name: String,
     /// Its place among the candidates by this arm, from 1.
     pub rank: Option<usize>,
-    /// BM25 or cosine.
+    /// BM25, cosine, or the re-ranker's logit.
     pub raw: Option<f32>,
     /// What the fusion made of it.
     pub normalised: f32,
@@ -175,16 +182,20 @@ impl From<ArmHit> for ArmScore {
 }
 
 /// A piece of a document's text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Snippet {
     /// The text.
     pub text: String,
     /// Byte ranges in it that match the query's words.
+    #[schema(value_type = Vec<Vec<usize>>)]
     pub highlights: Vec<(usize, usize)>,
+    /// Where it is the document's nearest chunk: the bytes of the embedded text (the index's template filled in) it spans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<(usize, usize)>,
 }
 
 /// What a search found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SearchResponse {
     /// Milliseconds, encoding the query included.
     pub took_ms: f64,
@@ -210,6 +221,7 @@ impl Engine {
         let searcher = self.reader.searcher();
         let words = text_query(&self.index, &self.fields.searched, &request.query, Syntax::Words)?;
         let wanted = request.offset + request.top;
+        let looked_at = wanted.max(request.rerank.unwrap_or(0).min(MAX_HITS));
         let mut hybrid = Hybrid::new();
         let (text_weight, vector_weight) = match request.mode {
             Mode::Bm25 => (Some(1.0), None),
@@ -217,12 +229,28 @@ impl Engine {
             Mode::Hybrid => (Some(1.0 - request.weight), Some(request.weight)),
         };
         if let Some(weight) = text_weight {
-            hybrid = hybrid.arm("bm25", Arm::text(words.box_clone()), weight);
+            let query = words.box_clone();
+            let arm = match self.fields.chunks {
+                Some(fields) => Arm::own(Arc::new(Words { query, fields })),
+                None => Arm::text(query),
+            };
+            hybrid = hybrid.arm("bm25", arm, weight);
         }
+        let mut chunks = None;
         if let Some(weight) = vector_weight {
             let vector = self.query_vector(&request.query)?;
-            let nearest = KnnQuery::new(&self.dense, self.fields.vector.clone(), vector, wanted.max(1));
-            hybrid = hybrid.arm("dense", Arm::vector(nearest), weight);
+            let nearest = KnnQuery::new(&self.dense, self.fields.vector.clone(), vector, looked_at.max(1));
+            let arm = match self.fields.chunks {
+                Some(fields) => {
+                    let schema = self.index.schema();
+                    let of_documents = |filter: &Filter| filter.is_of_documents(&schema, &self.card.layout.key);
+                    let by_document = request.filters.iter().any(of_documents);
+                    let by_chunk = chunks.insert(NearestChunk { nearest, fields, by_document });
+                    Arm::own(Arc::new(by_chunk.clone()))
+                }
+                None => Arm::vector(nearest),
+            };
+            hybrid = hybrid.arm("dense", arm, weight);
         }
         // One arm alone keeps its own scores.
         hybrid = match request.mode {
@@ -232,28 +260,92 @@ impl Engine {
         if let Some(filter) = all_of(&request.filters, &self.index, self.card.layout.metadata.as_deref())? {
             hybrid = hybrid.filter(filter);
         }
-        let found = hybrid.search(&searcher, wanted)?;
+        let found = hybrid.search(&searcher, looked_at)?;
+        let order = self.reranked(&searcher, request, &found)?;
         let snippets = if request.snippets { self.snippets(&searcher, words.as_ref())? } else { Vec::new() };
         let mut hits = Vec::with_capacity(request.top);
-        for hit in found.into_iter().skip(request.offset) {
+        for Placed { hit, logit } in order.into_iter().skip(request.offset).take(request.top) {
             let document: TantivyDocument = searcher.doc(hit.address)?;
             let explanation = if request.explain {
-                let tree = hybrid.explain(&searcher, &hit)?;
+                let mut tree = hybrid.explain(&searcher, hit)?;
+                if let (Some((_, logit)), Some(reranker)) = (logit, &self.reranker) {
+                    let below = tree;
+                    tree = Explanation::new_with_string(format!("logit of `{}`", reranker.name()), logit);
+                    tree.add_detail(below);
+                }
                 Some(serde_json::to_value(&tree).map_err(|fault| refuse(fault.to_string()))?)
             } else {
                 None
             };
+            let snippet = match (&chunks, request.snippets) {
+                (_, false) => None,
+                (Some(chunks), true) => Some(self.nearest_chunk(chunks, &searcher, hit.address, &document)?),
+                (None, true) => Some(self.snippet(&snippets, &document)),
+            };
             let text = |field| document.get_first(field).and_then(|value| value.as_str().map(str::to_owned));
+            let mut arms: Vec<ArmScore> = hit.arms.iter().cloned().map(ArmScore::from).collect();
+            arms.extend(logit.map(|(place, logit)| ArmScore {
+                name: "rerank".to_owned(),
+                rank: Some(place),
+                raw: Some(logit),
+                normalised: logit,
+                weight: 1.0,
+            }));
             hits.push(Hit {
                 id: text(self.fields.key).unwrap_or_default(),
                 title: self.fields.title.and_then(text),
-                score: hit.score,
-                snippet: request.snippets.then(|| self.snippet(&snippets, &document)),
-                arms: hit.arms.into_iter().map(ArmScore::from).collect(),
+                score: logit.map_or(hit.score, |(_, logit)| logit),
+                snippet,
+                arms,
                 explanation,
             });
         }
         Ok(SearchResponse { took_ms: began.elapsed().as_secs_f64() * 1e3, hits })
+    }
+
+    /// The hits in their final order: the first as many as asked for by the re-ranker's logits, the others as they were.
+    fn reranked<'a>(
+        &self,
+        searcher: &Searcher,
+        request: &SearchRequest,
+        found: &'a [FusedHit],
+    ) -> Result<Vec<Placed<'a>>, PluginError> {
+        let (first, rest) = found.split_at(request.rerank.unwrap_or(0).min(found.len()));
+        let mut order = Vec::with_capacity(found.len());
+        if let Some(depth) = request.rerank {
+            let reranker = self.reranker.as_ref().ok_or_else(|| PluginError::Query {
+                problem: format!("asks to re-rank {depth} hits, and no re-ranker was opened"),
+            })?;
+            let texts = first
+                .iter()
+                .map(|hit| Ok(self.fields.template.render(&searcher.doc(hit.address)?).unwrap_or_default()))
+                .collect::<Result<Vec<String>, PluginError>>()?;
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let mut scored: Vec<(&FusedHit, f32)> = first.iter().zip(reranker.score(&request.query, &texts)?).collect();
+            // Stable: of equal logits, the better hit stays in front.
+            scored.sort_by(|a, b| b.1.total_cmp(&a.1));
+            order.extend((1..).zip(scored).map(|(place, (hit, logit))| Placed { hit, logit: Some((place, logit)) }));
+        }
+        order.extend(rest.iter().map(|hit| Placed { hit, logit: None }));
+        Ok(order)
+    }
+
+    /// The chunk of a document that is nearest to the query.
+    fn nearest_chunk(
+        &self,
+        chunks: &NearestChunk,
+        searcher: &Searcher,
+        address: DocAddress,
+        document: &TantivyDocument,
+    ) -> Result<Snippet, PluginError> {
+        let text = self.fields.template.render(document).unwrap_or_default();
+        let chunk = chunks.of(searcher, address)?.map(|(_, range)| range);
+        let piece = chunk.clone().and_then(|range| text.get(range)).unwrap_or_default();
+        Ok(Snippet {
+            text: piece.to_owned(),
+            highlights: Vec::new(),
+            chunk: chunk.map(|range| (range.start, range.end)),
+        })
     }
 
     /// Ids and scores of the best `top` documents: what an evaluation needs, without reading documents.
@@ -261,8 +353,14 @@ impl Engine {
     /// # Errors
     /// As [`Engine::search`].
     pub fn rank(&self, request: &SearchRequest) -> Result<Vec<(String, f64)>, PluginError> {
-        let response = self.search(request)?;
-        Ok(response.hits.into_iter().map(|hit| (hit.id, f64::from(hit.score))).collect())
+        let hits = self.search(request)?.hits;
+        let last = hits.len();
+        // A run file is read by score, so behind a re-ranker's logits the scores of the search would be out of order.
+        let score = |place: usize, hit: &Hit| match request.rerank {
+            Some(_) => (last - place) as f64,
+            None => f64::from(hit.score),
+        };
+        Ok((0..).zip(hits).map(|(place, hit)| (score(place, &hit), hit)).map(|(score, hit)| (hit.id, score)).collect())
     }
 
     fn query_vector(&self, query: &str) -> Result<Vec<f32>, PluginError> {
@@ -299,11 +397,18 @@ impl Engine {
                     return Snippet {
                         highlights: snippet.highlighted().iter().map(|range| (range.start, range.end)).collect(),
                         text: snippet.fragment().to_owned(),
+                        chunk: None,
                     };
                 }
             }
         }
         let text: String = texts.first().map(|text| text.chars().take(SNIPPET).collect()).unwrap_or_default();
-        Snippet { text, highlights: Vec::new() }
+        Snippet { text, highlights: Vec::new(), chunk: None }
     }
+}
+
+/// A hit in its final place, with its place and logit by the re-ranker.
+struct Placed<'a> {
+    hit: &'a FusedHit,
+    logit: Option<(usize, f32)>,
 }

@@ -1,32 +1,169 @@
-//! Request bodies: JSON of limited size, with errors a client can read.
+//! What comes in: JSON of limited size, query strings and paths, with errors a client can read.
+
+use std::fmt;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
-use serde::de::DeserializeOwned;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
+use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::error::ApiError;
+use super::state::Service;
 
-/// A JSON body. Like axum's own extractor, but its failures are [`ApiError`]s.
+/// Of a body that is too large, so many bytes more are read and thrown away. A client that is still sending when the
+/// connection closes often sees a broken pipe in place of the answer that says why.
+const DRAINED: usize = 64 << 20;
+
+/// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        match Json::<T>::from_request(request, state).await {
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Self::Rejection> {
+        if media_type(request.headers()) != "application/json" {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "validation",
+                "`Content-Type` must be application/json",
+            ));
+        }
+        let bytes = read(request, service.limits().body_bytes).await?;
+        match Json::<T>::from_bytes(&bytes) {
             Ok(Json(value)) => Ok(Self(value)),
-            Err(rejection) => Err(refusal(&rejection)),
+            Err(rejection) => Err(ApiError::new(rejection.status(), "validation", rejection.body_text())),
         }
     }
 }
 
-fn refusal(rejection: &JsonRejection) -> ApiError {
-    let status = rejection.status();
-    let message = match status {
-        StatusCode::PAYLOAD_TOO_LARGE => "the body is larger than this server takes (--max-body)".to_owned(),
-        _ => rejection.body_text(),
+/// A body as it is.
+pub(super) struct Raw(pub(super) Vec<u8>);
+
+impl FromRequest<Service> for Raw {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, service: &Service) -> Result<Self, Self::Rejection> {
+        read(request, service.limits().body_bytes).await.map(Self)
+    }
+}
+
+/// What the client says the body is, in lower case and without parameters; empty where it says nothing.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    named.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+async fn read(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> {
+    let refuse = || {
+        ApiError::too_large(format!(
+            "the body is larger than {limit} bytes, which is what this server takes (--max-body)"
+        ))
     };
-    ApiError::new(status, "validation", message)
+    let headers = request.headers();
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or_default();
+    // Who asks before sending has not begun to send.
+    if declared > limit && (headers.contains_key(header::EXPECT) || declared - limit > DRAINED) {
+        return Err(refuse());
+    }
+    let mut kept = Vec::with_capacity(declared.min(limit));
+    let mut passed = 0;
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "validation", "the body ends too early"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        passed += data.len();
+        if passed <= limit {
+            kept.extend_from_slice(&data);
+        } else {
+            kept = Vec::new();
+            if passed - limit > DRAINED {
+                break;
+            }
+        }
+    }
+    if passed > limit { Err(refuse()) } else { Ok(kept) }
+}
+
+/// The query string.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(rejection) => Err(ApiError::validation(rejection.body_text())),
+        }
+    }
+}
+
+/// The id at the end of a path.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(rejection) => Err(ApiError::validation(rejection.body_text())),
+        }
+    }
+}
+
+/// For fields that may be left out but not be null.
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+/// A whole number from 0 on that may be left out but not be null. `10.0` is one, as JSON Schema says.
+pub(super) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    from.deserialize_any(Whole { null: false })
+}
+
+/// As [`whole`], and null is as good as nothing.
+pub(super) fn whole_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    from.deserialize_any(Whole { null: true })
+}
+
+struct Whole {
+    null: bool,
+}
+
+impl Visitor<'_> for Whole {
+    type Value = Option<usize>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a whole number, 0 or more")
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        usize::try_from(number).map(Some).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        usize::try_from(number).map(Some).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        whole_of(number).map(Some).ok_or_else(|| E::invalid_value(Unexpected::Float(number), &self))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        if self.null { Ok(None) } else { Err(E::invalid_type(Unexpected::Unit, &self)) }
+    }
+}
+
+/// A float as a whole number, if it is one and no larger than floats can count.
+pub(super) fn whole_of(number: f64) -> Option<usize> {
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && (0.0..=MOST).contains(&number)).then_some(number as usize)
 }

@@ -9,13 +9,16 @@ use utoipa::ToSchema;
 
 use adam_encoder::{SentenceEncoder, TextEncoder, TextKind};
 
-use super::body::Body;
-use super::error::{ApiError, ErrorBody};
+use super::body::{Body, whole_or_null};
+use super::error::ApiError;
 use super::state::Service;
 
 /// One text or several.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a text or a list of texts (lists of token numbers are not taken: send the text)"
+)]
 pub(super) enum Texts {
     /// One text.
     One(String),
@@ -37,10 +40,23 @@ impl Texts {
 #[serde(rename_all = "PascalCase")]
 pub(super) enum TruncationDirection {
     /// The start is cut away.
+    #[serde(alias = "left")]
     Left,
     /// The end is cut away.
     #[default]
+    #[serde(alias = "right")]
     Right,
+}
+
+/// Which of the model's prompts goes before each text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PromptName {
+    /// What is put before a question.
+    Query,
+    /// What is put before a text to be found.
+    #[serde(alias = "passage")]
+    Document,
 }
 
 /// Texts to embed, as text-embeddings-inference takes them.
@@ -53,14 +69,14 @@ pub(super) struct EmbedRequest {
     /// Which end is cut. Only `Right` can be honoured.
     #[serde(default)]
     truncation_direction: Option<TruncationDirection>,
-    /// `query` or `document`: which of the model's prompts goes before each text. `document` if absent.
+    /// Which of the model's prompts goes before each text; `document` if absent.
     #[serde(default)]
-    prompt_name: Option<String>,
+    prompt_name: Option<PromptName>,
     /// Vectors of length 1; true if absent.
     #[serde(default)]
     normalize: Option<bool>,
     /// Keep only so many values of each vector (for models trained to allow it), and normalise again.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1)]
     dimensions: Option<usize>,
 }
@@ -69,14 +85,15 @@ pub(super) struct EmbedRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct OpenAiRequest {
     input: Texts,
-    /// Any name: this server has one model.
+    /// Any model's name: this server has one model, and the answer says which.
     #[serde(default)]
+    #[schema(max_length = 200, pattern = "^[A-Za-z0-9][A-Za-z0-9_:@+-]*([./][A-Za-z0-9_:@+-]+)*$")]
     model: Option<String>,
     /// `float` (if absent) or `base64`, which is little-endian f32.
     #[serde(default)]
     encoding_format: Option<EncodingFormat>,
     /// Keep only so many values of each vector, and normalise again.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1)]
     dimensions: Option<usize>,
     /// Taken and not used.
@@ -130,12 +147,8 @@ pub(super) struct OpenAiAnswer {
 }
 
 /// Embeds texts, as text-embeddings-inference does.
-#[utoipa::path(post, path = "/embed", tag = "embeddings", request_body = EmbedRequest, responses(
-    (status = 200, description = "One vector for each text, in order", body = Vec<Vec<f32>>),
-    (status = 400, description = "Not JSON", body = ErrorBody), (status = 401, description = "No API key", body = ErrorBody),
-    (status = 408, description = "Took too long", body = ErrorBody), (status = 413, description = "Too many texts or too long ones", body = ErrorBody),
-    (status = 415, description = "Not application/json", body = ErrorBody), (status = 422, description = "Not such a request", body = ErrorBody),
-    (status = 503, description = "Too many requests at once", body = ErrorBody)))]
+#[utoipa::path(post, path = "/embed", tag = "embeddings", request_body = EmbedRequest,
+    responses((status = 200, description = "One vector for each text, in order", body = Vec<Vec<f32>>)))]
 pub(super) async fn embed(
     State(service): State<Service>,
     Body(request): Body<EmbedRequest>,
@@ -143,12 +156,9 @@ pub(super) async fn embed(
     if request.truncation_direction == Some(TruncationDirection::Left) {
         return Err(ApiError::validation("`truncation_direction` Left is not offered; texts are cut at their end"));
     }
-    let kind = match request.prompt_name.as_deref() {
-        None | Some("document" | "passage") => TextKind::Document,
-        Some("query") => TextKind::Query,
-        Some(other) => {
-            return Err(ApiError::validation(format!("`prompt_name` is `{other}`; it can be `query` or `document`")));
-        }
+    let kind = match request.prompt_name {
+        None | Some(PromptName::Document) => TextKind::Document,
+        Some(PromptName::Query) => TextKind::Query,
     };
     let wanted = Wanted {
         kind,
@@ -161,20 +171,23 @@ pub(super) async fn embed(
 }
 
 /// Embeds texts, as OpenAI does.
-#[utoipa::path(post, path = "/v1/embeddings", tag = "embeddings", request_body = OpenAiRequest, responses(
-    (status = 200, description = "One embedding for each text, in order", body = OpenAiAnswer),
-    (status = 400, description = "Not JSON", body = ErrorBody), (status = 401, description = "No API key", body = ErrorBody),
-    (status = 408, description = "Took too long", body = ErrorBody), (status = 413, description = "Too many texts or too long ones", body = ErrorBody),
-    (status = 415, description = "Not application/json", body = ErrorBody), (status = 422, description = "Not such a request", body = ErrorBody),
-    (status = 503, description = "Too many requests at once", body = ErrorBody)))]
+#[utoipa::path(post, path = "/v1/embeddings", tag = "embeddings", request_body = OpenAiRequest,
+    responses((status = 200, description = "One embedding for each text, in order", body = OpenAiAnswer)))]
 pub(super) async fn openai(
     State(service): State<Service>,
     Body(request): Body<OpenAiRequest>,
 ) -> Result<Json<OpenAiAnswer>, ApiError> {
-    // Named and accepted, so that clients which send them are served; this server has one model and no accounts.
-    drop((request.model, request.user));
-    let wanted =
-        Wanted { kind: TextKind::Document, truncate: true, normalize: true, dimensions: request.dimensions };
+    // Clients must name a model and may name a user; this server has one model and no accounts. What is no model's name
+    // at all is a mistake on their side, or an attempt at something else.
+    if let Some(model) = &request.model {
+        if !is_model_name(model) && model != service.encoder().name() {
+            return Err(ApiError::validation(
+                "`model` must be the name of a model, such as `organisation/model-v2`; this is none, and paths are not opened",
+            ));
+        }
+    }
+    drop(request.user);
+    let wanted = Wanted { kind: TextKind::Document, truncate: true, normalize: true, dimensions: request.dimensions };
     let (vectors, tokens) = vectors(&service, request.input.into_list(), wanted).await?;
     let format = request.encoding_format.unwrap_or_default();
     let data = vectors
@@ -194,6 +207,16 @@ pub(super) async fn openai(
         .collect();
     let model = service.encoder().name().to_owned();
     Ok(Json(OpenAiAnswer { object: "list", data, model, usage: Usage { prompt_tokens: tokens, total_tokens: tokens } }))
+}
+
+/// Letters, digits and `_:@+-`, with single dots and slashes between; so neither a path that leads somewhere nor a
+/// control character.
+fn is_model_name(name: &str) -> bool {
+    name.len() <= 200
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.split(['.', '/']).all(|part| {
+            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:@+-".contains(&byte))
+        })
 }
 
 /// What to do with each text.
@@ -218,12 +241,8 @@ async fn vectors(service: &Service, texts: Vec<String>, wanted: Wanted) -> Resul
             limits.batch
         )));
     }
-    if let Some(position) = texts.iter().position(|text| text.len() > limits.text_bytes) {
-        return Err(ApiError::too_large(format!(
-            "text {position} has {} bytes; this server takes {} (--max-text)",
-            texts[position].len(),
-            limits.text_bytes
-        )));
+    for (position, text) in texts.iter().enumerate() {
+        limits.check_text(&format!("text {position}"), text)?;
     }
     let encoder = service.encoder();
     let dimension = encoder.dimension();
@@ -273,5 +292,31 @@ fn normalize(vector: &mut [f32]) {
         for value in vector {
             *value = (f64::from(*value) / length) as f32;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_names_are_no_paths() {
+        for name in ["text-embedding-3-small", "sentence-transformers/all-MiniLM-L6-v2", "bge-m3:latest", "a.b/c@v1"] {
+            assert!(is_model_name(name), "{name}");
+        }
+        for name in ["", "../../etc/passwd", "/etc/passwd", "a/../b", "a//b", "a\\b", "~/x", "a\0b", ".hidden", "a b"] {
+            assert!(!is_model_name(name), "{name:?}");
+        }
+        assert!(!is_model_name(&"a".repeat(201)));
+    }
+
+    #[test]
+    fn cut_vectors_have_length_one_again() {
+        let mut vector = vec![3.0, 4.0];
+        normalize(&mut vector);
+        assert_eq!(vector, [0.6, 0.8]);
+        let mut zero = vec![0.0, 0.0];
+        normalize(&mut zero);
+        assert_eq!(zero, [0.0, 0.0]);
     }
 }

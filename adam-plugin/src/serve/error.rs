@@ -1,23 +1,44 @@
 //! What a client hears when a request fails: a status and `{"error", "error_type"}`, as text-embeddings-inference
-//! writes it.
+//! writes it; below `/v1` as OpenAI writes it.
 
 use axum::Json;
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::error::PluginError;
 
 /// The body of every answer that is not a success.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ErrorBody {
     /// What is wrong and what to do.
     error: String,
-    /// `validation`, `unauthorized`, `not_found`, `overloaded`, `timeout` or `backend`.
+    /// `validation`, `unauthorized`, `forbidden`, `not_found`, `overloaded`, `timeout` or `backend`.
     error_type: &'static str,
 }
 
+/// The body of every answer below `/v1` that is not a success.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OpenAiErrorBody {
+    error: OpenAiError,
+}
+
+/// What is wrong, as OpenAI's clients read it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct OpenAiError {
+    /// What is wrong and what to do.
+    message: String,
+    /// `invalid_request_error` or `server_error`.
+    r#type: &'static str,
+    /// As `error_type` elsewhere.
+    code: &'static str,
+}
+
 /// A failed request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct ApiError {
     status: StatusCode,
     kind: &'static str,
@@ -29,6 +50,10 @@ impl ApiError {
         Self { status, kind, message: message.into() }
     }
 
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The request has the right form and asks for something that can't be.
     pub(super) fn validation(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", message)
@@ -38,22 +63,98 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "validation", message)
     }
 
-    /// Something on this side failed. The details go to the log; the client hears that it was not its fault.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    pub(super) fn overloaded(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message)
+    }
+
+    pub(super) fn stopping() -> Self {
+        Self::overloaded("the server is stopping and takes no more documents")
+    }
+
+    pub(super) fn read_only() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "this server only reads the index (--read-only)")
+    }
+
+    /// The writer failed and went back to its last commit.
+    pub(super) fn lost(operations: u64) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "backend",
+            format!(
+                "the index could not be written and went back to its last commit: documents and deletions accepted since then ({operations} at this request) are lost and have to be sent again; the server's log says why"
+            ),
+        )
+    }
+
+    /// Something on this side failed. The details, which may name files, go to the log.
     pub(super) fn backend(error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "backend", error.to_string())
+        let message = "the server failed at this request; its log says why";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "backend", message)
+    }
+
+    /// The right status for what the library said.
+    pub(super) fn of(error: PluginError) -> Self {
+        match error {
+            PluginError::Query { .. }
+            | PluginError::Filter { .. }
+            | PluginError::Field { .. }
+            | PluginError::Document { .. } => Self::validation(error.to_string()),
+            other => Self::backend(other),
+        }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Json(ErrorBody { error: self.message, error_type: self.kind });
-        match self.status {
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                (self.status, [(header::RETRY_AFTER, "1")], body).into_response()
-            }
-            StatusCode::UNAUTHORIZED => (self.status, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response(),
-            status => (status, body).into_response(),
+        let body = Json(ErrorBody { error: self.message.clone(), error_type: self.kind });
+        let mut response = (self.status, body).into_response();
+        let extra = match self.status {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some((header::RETRY_AFTER, "1")),
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, "Bearer")),
+            _ => None,
+        };
+        if let Some((name, value)) = extra {
+            response.headers_mut().insert(name, header::HeaderValue::from_static(value));
         }
+        // For `as_openai`, which may have to say it in other words.
+        response.extensions_mut().insert(self);
+        response
     }
+}
+
+/// Says errors below `/v1` in the form that OpenAI's clients read.
+pub(super) async fn as_openai(request: Request, next: Next) -> Response {
+    let theirs = request.uri().path().starts_with("/v1/");
+    let response = next.run(request).await;
+    if !theirs {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Some(error) = parts.extensions.remove::<ApiError>() else { return Response::from_parts(parts, body) };
+    let r#type = if error.status.is_server_error() { "server_error" } else { "invalid_request_error" };
+    let body = Json(OpenAiErrorBody { error: OpenAiError { message: error.message, r#type, code: error.kind } });
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let mut said = (parts.status, body).into_response();
+    parts.headers.remove(header::CONTENT_TYPE);
+    said.headers_mut().extend(parts.headers);
+    said
+}
+
+/// An answer to a path that is not there.
+pub(super) async fn no_route() -> ApiError {
+    ApiError::not_found("there is no such path; /openapi.json lists them")
+}
+
+/// An answer to a method that a path does not take.
+pub(super) async fn no_method() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "validation",
+        "this path does not take this method; the header `Allow` lists those it does",
+    )
 }

@@ -6,7 +6,9 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 use super::error::ApiError;
 
@@ -18,13 +20,15 @@ pub(super) struct Metrics {
     seconds: HistogramVec,
     /// Documents that can be found, as of the last commit.
     pub(super) documents: IntGauge,
+    /// Documents and deletions that wait for a commit.
+    pub(super) waiting: IntGauge,
     /// Requests being worked on.
-    pub(super) busy: IntGauge,
+    busy: IntGauge,
     /// Texts turned into vectors for clients.
     pub(super) embedded: IntCounter,
     /// Documents taken in.
     pub(super) indexed: IntCounter,
-    /// Commits done.
+    /// Commits that clients asked for.
     pub(super) commits: IntCounter,
 }
 
@@ -42,15 +46,16 @@ impl Metrics {
                 &["route"],
             )?,
             documents: IntGauge::new("adam_documents", "Documents that can be found")?,
+            waiting: IntGauge::new("adam_writes_waiting", "Documents and deletions that wait for a commit")?,
             busy: IntGauge::new("adam_requests_busy", "Requests being worked on")?,
             embedded: IntCounter::new("adam_texts_embedded_total", "Texts turned into vectors for clients")?,
             indexed: IntCounter::new("adam_documents_indexed_total", "Documents taken in")?,
-            commits: IntCounter::new("adam_commits_total", "Commits done")?,
+            commits: IntCounter::new("adam_commits_total", "Commits that clients asked for")?,
             registry,
         };
         metrics.registry.register(Box::new(metrics.requests.clone()))?;
         metrics.registry.register(Box::new(metrics.seconds.clone()))?;
-        for gauge in [&metrics.documents, &metrics.busy] {
+        for gauge in [&metrics.documents, &metrics.waiting, &metrics.busy] {
             metrics.registry.register(Box::new(gauge.clone()))?;
         }
         for counter in [&metrics.embedded, &metrics.indexed, &metrics.commits] {

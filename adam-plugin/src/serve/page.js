@@ -9,82 +9,143 @@ const make = (name, text, kind) => {
 };
 const number = (value, digits = 3) => (value === null || value === undefined ? "-" : Number(value).toFixed(digits));
 
-// The snippet's text with its highlighted character ranges marked.
+// The snippet's text with its highlighted ranges marked. The server counts bytes of UTF-8, JavaScript does not.
 function snippet(hit) {
   const paragraph = make("p");
-  const characters = Array.from(hit.snippet.text);
+  const bytes = new TextEncoder().encode(hit.snippet.text);
+  const piece = (start, end) => new TextDecoder().decode(bytes.subarray(start, end));
   let at = 0;
   for (const [start, end] of hit.snippet.highlights) {
-    paragraph.append(characters.slice(at, start).join(""), make("mark", characters.slice(start, end).join("")));
+    if (start < at) continue;
+    paragraph.append(piece(at, start), make("mark", piece(start, end)));
     at = end;
   }
-  paragraph.append(characters.slice(at).join(""));
+  paragraph.append(piece(at));
   return paragraph;
 }
 
 // Why a hit is there: each arm's rank and score, and the share of the fused score that it gave.
 function reasons(hit) {
   const why = make("div", undefined, "why");
-  if (hit.arms.length > 1) {
+  const fused = hit.arms.length > 1;
+  if (fused) {
     const parts = hit.arms.map((arm) => Math.max(0, arm.weight * arm.normalised));
     const whole = parts.reduce((a, b) => a + b, 0) || 1;
     const bar = make("div", undefined, "bar");
+    bar.setAttribute("aria-hidden", "true");
     hit.arms.forEach((arm, i) => {
       const part = make("i", undefined, arm.name);
       part.style.width = `${(100 * parts[i]) / whole}%`;
       bar.append(part);
     });
-    why.append(bar);
+    why.append(bar, make("div", `score ${number(hit.score)}`));
   }
   for (const arm of hit.arms) {
-    const place = arm.rank === null ? "beyond its window" : `rank ${arm.rank}`;
-    why.append(make("div", `${arm.name}: ${place}, score ${number(arm.raw)}, counts ${number(arm.normalised)} x ${number(arm.weight, 2)}`));
+    const line = make("div", undefined, arm.name);
+    const place = arm.rank === null ? "not found by it" : `rank ${arm.rank}`;
+    const counts = fused ? `, counts ${number(arm.normalised)} \u00d7 ${number(arm.weight, 2)}` : "";
+    line.append(make("b", arm.name), ` ${place}, score ${number(arm.raw)}${counts}`);
+    why.append(line);
   }
   if (hit.explanation) {
     const details = make("details");
-    details.append(make("summary", "explain"), make("pre", JSON.stringify(hit.explanation, null, 1)));
+    details.append(make("summary", "explain"), make("pre", tree(hit.explanation, 0)));
     why.append(details);
   }
   return why;
 }
 
+const tree = (node, depth) =>
+  `${"  ".repeat(depth)}${number(node.value, 4)}  ${node.description}\n` +
+  (node.details || []).map((child) => tree(child, depth + 1)).join("");
+
+async function call(path, options = {}) {
+  const headers = { ...options.headers };
+  const key = sessionStorage.getItem("key");
+  if (key) headers.authorization = `Bearer ${key}`;
+  const response = await fetch(path, { ...options, headers });
+  const answer = await response.json();
+  if (!response.ok) {
+    const fault = new Error(answer.error || response.statusText);
+    fault.status = response.status;
+    throw fault;
+  }
+  return answer;
+}
+
+// Asks for the key once where the server wants one, before the three columns would each ask.
+async function unlock() {
+  try {
+    return await call("info");
+  } catch (fault) {
+    if (fault.status !== 401) throw fault;
+    const given = prompt("This server asks for its API key");
+    if (!given) throw fault;
+    sessionStorage.setItem("key", given);
+    try {
+      return await call("info");
+    } catch (again) {
+      sessionStorage.removeItem("key");
+      throw again;
+    }
+  }
+}
+
+const latest = {};
 async function ask(mode) {
   const column = byId(mode);
   const list = column.querySelector("ol");
+  const turn = (latest[mode] = (latest[mode] || 0) + 1);
   const request = { query: byId("query").value, mode, top: 10, explain: true, snippets: true };
   if (mode === "hybrid") request.weight = Number(byId("weight").value);
-  const headers = { "content-type": "application/json" };
-  const key = sessionStorage.getItem("key");
-  if (key) headers.authorization = `Bearer ${key}`;
+  let shown;
+  let said = "";
   try {
-    const response = await fetch("/search", { method: "POST", headers, body: JSON.stringify(request) });
-    const answer = await response.json();
-    if (response.status === 401 && !key) {
-      const given = prompt("This server asks for an API key");
-      if (given) { sessionStorage.setItem("key", given); return ask(mode); }
-    }
-    if (!response.ok) throw new Error(answer.error || response.statusText);
-    column.querySelector("span").textContent = `${answer.hits.length} hits, ${number(answer.took_ms, 1)} ms`;
-    list.replaceChildren(...answer.hits.map((hit, i) => {
+    const answer = await call("search", {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request),
+    });
+    said = `${answer.hits.length} hits, ${number(answer.took_ms, 1)} ms`;
+    shown = answer.hits.map((hit, i) => {
       const item = make("li");
       item.dataset.id = hit.id;
       item.append(make("h3", `${i + 1}. ${hit.title || hit.id}`), snippet(hit), reasons(hit));
       return item;
-    }));
-    if (answer.hits.length === 0) list.replaceChildren(make("li", "nothing found"));
-  } catch (error) {
-    list.replaceChildren(make("li", error.message, "error"));
+    });
+    if (shown.length === 0) shown = [make("li", "nothing found")];
+  } catch (fault) {
+    shown = [make("li", fault.message, "error")];
   }
+  // A slower answer to an earlier question must not replace a later one.
+  if (turn !== latest[mode]) return;
+  column.querySelector("span").textContent = said;
+  list.replaceChildren(...shown);
 }
 
-byId("ask").addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (byId("query").value.trim()) ["bm25", "hybrid", "dense"].forEach(ask);
+function search() {
+  if (!byId("query").value.trim()) return;
+  const link = new URLSearchParams({ q: byId("query").value, weight: byId("weight").value });
+  history.replaceState(null, "", `?${link}`);
+  ["bm25", "dense", "hybrid"].forEach(ask);
+}
+
+function showWeight() {
+  const weight = Number(byId("weight").value);
+  byId("shown").textContent = `${number(1 - weight, 2)} words, ${number(weight, 2)} meaning`;
+}
+
+let waiting;
+byId("ask").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+byId("weight").addEventListener("input", () => {
+  showWeight();
+  clearTimeout(waiting);
+  if (byId("query").value.trim()) waiting = setTimeout(() => ask("hybrid"), 120);
 });
-byId("weight").addEventListener("input", () => { byId("shown").textContent = `${number(byId("weight").value, 2)} meaning`; });
-byId("weight").addEventListener("change", () => { if (byId("query").value.trim()) ask("hybrid"); });
-fetch("/info").then((response) => response.json()).then((info) => {
+
+unlock().then((info) => {
   byId("about").textContent = `${info.documents} documents, ${info.model_id}, ${info.dimension} dimensions`;
-  byId("weight").value = info.weight;
-  byId("weight").dispatchEvent(new Event("input"));
-}).catch(() => {});
+  const link = new URLSearchParams(location.search);
+  byId("weight").value = link.get("weight") || info.weight;
+  showWeight();
+  byId("query").value = link.get("q") || byId("query").value;
+  search();
+}).catch((fault) => { byId("about").textContent = fault.message; byId("about").className = "error"; });

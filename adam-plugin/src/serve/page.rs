@@ -9,7 +9,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// Only this page's own script and style run, and only this server is asked: a document's text can't do harm even if
 /// it slipped into the markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The page.
 pub(super) async fn page() -> Response {

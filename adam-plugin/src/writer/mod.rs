@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use adam_encoder::TextEncoder;
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tantivy::query::Query;
 use tantivy::schema::{Field, FieldType, Schema, Type, Value};
 use tantivy::{Index, IndexWriter, Opstamp, TantivyDocument, Term};
@@ -22,11 +22,12 @@ use tantivy_dense::{Dense, VectorField};
 
 pub use settings::{Embedding, Failure, OnFailure, Progress, WriterSettings};
 
+use crate::chunk::Chunking;
 use crate::error::PluginError;
 use crate::hash::{self, HashFields};
 use crate::template::Bound;
 use unchanged::Committed;
-use worker::{Addition, Operation, Worker};
+use worker::{Addition, Chunks, Operation, Worker};
 
 /// What the writer and its thread share.
 #[derive(Default)]
@@ -48,6 +49,14 @@ impl Shared {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // The state is whole after every statement, so a panic elsewhere does no harm to it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the thread does not answer.
+    fn gone(&self) -> PluginError {
+        match &self.state().stopped {
+            Some(problem) => PluginError::WriterStopped { problem: problem.clone() },
+            None => PluginError::WriterGone,
+        }
     }
 }
 
@@ -131,8 +140,9 @@ impl EmbeddingWriter {
                 problem: "is empty; name at least one vector field".to_owned(),
             });
         }
+        let chunking = chunking(&embeddings)?;
         let mut templates = Vec::with_capacity(embeddings.len());
-        for Embedding { destination, template } in embeddings {
+        for Embedding { destination, template, .. } in embeddings {
             let expected = destination.options().dimension();
             if expected != encoder.dimension() {
                 let problem = format!(
@@ -146,6 +156,7 @@ impl EmbeddingWriter {
             templates.push((destination, template.bind(&schema)?));
         }
         let key = settings.key.as_deref().map(|name| key_field(&schema, name)).transpose()?;
+        let chunks = chunking.map(|chunking| Chunks::new(chunking, &schema, key)).transpose()?;
         let hashes = if settings.skip_unchanged {
             if key.is_none() {
                 return Err(PluginError::Setting {
@@ -171,6 +182,7 @@ impl EmbeddingWriter {
             encoder: Arc::clone(&encoder),
             fields: templates.iter().map(|(field, _)| field.clone()).collect(),
             hashes,
+            chunks,
             committed,
             on_failure: settings.on_failure,
             batch: settings.batch,
@@ -245,9 +257,18 @@ impl EmbeddingWriter {
     /// When a document failed (with [`OnFailure::Fail`]) or tantivy could not commit; nothing since the last commit
     /// is visible then, and [`rollback`](Self::rollback) lets the writer go on.
     pub fn commit(&mut self) -> Result<Opstamp, PluginError> {
+        self.start_commit()?.wait()
+    }
+
+    /// Begins a commit of everything added so far and does not wait for it, so that several threads can go on adding
+    /// documents meanwhile; those belong to the commit after it.
+    ///
+    /// # Errors
+    /// When the writer has stopped after an earlier failure; those of the commit come from [`PendingCommit::wait`].
+    pub fn start_commit(&self) -> Result<PendingCommit, PluginError> {
         let (answer, answered) = bounded(1);
         self.send(Operation::Commit(answer))?;
-        answered.recv().map_err(|_| self.gone())?
+        Ok(PendingCommit { answered, shared: Arc::clone(&self.shared) })
     }
 
     /// Forgets everything since the last commit, also what waits to be encoded.
@@ -265,6 +286,11 @@ impl EmbeddingWriter {
     /// Documents taken, encoded, skipped, so far.
     pub fn progress(&self) -> Progress {
         self.shared.state().progress
+    }
+
+    /// Why the writer takes nothing more until [`rollback`](Self::rollback); `None` while it works.
+    pub fn stopped(&self) -> Option<String> {
+        self.shared.state().stopped.clone()
     }
 
     /// The documents that failed and were left out, or indexed without vectors, since the last call.
@@ -387,10 +413,24 @@ impl EmbeddingWriter {
     }
 
     fn gone(&self) -> PluginError {
-        match &self.shared.state().stopped {
-            Some(problem) => PluginError::WriterStopped { problem: problem.clone() },
-            None => PluginError::WriterGone,
-        }
+        self.shared.gone()
+    }
+}
+
+/// A commit under way; see [`EmbeddingWriter::start_commit`].
+#[must_use = "whether the commit succeeded is known only after `wait`"]
+pub struct PendingCommit {
+    answered: Receiver<Result<Opstamp, PluginError>>,
+    shared: Arc<Shared>,
+}
+
+impl PendingCommit {
+    /// Waits until the commit is done.
+    ///
+    /// # Errors
+    /// As [`EmbeddingWriter::commit`].
+    pub fn wait(self) -> Result<Opstamp, PluginError> {
+        self.answered.recv().map_err(|_| self.shared.gone())?
     }
 }
 
@@ -403,6 +443,19 @@ impl Drop for EmbeddingWriter {
             let _ = thread.join();
         }
     }
+}
+
+/// How the one embedding cuts texts, if it does.
+fn chunking(embeddings: &[Embedding]) -> Result<Option<Chunking>, PluginError> {
+    let Some(chunking) = embeddings.iter().find_map(|embedding| embedding.chunks) else { return Ok(None) };
+    chunking.check()?;
+    if embeddings.len() > 1 {
+        return Err(PluginError::Setting {
+            name: "chunks",
+            problem: format!("can be had for one vector field, and there are {}", embeddings.len()),
+        });
+    }
+    Ok(Some(chunking))
 }
 
 /// The key field, if it can serve as one.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tantivy_dense::VectorField;
 
+use crate::chunk::Chunking;
 use crate::error::PluginError;
 use crate::template::Template;
 
@@ -12,12 +13,22 @@ use crate::template::Template;
 pub struct Embedding {
     pub(super) destination: VectorField,
     pub(super) template: Template,
+    pub(super) chunks: Option<Chunking>,
 }
 
 impl Embedding {
-    /// The text that `template` makes of a document is embedded into `destination`.
+    /// The text that `template` makes of a document is embedded into `destination`. What the model does not read of it is
+    /// cut off.
     pub fn new(destination: VectorField, template: Template) -> Self {
-        Self { destination, template }
+        Self { destination, template, chunks: None }
+    }
+
+    /// Cut long texts into chunks with a vector each, in place of cutting them off. Needs a text field as the key, and the
+    /// fields of [`ChunkFields`](crate::ChunkFields); a writer with chunks has no other embedding.
+    #[must_use]
+    pub fn chunks(mut self, chunking: Chunking) -> Self {
+        self.chunks = Some(chunking);
+        self
     }
 }
 
@@ -71,7 +82,7 @@ pub struct Progress {
 }
 
 /// Told about progress after each batch, in the writer's thread.
-pub type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
+pub(super) type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
 
 /// Settings of an [`EmbeddingWriter`](crate::EmbeddingWriter).
 pub struct WriterSettings {

@@ -1,5 +1,6 @@
 //! The thread behind an embedding writer: collects, encodes, hands over to tantivy.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,12 +8,14 @@ use std::time::{Duration, Instant};
 use adam_encoder::{EncoderError, TextEncoder, TextKind};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tantivy::query::Query;
+use tantivy::schema::{Field, Schema, Type, Value};
 use tantivy::{IndexWriter, Opstamp, TantivyDocument, Term};
 use tantivy_dense::VectorField;
 
 use super::settings::{Failure, OnFailure, ProgressCallback};
 use super::unchanged::{Committed, Standing};
 use super::{Progress, Shared};
+use crate::chunk::{ChunkFields, Chunking};
 use crate::error::PluginError;
 use crate::hash::HashFields;
 
@@ -48,6 +51,7 @@ pub(super) struct Worker {
     pub(super) encoder: Arc<dyn TextEncoder>,
     pub(super) fields: Vec<VectorField>,
     pub(super) hashes: Option<HashFields>,
+    pub(super) chunks: Option<Chunks>,
     pub(super) committed: Option<Committed>,
     pub(super) on_failure: OnFailure,
     pub(super) batch: usize,
@@ -55,6 +59,47 @@ pub(super) struct Worker {
     pub(super) progress: Option<ProgressCallback>,
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Receiver<(u64, Operation)>,
+}
+
+/// How documents become several.
+pub(super) struct Chunks {
+    chunking: Chunking,
+    fields: ChunkFields,
+    schema: Schema,
+    key: Field,
+}
+
+impl Chunks {
+    pub(super) fn new(chunking: Chunking, schema: &Schema, key: Option<Field>) -> Result<Self, PluginError> {
+        let fields = ChunkFields::from_schema(schema)?;
+        let text = key.filter(|&key| schema.get_field_entry(key).field_type().value_type() == Type::Str);
+        let key = text.ok_or(PluginError::Setting {
+            name: "chunks",
+            problem: "need a text field as the key, to know which document a chunk is of".to_owned(),
+        })?;
+        Ok(Self { chunking, fields, schema: schema.clone(), key })
+    }
+
+    fn key_of(&self, document: &TantivyDocument) -> String {
+        document.get_first(self.key).and_then(|key| key.as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// A term of the key that names a document's further chunks, too.
+    fn widened(&self, term: Term) -> Term {
+        if term.field() != self.key {
+            return term;
+        }
+        let key = term.value().as_str().map(|key| self.fields.all_of(key));
+        key.unwrap_or(term)
+    }
+}
+
+/// A text to encode: which vector field it is for, where it is among the texts of the batch, and which bytes of the
+/// document's text it is. Of several for one field, the first is the document's own and the others are further chunks.
+struct Slot {
+    field: usize,
+    at: usize,
+    range: Range<usize>,
 }
 
 /// A step towards tantivy, in the order the caller asked for.
@@ -172,7 +217,11 @@ impl Worker {
                     let mut taken = false;
                     for (slot, vector) in vectors.into_iter().enumerate() {
                         // A document that was indexed as text only has none; then its text is encoded now.
-                        if let (Some(vector), Some(_)) = (vector, &addition.texts[slot]) {
+                        // Of a document in several chunks, this is the vector of the first only.
+                        if let (Some(vector), Some(text)) = (vector, &addition.texts[slot])
+                            && self.ranges(text).len() == 1
+                        {
+                            self.mark(&mut addition.document, &(0..text.len()));
                             self.fields[slot].add(&mut addition.document, &vector)?;
                             addition.texts[slot] = None;
                             taken = true;
@@ -195,8 +244,17 @@ impl Worker {
             let mut slots = Vec::new();
             for (slot, text) in addition.texts.iter_mut().enumerate() {
                 if let Some(text) = text.take() {
-                    slots.push((slot, texts.len()));
-                    texts.push(text);
+                    let ranges = self.ranges(&text);
+                    let many = ranges.len() > 1;
+                    for range in ranges.into_iter().filter(|_| many) {
+                        let part = text.get(range.clone()).unwrap_or(&text).to_owned();
+                        slots.push(Slot { field: slot, at: texts.len(), range });
+                        texts.push(part);
+                    }
+                    if !many {
+                        slots.push(Slot { field: slot, at: texts.len(), range: 0..text.len() });
+                        texts.push(text);
+                    }
                 }
             }
             planned.push((Step::Write(addition), slots));
@@ -210,7 +268,7 @@ impl Worker {
         for (step, slots) in planned {
             match step {
                 Step::DeleteTerm(term) => {
-                    self.writer.delete_term(term);
+                    self.delete_term(term);
                 }
                 Step::DeleteQuery(query) => {
                     self.writer.delete_query(query)?;
@@ -289,14 +347,27 @@ impl Worker {
     fn write(
         &mut self,
         mut addition: Addition,
-        slots: &[(usize, usize)],
+        slots: &[Slot],
         vectors: &mut [Result<Vec<f32>, String>],
     ) -> Result<bool, PluginError> {
         let mut problem = None;
-        for &(slot, at) in slots {
-            let vector = std::mem::replace(&mut vectors[at], Ok(Vec::new()));
+        let mut further = Vec::new();
+        let mut last_field = None;
+        for slot in slots {
+            let vector = std::mem::replace(&mut vectors[slot.at], Ok(Vec::new()));
+            let field = &self.fields[slot.field];
+            let first = last_field.replace(slot.field) != Some(slot.field);
             let added = vector.and_then(|vector| {
-                self.fields[slot].add(&mut addition.document, &vector).map_err(|error| error.to_string())
+                if first {
+                    self.mark(&mut addition.document, &slot.range);
+                    field.add(&mut addition.document, &vector).map_err(|error| error.to_string())
+                } else {
+                    let part = further.len() + 1;
+                    let mut chunk = self.chunk_of(&addition.document, part, &slot.range);
+                    field.add(&mut chunk, &vector).map_err(|error| error.to_string())?;
+                    further.push(chunk);
+                    Ok(())
+                }
             });
             if let Err(fault) = added {
                 problem = Some(fault);
@@ -329,10 +400,52 @@ impl Worker {
             }
         }
         if let Some(key) = addition.key.filter(|_| addition.replaces) {
-            self.writer.delete_term(key);
+            self.delete_term(key);
+        }
+        if slots.is_empty() {
+            self.mark(&mut addition.document, &(0..0));
         }
         self.writer.add_document(addition.document)?;
+        if whole {
+            for chunk in further {
+                self.writer.add_document(chunk)?;
+            }
+        }
         Ok(whole)
+    }
+
+    fn delete_term(&self, term: Term) {
+        self.writer.delete_term(match &self.chunks {
+            Some(chunks) => chunks.widened(term),
+            None => term,
+        });
+    }
+
+    /// The chunks of a text: the whole, where texts are not cut. So it is with one that cannot be tokenised, since the model
+    /// will say so in a moment.
+    fn ranges(&self, text: &str) -> Vec<Range<usize>> {
+        let whole = || vec![0..text.len()];
+        match &self.chunks {
+            Some(chunks) => chunks.chunking.split(self.encoder.as_ref(), text).unwrap_or_else(|_| whole()),
+            None => whole(),
+        }
+    }
+
+    /// Notes in a document which bytes of its text its own vector is of, once.
+    fn mark(&self, document: &mut TantivyDocument, range: &Range<usize>) {
+        if let Some(chunks) = &self.chunks
+            && document.get_first(chunks.fields.parent).is_none()
+        {
+            chunks.fields.mark(document, &chunks.key_of(document), 0, range);
+        }
+    }
+
+    /// A further chunk of a document, without its vector yet.
+    fn chunk_of(&self, document: &TantivyDocument, part: usize, range: &Range<usize>) -> TantivyDocument {
+        let Some(chunks) = &self.chunks else { return TantivyDocument::new() };
+        let mut chunk = ChunkFields::shared(&chunks.schema, chunks.key, document);
+        chunks.fields.mark(&mut chunk, &chunks.key_of(document), part, range);
+        chunk
     }
 
     fn commit(&mut self) -> Result<Opstamp, PluginError> {

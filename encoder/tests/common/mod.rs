@@ -1,5 +1,5 @@
 //! What the tests share: fixture folders, variants of them, and the parts that may be absent.
-#![allow(dead_code, reason = "each test file uses its own share")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own share")]
 
 use std::path::{Path, PathBuf};
 

@@ -17,6 +17,38 @@ pub struct Arm(Kind);
 enum Kind {
     Text(Arc<dyn Query>),
     Vector(Box<KnnQuery>),
+    Own(Arc<dyn Ranking>, Option<Arc<dyn Query>>),
+}
+
+/// A search of your own, for [`Arm::own`]: one that neither a query nor a single vector per document can express.
+pub trait Ranking: std::fmt::Debug + Send + Sync {
+    /// The best `window` documents with their raw scores, best first, only those that match the filter where there is one.
+    ///
+    /// # Errors
+    /// Its own, as a [`DenseError`].
+    fn top(
+        &self,
+        searcher: &Searcher,
+        window: usize,
+        filter: Option<&dyn Query>,
+    ) -> Result<Vec<(DocAddress, f32)>, DenseError>;
+
+    /// Raw scores of documents that come in the order of their addresses; none where it has none.
+    ///
+    /// # Errors
+    /// Its own, as a [`DenseError`].
+    fn scores(&self, searcher: &Searcher, documents: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError>;
+
+    /// The least raw score possible, where there is one.
+    fn lower_bound(&self) -> Option<f32> {
+        None
+    }
+
+    /// Why a document has its raw score.
+    ///
+    /// # Errors
+    /// Its own, as a [`DenseError`].
+    fn explain(&self, searcher: &Searcher, document: DocAddress, raw: f32) -> Result<Explanation, DenseError>;
 }
 
 impl Arm {
@@ -30,6 +62,11 @@ impl Arm {
         Arm(Kind::Vector(Box::new(query)))
     }
 
+    /// A search of your own.
+    pub fn own(ranking: Arc<dyn Ranking>) -> Arm {
+        Arm(Kind::Own(ranking, None))
+    }
+
     /// This arm over documents that match a filter too. The filter adds nothing to scores.
     pub(super) fn filtered(&self, filter: Option<&dyn Query>) -> Arm {
         let Some(filter) = filter else { return self.clone() };
@@ -41,6 +78,7 @@ impl Arm {
                 Arm::text(Box::new(BooleanQuery::new(both)))
             }
             Kind::Vector(query) => Arm::vector(query.as_ref().clone().and_filter(filter.box_clone())),
+            Kind::Own(ranking, _) => Arm(Kind::Own(Arc::clone(ranking), Some(Arc::from(filter.box_clone())))),
         }
     }
 
@@ -55,6 +93,7 @@ impl Arm {
                 let hits = query.as_ref().clone().with_k(window).search(searcher)?;
                 Ok(hits.into_iter().map(|hit| (hit.address, hit.similarity)).collect())
             }
+            Kind::Own(ranking, filter) => ranking.top(searcher, window, filter.as_deref()),
         }
     }
 
@@ -76,6 +115,7 @@ impl Arm {
         let scores = match &self.0 {
             Kind::Text(query) => seek(query.as_ref(), searcher, &addresses)?,
             Kind::Vector(query) => query.similarities(searcher, &addresses)?,
+            Kind::Own(ranking, _) => ranking.scores(searcher, &addresses)?,
         };
         for (at, score) in missing.into_iter().zip(scores) {
             raw[at] = score;
@@ -88,6 +128,7 @@ impl Arm {
         match &self.0 {
             Kind::Text(_) => Some(0.0),
             Kind::Vector(query) => (query.field().options().metric() == Metric::Cosine).then_some(-1.0),
+            Kind::Own(ranking, _) => ranking.lower_bound(),
         }
     }
 
@@ -117,6 +158,7 @@ impl Arm {
                 explanation.add_context(how);
                 Ok(explanation)
             }
+            Kind::Own(ranking, _) => ranking.explain(searcher, address, raw),
         }
     }
 }

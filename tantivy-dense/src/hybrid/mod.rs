@@ -48,7 +48,7 @@ use std::sync::Arc;
 use tantivy::query::{Explanation, Query};
 use tantivy::{DocAddress, Searcher};
 
-pub use arm::Arm;
+pub use arm::{Arm, Ranking};
 pub use fusion::Fusion;
 pub use matrix::{Column, Matrix};
 pub use query::HybridQuery;

@@ -1,4 +1,4 @@
-//! Bytes of the `.vec` file. `docs/format.md` describes them for readers; this module is what writes and reads them.
+//! Bytes of the `.vec` file. `docs/file_format.md` describes them for readers; this module is what writes and reads them.
 
 use crate::field::{Element, Metric};
 use crate::{DenseError, VectorOptions};

@@ -18,6 +18,35 @@ pub fn vector(random: &mut impl Rng, dimension: usize) -> Vec<f32> {
     (0..dimension).map(|_| random.random_range(-1.0..1.0)).collect()
 }
 
+/// Vectors in clusters of different sizes, as embeddings lie: a centre, and noise in a few directions that all clusters
+/// share, and in all directions a little.
+pub struct Clusters {
+    random: ChaCha8Rng,
+    centres: Vec<Vec<f32>>,
+    directions: Vec<Vec<f32>>,
+}
+
+impl Clusters {
+    pub fn new(seed: u64, dimension: usize) -> Clusters {
+        let mut random = random(seed);
+        let centres = (0..100).map(|_| vector(&mut random, dimension)).collect();
+        let directions = (0..dimension.div_ceil(4)).map(|_| vector(&mut random, dimension)).collect();
+        Clusters { random, centres, directions }
+    }
+
+    pub fn vector(&mut self) -> Vec<f32> {
+        // The first clusters are the largest.
+        let place: f32 = self.random.random();
+        let mut vector = self.centres[(place * place * self.centres.len() as f32) as usize].clone();
+        for direction in &self.directions {
+            let factor = self.random.random_range(-0.6..0.6);
+            vector.iter_mut().zip(direction).for_each(|(value, along)| *value += factor * along);
+        }
+        vector.iter_mut().for_each(|value| *value += self.random.random_range(-0.1..0.1));
+        vector
+    }
+}
+
 /// Vectors in clusters, as embeddings lie, in an order that mixes the clusters.
 pub fn clustered(random: &mut impl Rng, count: usize, dimension: usize) -> Vec<Vec<f32>> {
     let clusters = (count as f64).sqrt() as usize / 2 + 1;

@@ -105,3 +105,56 @@ fn a_passage_that_is_not_allowed_changes_nothing() {
     let after = step_loss(&scores, &targets(), &config).unwrap().total.double_value(&[]);
     assert!((before - after).abs() < 1e-12);
 }
+
+#[test]
+fn gradients_through_pooling_and_normalisation_agree_with_finite_differences() {
+    use crate::model::{Pooling, normalise};
+    // Three queries and four passages of four tokens, some of them padding; all in f64.
+    let mask = flags(&[
+        vec![true, true, true, false],
+        vec![true, false, false, false],
+        vec![true, true, true, true],
+        vec![true, true, false, false],
+    ])
+    .unwrap();
+    let passages = random(&[4, 4, 3], 21, 1.0);
+    let queries = random(&[4, 4, 3], 22, 1.0);
+    let allowed = flags(&[
+        vec![true, true, false, true],
+        vec![true, true, true, true],
+        vec![false, true, true, true],
+        vec![true, true, true, true],
+    ])
+    .unwrap();
+    let positive = Tensor::from_slice(&[0i64, 1, 2, 3]);
+    for pooling in [Pooling::Mean, Pooling::Cls] {
+        let rows = |tokens: &Tensor| normalise(&pooling.pool(tokens, Some(&mask)).unwrap()).unwrap();
+        // Warm-up: InfoNCE over scaled cosines, by the queries' and by the passages' token vectors.
+        let info_nce = |q: &Tensor, p: &Tensor| {
+            let scores = rows(q).matmul(&rows(p).transpose(0, 1)) * 5.0;
+            contrastive(&scores, &allowed, &positive).unwrap().mean(Kind::Double)
+        };
+        check("warm-up by queries", &queries, &|q| info_nce(q, &passages));
+        check("warm-up by passages", &passages, &|p| info_nce(&queries, p));
+        // The teacher: a linear head on pooled vectors, listwise over two lists of two.
+        let head = random(&[1, 3], 23, 1.0);
+        let present = flags(&[vec![true, true], vec![true, true]]).unwrap();
+        check("teacher", &passages, &|tokens| {
+            let pooled = pooling.pool(tokens, Some(&mask)).unwrap();
+            let logits = pooled.linear(&head, None::<&Tensor>).view([2, 2]);
+            listwise(&logits, &present).unwrap().mean(Kind::Double)
+        });
+    }
+}
+
+#[test]
+fn temperatures_scale_as_the_definition_says() {
+    // With both temperatures high, T_s squared times the divergence of softened scores stays of the order of the scores: its
+    // gradient at T is about that of half the mean squared difference of centred scores over the number of candidates.
+    let present = flags(&[vec![true; 4]]).unwrap();
+    let (student, teacher) = (random(&[1, 4], 31, 1.0), random(&[1, 4], 32, 1.0));
+    let hot = divergence(&student, &teacher, &present, 1e4, 1e4).unwrap().sum(Kind::Double).double_value(&[]);
+    let centred = |x: &Tensor| x - x.mean(Kind::Double);
+    let gap = (centred(&student) - centred(&teacher)).square().sum(Kind::Double).double_value(&[]);
+    assert!((hot - gap / 8.0).abs() < 1e-3 * gap, "{hot} against {}", gap / 8.0);
+}

@@ -126,7 +126,8 @@ pub struct CheckReport {
     pub parameters: Option<u64>,
     /// Costs by stage.
     pub stages: Vec<StageCost>,
-    /// Pairs of the data whose teacher score is cached, of how many; and all cached scores.
+    /// Pairs whose teacher score is cached, of how many; and all cached scores. From a run's folder they are the natural pairs that
+    /// its distillation asks for, else those of the data.
     pub cache: Option<(usize, usize, usize)>,
     /// What is worth knowing beside.
     pub notes: Vec<String>,
@@ -181,14 +182,6 @@ pub fn check(input: &CheckInput<'_>) -> Result<CheckReport, TrainError> {
     }
     for stage in &input.stages {
         let cost = cost(stage, data.queries.len(), query_mean, passage_mean, input);
-        if cost.steps == 0 {
-            report.notes.push(format!(
-                "stage {}: {} queries do not fill one step of {}",
-                stage.name,
-                data.queries.len(),
-                stage.queries
-            ));
-        }
         report.stages.push(cost);
     }
     if let Some((path, teacher)) = input.scores {
@@ -239,17 +232,18 @@ fn lengths(store: &TokenStore, cap: usize, limits: &BatchLimits) -> (Lengths, f6
 
 fn cost(stage: &StagePlan, queries: usize, query_mean: f64, passage_mean: f64, input: &CheckInput<'_>) -> StageCost {
     let per_step = stage.queries.max(1);
-    // As `batches::steps` has it: what does not fill a step sits the epoch out, unless it is all there is.
-    let per_epoch = if queries < per_step { usize::from(queries > 0) } else { queries / per_step };
-    let steps = (per_epoch as f64 * stage.epochs).round() as u64;
+    // The last step of an epoch takes what is left.
+    let steps = (queries.div_ceil(per_step) as f64 * stage.epochs).round() as u64;
+    let passages = ((queries * stage.passages) as f64 * stage.epochs).round() as u64;
     let in_step = per_step.min(queries);
-    let passages = steps * (in_step * stage.passages) as u64;
     let step_tokens = in_step as f64 * (query_mean + stage.passages as f64 * passage_mean);
+    let tokens = queries as f64 * stage.epochs * (query_mean + stage.passages as f64 * passage_mean);
+    let tokens = tokens.round() as u64;
     let memory = input.model.map_or(0, |model| {
         let at_once = stage.tokens_at_once.map_or(step_tokens, |most| step_tokens.min(most as f64));
         model.training_bytes(at_once.ceil() as u64, input.activation_bytes as u64)
     });
-    StageCost { name: stage.name.clone(), steps, passages, tokens: (steps as f64 * step_tokens).round() as u64, memory }
+    StageCost { name: stage.name.clone(), steps, passages, tokens, memory }
 }
 
 fn cache_hits(
@@ -363,7 +357,7 @@ impl CheckReport {
         if let Some((hits, pairs, all)) = self.cache {
             let _ = writeln!(
                 text,
-                "teacher       {hits} of the data's {pairs} pairs are scored already ({all} scores on file)"
+                "teacher       {hits} of {pairs} pairs are scored already ({all} scores on file)"
             );
         }
         for note in &self.notes {

@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod export;
+pub mod grid;
 pub mod run;

@@ -93,11 +93,13 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
     }
     stages.push(plan("distil", &config.distil, 1 + config.candidates.negatives + dark));
     let token_folder = config.run.output.join("tokens");
-    let report = look(&CheckInput {
+    let prompt = |prompt: &Option<String>| prompt.clone().unwrap_or_default();
+    let prompts = (prompt(&config.student.query_prompt), prompt(&config.student.document_prompt));
+    let mut report = look(&CheckInput {
         data: &config.data,
         tokenizer: Some(tokens.tokenizer()),
         token_folder: token_folder.is_dir().then_some(token_folder.as_path()),
-        prompts: ("", ""),
+        prompts: (&prompts.0, &prompts.1),
         query_cap: config.student.query_length,
         passage_cap: config.student.passage_length,
         model: Some(ModelSize::of_folder(&config.student.model)?),
@@ -110,6 +112,13 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         stages,
         scores: None,
     })?;
+    if config.run.output.is_dir() {
+        let (reporter, stop) = (Reporter::silent(), AtomicBool::new(false));
+        report.cache = Pipeline::open(&config, &reporter, &stop)?.known_scores()?;
+        if report.cache.is_none() {
+            report.notes.push("no teacher scores are cached for these settings".to_owned());
+        }
+    }
     if json {
         return serde_json::to_string_pretty(&report).map_err(|e| TrainError::config(e.to_string()));
     }

@@ -119,13 +119,8 @@ impl ModelCard {
     }
 
     fn results(&self, text: &mut String) {
-        if self.metrics.is_empty() {
-            return;
-        }
-        text.push_str("\n## Results\n\n| measure | base model | this model |\n|---|---|---|\n");
-        for row in &self.metrics {
-            let before = row.before.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.4}"));
-            let _ = writeln!(text, "| {} | {before} | {:.4} |", row.name, row.after);
+        if !self.metrics.is_empty() {
+            text.push_str(&results(&self.metrics));
         }
     }
 
@@ -149,13 +144,34 @@ impl ModelCard {
     }
 }
 
+/// Heading of the results, and of what follows them.
+const RESULTS: &str = "\n## Results\n";
+const USE: &str = "\n## Use\n";
+
+fn results(rows: &[MetricRow]) -> String {
+    let mut text = format!("{RESULTS}\n| measure | base model | this model |\n|---|---|---|\n");
+    for row in rows {
+        let before = row.before.map_or_else(|| "not measured".to_owned(), |value| format!("{value:.4}"));
+        let _ = writeln!(text, "| {} | {before} | {:.4} |", row.name, row.after);
+    }
+    text
+}
+
+/// A card with its results replaced by these; `None` where the text is no card of ours.
+pub(super) fn with_results(card: &str, rows: &[MetricRow]) -> Option<String> {
+    let rest = card.find(USE)?;
+    let start = card[..rest].find(RESULTS).unwrap_or(rest);
+    Some(format!("{}{}{}", &card[..start], results(rows), &card[rest..]))
+}
+
 /// Letters, digits and the few signs of an id.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'))
 }
 
 fn usage(text: &mut String, facts: &Facts<'_>) {
-    text.push_str("\n## Use\n\nIn each line `MODEL` stands for this folder.\n");
+    text.push_str(USE);
+    text.push_str("\nIn each line `MODEL` stands for this folder.\n");
     match facts.kind {
         Kind::Sentence => {
             text.push_str(
@@ -252,5 +268,13 @@ mod tests {
         assert!(full.contains("license: mit") && full.contains("| nDCG@10 | 0.5000 | 0.6250 |"), "{full}");
         assert!(!full.contains("base_model:") && full.contains("| base model | no id: words |"), "{full}");
         assert!(full.contains("a\\|b"), "{full}");
+        // Results that come later take the place of earlier ones.
+        let later = [MetricRow { name: "MRR@10".to_owned(), before: None, after: 0.75 }];
+        let changed = with_results(&full, &later).unwrap();
+        assert!(changed.contains("| MRR@10 | not measured | 0.7500 |") && !changed.contains("nDCG@10"), "{changed}");
+        assert_eq!(changed.matches("## Results").count(), 1);
+        let added = with_results(&bare, &later).unwrap();
+        assert_eq!(with_results(&added, &later).unwrap(), added);
+        assert_eq!(with_results("# Another card\n", &later), None);
     }
 }

@@ -141,6 +141,12 @@ impl Settings<'_> {
             config.remove(key);
         }
         config.insert("model_max_length".to_owned(), json!(self.max_length));
+        // Without it a tokenizer of no class of its own hands token types to models that take none.
+        let mut inputs = vec!["input_ids", "attention_mask"];
+        if self.source.architecture.takes_types() {
+            inputs.push("token_type_ids");
+        }
+        config.insert("model_input_names".to_owned(), json!(inputs));
         config.entry("tokenizer_class").or_insert_with(|| {
             json!(match self.source.architecture.family {
                 Family::Bert => "BertTokenizer",

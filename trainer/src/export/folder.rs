@@ -6,7 +6,7 @@ use adam_encoder::Precision;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::card::{Facts, ModelCard, licence_of};
+use super::card::{Facts, MetricRow, ModelCard, licence_of, with_results};
 use super::error::ExportError;
 use super::files::{Settings, make_folder, write_json, write_text};
 use super::graph::{self, Form, Numbers, Writer};
@@ -315,6 +315,22 @@ fn write_report(
         "left_out": exported.left_out.iter().map(|(name, why)| json!({"file": name, "why": why})).collect::<Vec<_>>(),
     });
     write_json(&folder.join(REPORT), &report)
+}
+
+/// Writes results into the card of an exported folder, in place of those it has, and the card's new hash into the report.
+///
+/// # Errors
+/// When the folder is no export or cannot be written.
+pub fn add_results(folder: &Path, rows: &[MetricRow]) -> Result<(), ExportError> {
+    let path = folder.join("README.md");
+    let card = std::fs::read_to_string(&path).map_err(ExportError::io(&path))?;
+    let card = with_results(&card, rows).ok_or_else(|| ExportError::model(&path, "is no card that an export wrote"))?;
+    let report_path = folder.join(REPORT);
+    let mut report = Value::Object(super::architecture::Config::read(&report_path)?.keys);
+    write_text(&path, &card)?;
+    let (bytes, sha256) = hash(&path)?;
+    report["files"]["README.md"] = json!({"bytes": bytes, "sha256": sha256});
+    write_json(&report_path, &report)
 }
 
 /// Paths of all files below a folder, with `/`, sorted.

@@ -15,4 +15,6 @@ pub use input::{Padded, Sequence};
 pub use parameters::Parameters;
 pub(crate) use parameters::{read_tensors, write_tensors};
 pub use pooling::Pooling;
+#[cfg(test)]
+pub(crate) use pooling::normalise;
 pub use student::Student;

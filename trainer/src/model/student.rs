@@ -68,6 +68,43 @@ impl Student {
         if self.normalised { normalise(&rows) } else { Ok(rows) }
     }
 
+    /// Rows cut to their first `values`, of length 1 again where the student's are.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn cut(&self, rows: &Tensor, values: usize) -> Result<Tensor, TrainError> {
+        let rows = rows.f_narrow(1, 0, values as i64)?;
+        if self.normalised { normalise(&rows) } else { Ok(rows) }
+    }
+
+    /// The losses of whole rows and of rows cut to each of `cuts`: their mean is a Matryoshka loss. `loss` is given the rows of
+    /// each group.
+    ///
+    /// # Errors
+    /// When libtorch or `loss` fails.
+    pub fn nested_loss(
+        &self,
+        rows: &[Tensor],
+        cuts: &[usize],
+        loss: &mut dyn FnMut(&[Tensor]) -> Result<Tensor, TrainError>,
+    ) -> Result<Tensor, TrainError> {
+        // Whole rows last: what `loss` notes beside its value is then theirs.
+        let mut sum: Option<Tensor> = None;
+        for &values in cuts {
+            let cut = rows.iter().map(|group| self.cut(group, values)).collect::<Result<Vec<_>, _>>()?;
+            let part = loss(&cut)?;
+            sum = Some(match sum {
+                Some(sum) => sum.f_add(&part)?,
+                None => part,
+            });
+        }
+        let whole = loss(rows)?;
+        match sum {
+            Some(sum) => Ok(sum.f_add(&whole)?.f_div_scalar(cuts.len() as f64 + 1.0)?),
+            None => Ok(whole),
+        }
+    }
+
     /// Vectors of any number of sequences, without gradients, in the order given: `[sequences, hidden]`.
     ///
     /// # Errors

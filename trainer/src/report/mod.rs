@@ -1,6 +1,7 @@
 //! What a run shows: a progress line, metrics as JSON lines and for TensorBoard, curves as SVG.
 
 mod curves;
+mod grid;
 mod metrics;
 mod progress;
 mod tensorboard;

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenizer_hash};
 use crate::data::{TrainQuery, TrainingData};
 use crate::error::TrainError;
-use crate::model::{ModelTokenizer, fingerprint};
+use crate::model::{ModelTokenizer, Student, fingerprint};
 use crate::report::Reporter;
 use crate::torch::Machine;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,36 @@ impl<'a> Context<'a> {
     /// A folder or file of the run.
     pub(crate) fn place(&self, name: &str) -> PathBuf {
         self.config.run.output.join(name)
+    }
+
+    /// A folder or file of what this run does not share with others of the same output.
+    pub(crate) fn own(&self, name: &str) -> PathBuf {
+        self.config.run.output.join(&self.config.run.branch).join(name)
+    }
+
+    /// The student of a folder, pooled as the configuration says.
+    pub(crate) fn student(&self, folder: &Path) -> Result<Student, TrainError> {
+        let config = &self.config.student;
+        let mut student = Student::open(folder, self.machine)?;
+        student.pooling = config.pooling.unwrap_or(student.pooling);
+        student.normalised = config.normalised.unwrap_or(student.normalised);
+        for (given, prompt) in [
+            (&config.query_prompt, &mut student.prompts.query),
+            (&config.document_prompt, &mut student.prompts.document),
+        ] {
+            if let Some(given) = given {
+                prompt.clone_from(given);
+            }
+        }
+        if let Some(&largest) = config.matryoshka.last()
+            && largest >= student.encoder.hidden()
+        {
+            return Err(TrainError::config(format!(
+                "[student] `matryoshka` names {largest} values, and the model's vectors have {}",
+                student.encoder.hidden()
+            )));
+        }
+        Ok(student)
     }
 
     /// Mined candidates of training queries, then of held-out ones; queries that came with negatives of their own have those too.

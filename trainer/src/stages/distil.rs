@@ -5,12 +5,11 @@ use super::dev::{DevSet, StudentInputs};
 use super::gradient::{Group, Pass};
 use super::lists::{Lists, QueryList};
 use super::score;
-use super::teacher::limits;
+use super::teacher::{limits, query_limits};
 use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
 use crate::adam::confidence::{entropy, margin};
 use crate::adam::dark::DarkKind;
 use crate::adam::loss::{StepTargets, flags, step_loss};
-use crate::data::batches::BatchLimits;
 use crate::data::scores::ScoreCache;
 use crate::error::TrainError;
 use crate::model::{Mode, Parameters, Student};
@@ -85,7 +84,7 @@ struct DistilTraining<'a> {
 impl DistilTraining<'_> {
     fn order(&self, step: usize) -> (u32, Vec<usize>) {
         let queries = self.context.data.queries.len();
-        step_queries(self.context.config.run.seed, queries, self.context.config.distil.queries_per_step, step)
+        step_queries(self.context.config.run.distil_seed(), queries, self.context.config.distil.queries_per_step, step)
     }
 
     fn margins(&mut self, epoch: u32) -> Result<&[f32], TrainError> {
@@ -175,8 +174,7 @@ impl DistilTraining<'_> {
         let groups = vec![
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
-                // A handful of short texts: a few padded tokens cost less than many small batches.
-                limits: BatchLimits { max_padding: 0.5, ..tight },
+                limits: query_limits(&config.distil, self.context.machine),
             },
             Group { sequences: passages, limits: tight },
         ];
@@ -209,10 +207,12 @@ fn describe(lists: &[QueryList], by_candidate: &[Vec<f32>], temperature: f32) ->
             kind.1 += 1;
         }
     }
+    let passages = kinds.iter().map(|k| k.1).sum::<usize>();
     let mean = |(sum, count): (f64, usize)| if count == 0 { 0.0 } else { sum / count as f64 };
     vec![
         ("teacher_entropy_natural", bare / count),
         ("teacher_entropy_all", dark / count),
+        ("passages_per_query", passages as f64 / count),
         ("distil_positive", mean(kinds[0])),
         ("distil_natural", mean(kinds[1])),
         ("distil_reinforced", mean(kinds[2])),
@@ -233,14 +233,14 @@ impl Objective for DistilTraining<'_> {
         let share = config.pacing.share(step as f64 / self.steps_per_epoch as f64, config.distil.epochs as f64);
         let margins = self.margins(epoch)?.to_vec();
         let ids: Vec<&str> = self.context.data.queries.iter().map(|q| q.id.as_str()).collect();
-        let selection = config.pacing.select(config.run.seed, share, &ids, &margins);
+        let selection = config.pacing.select(config.run.distil_seed(), share, &ids, &margins);
         let (groups, targets) = self.prepare(&queries, &lists, &selection.weights)?;
         let pass = Pass {
             device: self.context.machine.device,
             pad: self.student.encoder.pad(),
             mode: Mode { compute: self.context.machine.compute, dropout: config.distil.dropout },
             most_tokens: config.distil.most_tokens,
-            seed: config.run.seed.wrapping_mul(37).wrapping_add(step as u64),
+            seed: config.run.distil_seed().wrapping_mul(37).wrapping_add(step as u64),
         };
         let mut values = vec![
             ("selected", selection.share),
@@ -248,15 +248,22 @@ impl Objective for DistilTraining<'_> {
             ("confidence_selected", selection.selected_confidence),
         ];
         let student = &self.student;
+        let mut whole = None;
         let computed = pass.run(&groups, &|input, mode| student.embed(input, mode), &mut |rows| {
-            let similarities = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?;
-            let loss = step_loss(&similarities, &targets, &config.loss)?;
+            student.nested_loss(rows, &config.student.matryoshka, &mut |rows| {
+                let similarities = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?;
+                let loss = step_loss(&similarities, &targets, &config.loss)?;
+                let total = loss.total.shallow_clone();
+                whole = Some(loss);
+                Ok(total)
+            })
+        })?;
+        if let Some(loss) = whole {
             values.push(("contrastive", f64::try_from(loss.contrastive.f_to_kind(Kind::Double)?)?));
             values.push(("distillation", f64::try_from(loss.distillation.f_to_kind(Kind::Double)?)?));
             let parts: Vec<Vec<f32>> = Vec::try_from(loss.by_candidate.f_to_device(tch::Device::Cpu)?)?;
             values.extend(describe(&lists, &parts, config.loss.teacher_temperature as f32));
-            Ok(loss.total)
-        })?;
+        }
         Ok(StepReport { loss: computed.loss, tokens: computed.padding.real, padded: computed.padding.padded, values })
     }
 
@@ -285,7 +292,7 @@ pub(crate) fn distil(
     key: &str,
 ) -> Result<TrainingOutcome, TrainError> {
     let config = context.config;
-    let mut student = Student::open(base, context.machine)?;
+    let mut student = context.student(base)?;
     student.encoder.freeze(config.student.freeze_embeddings, config.student.freeze_layers)?;
     let inputs = StudentInputs::new(context, &student)?;
     let lists = score::lists(context)?;
@@ -308,7 +315,7 @@ pub(crate) fn distil(
         configuration: key.to_owned(),
         steps_per_epoch,
         judge_start: true,
-        run: &config.run.output,
+        run: &context.own(""),
         folder,
         checkpoint_minutes: config.run.checkpoint_minutes,
         reporter: context.reporter,

@@ -171,6 +171,12 @@ impl TestSet {
         Ok(measured)
     }
 
+    /// nDCG@10 of every test query in a run that [`TestSet::measure`] wrote.
+    pub(crate) fn per_query(&self, folder: &Path) -> Result<Vec<(String, f64)>, TrainError> {
+        let run = Run::read(folder.join("test.run"))?;
+        Ok(evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default()).per_query(Metric::Ndcg(10)))
+    }
+
     /// Compares two runs that [`TestSet::measure`] wrote.
     pub(crate) fn verdict(&self, context: &Context<'_>, before: &Path, after: &Path) -> Result<Verdict, TrainError> {
         let judge = |folder: &Path| -> Result<Evaluation, TrainError> {

@@ -53,7 +53,7 @@ impl Lists<'_> {
 
     /// The positive of an epoch: all of a query's take turns, from a drawn one on.
     pub(crate) fn positive(&self, query: usize, epoch: u32) -> u32 {
-        positive_of(&self.queries[query], self.config.run.seed, epoch)
+        positive_of(&self.queries[query], self.config.run.distil_seed(), epoch)
     }
 
     /// Passages of which the teacher's logit must be known before the list can be made: with stratified sampling all that may be
@@ -71,7 +71,7 @@ impl Lists<'_> {
     }
 
     fn draw(&self, query: usize, epoch: u32, pool: &[Candidate]) -> Vec<usize> {
-        sample(&self.config.candidates, self.config.run.seed, epoch, &self.queries[query].id, pool)
+        sample(&self.config.candidates, self.config.run.distil_seed(), epoch, &self.queries[query].id, pool)
     }
 
     /// The logit of a passage.
@@ -106,7 +106,7 @@ impl Lists<'_> {
             other_positives: &others,
             budget: self.cap,
         };
-        make_for(&self.config.dark, self.special, self.config.run.seed, epoch, &input)
+        make_for(&self.config.dark, self.special, self.config.run.distil_seed(), epoch, &input)
     }
 
     /// The whole list of a query; every logit must be in the cache.

@@ -5,6 +5,7 @@ mod dev;
 mod distil;
 mod eval;
 mod gradient;
+mod grid;
 mod lists;
 pub mod mine;
 mod pipeline;
@@ -16,6 +17,10 @@ mod warm_up;
 
 pub use context::Stamp;
 pub use eval::{Measured, Verdict};
+pub use grid::{GridComparison, GridOptions, GridReport, GridRow, Letter, grid};
 pub use pipeline::{Pipeline, Stage};
 pub use score::ScoreOutcome;
 pub use training::TrainingOutcome;
+
+#[cfg(test)]
+mod parity_tests;

@@ -10,9 +10,9 @@ use super::context::{Context, finished, key_of, model_key, stamp};
 use super::eval::{Measured, TestSet, Verdict, encode, encoder, passage_texts};
 use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
 use super::{distil, score, teacher, warm_up};
-use crate::config::{Config, TeacherKind};
+use crate::config::{Config, StudentConfig, TeacherKind};
 use crate::error::TrainError;
-use crate::export::{ExportOptions, ModelCard, export};
+use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
 use crate::report::{Reporter, read_curves, write_svg};
 use adam_encoder::{TextEncoder, TextKind};
 use serde::{Deserialize, Serialize};
@@ -69,10 +69,15 @@ pub struct Pipeline<'a> {
     context: Context<'a>,
     test: Option<TestSet>,
     base_key: String,
+    /// Whether the student is exported with int8 files and a full card.
+    whole_export: bool,
 }
 
+/// Folders of stages that runs over one output do not share.
+const OWN: [&str; 4] = ["score", "distil", "export", "after"];
+
 impl<'a> Pipeline<'a> {
-    /// Loads data and tokens and writes the manifest.
+    /// Loads data and tokens.
     ///
     /// # Errors
     /// Wrong settings, data that cannot be read, a model that is none.
@@ -80,10 +85,19 @@ impl<'a> Pipeline<'a> {
         std::fs::create_dir_all(&config.run.output).map_err(|e| TrainError::io(&config.run.output, e))?;
         let context = Context::load(config, reporter, stop)?;
         let test = TestSet::load(&context)?;
-        let base_key = key_of(&[&context.data_key, &model_key(&config.student.model)?, &context.machine.describe()]);
-        let pipeline = Self { context, test, base_key };
-        pipeline.write_manifest()?;
-        Ok(pipeline)
+        let student = model_key(&config.student.model)?;
+        let mut base_key = key_of(&[&context.data_key, &student, &context.machine.describe()]);
+        let given = given_head(&config.student);
+        if !given.is_empty() {
+            base_key = key_of(&[&base_key, &given]);
+        }
+        Ok(Self { context, test, base_key, whole_export: true })
+    }
+
+    /// As it is, but the student is exported without int8 files: for runs that are only measured.
+    pub(crate) fn measured_only(mut self) -> Self {
+        self.whole_export = false;
+        self
     }
 
     /// Runs every stage up to `last` that is not finished yet.
@@ -92,6 +106,7 @@ impl<'a> Pipeline<'a> {
     /// Whatever a stage says; [`TrainError::Interrupted`] when the stop flag is set. What was done is kept.
     pub fn run(&self, last: Stage) -> Result<Option<Verdict>, TrainError> {
         let mut verdict = None;
+        self.write_manifest()?;
         self.baseline()?;
         for stage in Stage::ALL.into_iter().filter(|&stage| stage <= last) {
             match stage {
@@ -114,7 +129,7 @@ impl<'a> Pipeline<'a> {
         key: &str,
         work: impl FnOnce(&Path) -> Result<T, TrainError>,
     ) -> Result<Value, TrainError> {
-        let folder = self.context.place(name);
+        let folder = if OWN.contains(&name) { self.context.own(name) } else { self.context.place(name) };
         if let Some(stamp) = finished(&folder, key) {
             self.context.reporter.say(&format!("{name}: done before, in {:.0} s", stamp.seconds));
             return Ok(stamp.outcome);
@@ -155,9 +170,17 @@ impl<'a> Pipeline<'a> {
     }
 
     fn export_model(&self, model: &Path, output: &Path, int8: bool, card: ModelCard) -> Result<(), TrainError> {
+        let config = &self.context.config.student;
         let options = ExportOptions {
             int8,
             card,
+            pooling: config.pooling.map(|pooling| match pooling {
+                crate::model::Pooling::Mean => crate::export::Pooling::Mean,
+                crate::model::Pooling::Cls => crate::export::Pooling::Cls,
+            }),
+            normalised: config.normalised,
+            query_prompt: config.query_prompt.clone(),
+            document_prompt: config.document_prompt.clone(),
             seeds: vec![self.context.config.run.seed],
             ..ExportOptions::new(model, output)
         };
@@ -289,7 +312,7 @@ impl<'a> Pipeline<'a> {
             &config.loss.teacher_temperature,
             &config.distil.epochs,
             &score::common_cap(&self.context),
-            &config.run.seed,
+            &config.run.distil_seed(),
         ]))
     }
 
@@ -323,23 +346,126 @@ impl<'a> Pipeline<'a> {
     }
 
     fn export(&self) -> Result<(), TrainError> {
-        let student = self.context.place("student");
+        let student = self.context.own("student");
         let key = self.export_key()?;
         self.stage("export", &key, |_| {
-            let name = student.file_name().map(|n| n.to_string_lossy().into_owned());
-            let card = ModelCard { name, ..ModelCard::default() };
-            self.export_model(&self.context.place("distil").join("model"), &student, true, card)?;
+            let card = self.card(&student);
+            self.export_model(&self.context.own("distil").join("model"), &student, self.whole_export, card)?;
             Ok(json!({ "student": student.display().to_string() }))
         })?;
         Ok(())
     }
 
+    /// Hash of everything the final measurement depends on.
+    pub(crate) fn eval_key(&self) -> Result<String, TrainError> {
+        Ok(key_of(&[&"eval", &self.export_key()?, &self.baseline_key()]))
+    }
+
+    /// What this run does not share with others of the same output.
+    pub(crate) fn own(&self, name: &str) -> PathBuf {
+        self.context.own(name)
+    }
+
+    /// nDCG@10 of every test query by a run that was measured: the student's, or with `before` the untouched model's.
+    pub(crate) fn per_query(&self, before: bool) -> Result<Vec<(String, f64)>, TrainError> {
+        let folder = if before { self.context.place("before") } else { self.context.own("after") };
+        match &self.test {
+            Some(test) => test.per_query(&folder),
+            None => Err(TrainError::config(
+                "there is no test split to compare runs on; name one by [eval] collection and split",
+            )),
+        }
+    }
+
+    /// What the finished measurement of the student, or with `before` of the untouched model, said.
+    pub(crate) fn measured(&self, before: bool) -> Result<Measured, TrainError> {
+        let folder = if before { self.context.place("before") } else { self.context.own("after") };
+        let path = folder.join("test.json");
+        let text = std::fs::read(&path).map_err(|e| TrainError::io(&path, e))?;
+        serde_json::from_slice(&text).map_err(|e| TrainError::data(&path, e.to_string()))
+    }
+
+    /// Wall seconds that distillation took.
+    pub(crate) fn distil_seconds(&self) -> Result<f64, TrainError> {
+        let stamp = finished(&self.context.own("distil"), &self.distil_key()?);
+        Ok(stamp.map_or(0.0, |stamp| stamp.seconds))
+    }
+
+    /// Training queries, and a hash of the data.
+    pub(crate) fn data(&self) -> (usize, &str) {
+        (self.context.data.queries.len(), &self.context.data_key)
+    }
+
+    /// Of the pairs that distillation will ask the teacher for, how many are scored already; and all scores on file. Nothing where
+    /// the stages before scoring have not run, since their products decide which pairs these are.
+    pub(crate) fn known_scores(&self) -> Result<Option<(usize, usize, usize)>, TrainError> {
+        let path = score::cache_path(&self.context);
+        let mined = finished(&self.context.place("mine"), &self.mine_key()).is_some();
+        if !mined || !path.is_file() {
+            return Ok(None);
+        }
+        score::known(&self.context, &self.teacher_key()?).map(Some)
+    }
+
+    /// What the student's card says.
+    fn card(&self, student: &Path) -> ModelCard {
+        let config = self.context.config;
+        let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let teacher = match config.teacher.kind {
+            TeacherKind::Train => "a cross-encoder trained for it".to_owned(),
+            TeacherKind::Trained | TeacherKind::Onnx => {
+                format!("the cross-encoder {}", name(teacher::model_folder(&self.context)).unwrap_or_default())
+            }
+        };
+        let (distil, dark, loss) = (&config.distil, &config.dark, &config.loss);
+        let setting = |name: &str, value: String| (name.to_owned(), value);
+        ModelCard {
+            name: name(student),
+            base_model: name(&config.student.model),
+            summary: Some(format!(
+                "Distilled from {teacher}, with dark examples (reinforced negatives, noisy positives) beside mined negatives."
+            )),
+            data: vec![format!(
+                "{}: {} training queries, {} passages",
+                name(&config.data.path).unwrap_or_default(),
+                self.context.data.queries.len(),
+                self.context.data.passages.len()
+            )],
+            settings: vec![
+                setting("epochs", distil.epochs.to_string()),
+                setting("queries a step", distil.queries_per_step.to_string()),
+                setting("learning rate", format!("{:e}", distil.learning_rate)),
+                setting("natural negatives", config.candidates.negatives.to_string()),
+                setting("reinforced negatives", dark.reinforced.to_string()),
+                setting("noisy positives", dark.noisy.to_string()),
+                setting("temperatures (teacher, student)", format!("{}, {}", loss.teacher_temperature, loss.student_temperature)),
+                setting("scale of the similarity", loss.scale.to_string()),
+                setting("seeds", format!("{}, {}", config.run.seed, config.run.distil_seed())),
+            ],
+            ..ModelCard::default()
+        }
+    }
+
     fn eval(&self) -> Result<Option<Verdict>, TrainError> {
         let Some(test) = &self.test else { return Ok(None) };
-        let key = key_of(&[&"eval", &self.export_key()?, &self.baseline_key()]);
+        let key = self.eval_key()?;
         let outcome = self.stage("after", &key, |folder| {
-            let measured = test.measure(&self.context, &self.context.place("student"), folder, "after")?;
+            let measured = test.measure(&self.context, &self.context.own("student"), folder, "after")?;
             let verdict = test.verdict(&self.context, &self.context.place("before"), folder)?;
+            let before = self.measured(true)?;
+            let config = self.context.config;
+            let data = config.eval.collection.as_ref().unwrap_or(&config.data.path).file_stem();
+            let data = data.map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let rows: Vec<MetricRow> = measured
+                .metrics
+                .iter()
+                .map(|(name, &after)| MetricRow {
+                    name: format!("{name}, {data} {}, {} queries", config.eval.split, measured.queries),
+                    before: before.metrics.get(name).copied(),
+                    after,
+                })
+                .collect();
+            add_results(&self.context.own("student"), &rows)?;
             Ok(json!({ "measured": measured, "verdict": verdict }))
         })?;
         let measured: Result<Measured, _> = serde_json::from_value(outcome["measured"].clone());
@@ -347,7 +473,7 @@ impl<'a> Pipeline<'a> {
             self.context.reporter.say(&format!("after training:  {}", measured.describe()));
         }
         let verdict = serde_json::from_value(outcome["verdict"].clone());
-        Ok(Some(verdict.map_err(|e| TrainError::data(self.context.place("after"), e.to_string()))?))
+        Ok(Some(verdict.map_err(|e| TrainError::data(self.context.own("after"), e.to_string()))?))
     }
 
     /// Everything that a run is made of: settings, versions, hashes.
@@ -357,21 +483,31 @@ impl<'a> Pipeline<'a> {
             "libtorch": crate::torch::VERSION,
             "machine": self.context.machine.describe(),
             "seed": self.context.config.run.seed,
+            "distil_seed": self.context.config.run.distil_seed(),
             "data": self.context.data_key,
             "student": model_key(&self.context.config.student.model)?,
             "teacher": model_key(teacher::model_folder(&self.context))?,
             "configuration": self.context.config,
         });
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::config(e.to_string()))?;
-        crate::checkpoint::write_whole(&self.context.place("manifest.json"), &text)
+        crate::checkpoint::write_whole(&self.context.own("manifest.json"), &text)
     }
 
     fn draw_curves(&self) -> Result<(), TrainError> {
-        let run = &self.context.config.run.output;
-        for ((stage, value), curve) in read_curves(run)? {
+        let run = self.context.own("");
+        for ((stage, value), curve) in read_curves(&run)? {
             let path = run.join("curves").join(format!("{stage}-{}.svg", value.replace('/', "-")));
             write_svg(&path, &format!("{stage}: {value}"), &[curve])?;
         }
         Ok(())
     }
+}
+
+/// What the configuration says over the student's folder, as a part of keys; empty where it says nothing.
+fn given_head(config: &StudentConfig) -> String {
+    let given = (&config.pooling, config.normalised, &config.query_prompt, &config.document_prompt);
+    if given == (&None, None, &None, &None) {
+        return String::new();
+    }
+    key_of(&[&config.pooling, &config.normalised, &config.query_prompt, &config.document_prompt])
 }

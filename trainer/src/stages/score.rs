@@ -5,12 +5,12 @@ use super::lists::{Lists, QueryList};
 use super::teacher::{Pair, Scorer};
 use crate::adam::calibration::{Calibration, QueryLogits, calibrate};
 use crate::adam::dark::DarkKind;
-use crate::data::scores::{Passage, ScoreCache, ScoreKey};
+use crate::data::scores::{KnownScores, Passage, ScoreCache, ScoreKey};
 use crate::error::TrainError;
 use crate::report::Bar;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 /// What scoring did.
@@ -53,12 +53,40 @@ pub(crate) fn lists<'a>(context: &'a Context<'_>) -> Result<Lists<'a>, TrainErro
     })
 }
 
+/// Where the scores of all runs over an output are.
+pub(crate) fn cache_path(context: &Context<'_>) -> PathBuf {
+    context.place("scores").join("scores.bin")
+}
+
+/// Who the teacher is, for the cache: the length cuts the query's room too, so it is part of that.
+fn cache_teacher(context: &Context<'_>, teacher_key: &str) -> String {
+    let config = &context.config.teacher;
+    format!("{teacher_key} {} {}", config.length, config.query_length)
+}
+
 /// Opens the run's cache of scores.
 pub(crate) fn cache(context: &Context<'_>, teacher_key: &str) -> Result<ScoreCache, TrainError> {
-    // The length cuts the query's room too, so it is part of who the teacher is.
-    let config = &context.config.teacher;
-    let teacher = format!("{teacher_key} {} {}", config.length, config.query_length);
-    ScoreCache::open(&context.place("scores").join("scores.bin"), &teacher)
+    ScoreCache::open(&cache_path(context), &cache_teacher(context, teacher_key))
+}
+
+/// Of the natural pairs that distillation asks for, how many the cache holds, and how many scores it holds in all. Dark examples
+/// are not counted: which there are depends on these scores.
+pub(crate) fn known(context: &Context<'_>, teacher_key: &str) -> Result<(usize, usize, usize), TrainError> {
+    let known = KnownScores::read(&cache_path(context), &cache_teacher(context, teacher_key))?;
+    let lists = lists(context)?;
+    let mut seen = HashSet::new();
+    let mut hits = 0;
+    for query in 0..context.data.queries.len() {
+        for epoch in 0..context.config.distil.epochs.max(1) as u32 {
+            for passage in lists.needed(query, epoch) {
+                if seen.insert((query, passage)) {
+                    let tokens = Passage::Tokens(lists.passage(passage));
+                    hits += usize::from(known.get(&lists.queries[query].text, tokens).is_some());
+                }
+            }
+        }
+    }
+    Ok((hits, seen.len(), known.len()))
 }
 
 /// Scores whatever is missing and writes the calibration report.

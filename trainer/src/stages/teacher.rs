@@ -11,6 +11,7 @@ use crate::config::{TeacherConfig, TeacherKind};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::model::{CrossEncoder, Mode, Parameters, Sequence};
+use crate::torch::Machine;
 use adam_encoder::{EncoderOptions, PairScorer};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,6 +20,13 @@ use tch::{Kind, Tensor};
 /// Batches of a training configuration.
 pub(crate) fn limits(config: &crate::config::TrainingConfig) -> BatchLimits {
     BatchLimits { max_tokens: config.micro_tokens, max_texts: 4096, max_padding: config.max_padding }
+}
+
+/// Batches of a step's queries, which are few and short. On the CPU a small batch costs little more than its tokens, so padding is
+/// bounded as elsewhere; on a GPU a batch costs its launch, and some padded tokens are cheaper than more batches.
+pub(crate) fn query_limits(config: &crate::config::TrainingConfig, machine: Machine) -> BatchLimits {
+    let tight = limits(config);
+    if machine.device == tch::Device::Cpu { tight } else { BatchLimits { max_padding: tight.max_padding.max(0.25), ..tight } }
 }
 
 /// The folder of the model a teacher starts from, or is.

@@ -149,7 +149,8 @@ impl Loop<'_> {
             place.step += 1;
             place.tokens += report.tokens as u64;
             seen += report.tokens as u64;
-            training_seconds += step_began.elapsed().as_secs_f64();
+            let took = step_began.elapsed().as_secs_f64();
+            training_seconds += took;
             let speed = seen as f64 / training_seconds.max(1e-9);
             smooth = Some(smooth.map_or(report.loss, |s| 0.9 * s + 0.1 * report.loss));
             let mut values = vec![
@@ -158,6 +159,8 @@ impl Loop<'_> {
                 ("gradient_norm", norm),
                 ("tokens_per_second", speed),
                 ("padding", 1.0 - report.tokens as f64 / report.padded.max(1) as f64),
+                ("tokens", report.tokens as f64),
+                ("seconds", took),
             ];
             values.extend(report.values);
             metrics.write(place.step, &values)?;

@@ -6,11 +6,10 @@ use super::distil::SameText;
 use super::gradient::{Group, Pass};
 use super::lists::positive_of;
 use super::mine::{MineConfig, Progress, Surroundings, mine};
-use super::teacher::limits;
+use super::teacher::{limits, query_limits};
 use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
-use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::model::{Mode, Parameters, Student};
 use std::collections::{HashMap, HashSet};
@@ -78,7 +77,7 @@ impl Objective for WarmUp<'_> {
         let groups = [
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
-                limits: BatchLimits { max_padding: 0.5, ..tight },
+                limits: query_limits(&config.training, self.context.machine),
             },
             Group {
                 sequences: passages
@@ -97,8 +96,10 @@ impl Objective for WarmUp<'_> {
         };
         let student = &self.student;
         let computed = pass.run(&groups, &|input, mode| student.embed(input, mode), &mut |rows| {
-            let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(config.scale)?;
-            Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
+            student.nested_loss(rows, &self.context.config.student.matryoshka, &mut |rows| {
+                let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(config.scale)?;
+                Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
+            })
         })?;
         Ok(StepReport {
             loss: computed.loss,
@@ -127,7 +128,7 @@ impl Objective for WarmUp<'_> {
 /// As [`Loop::run`].
 pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result<TrainingOutcome, TrainError> {
     let config = &context.config.warm_up;
-    let student = Student::open(&context.config.student.model, context.machine)?;
+    let student = context.student(&context.config.student.model)?;
     let inputs = StudentInputs::new(context, &student)?;
     let all = [context.data.queries.as_slice(), context.data.dev.as_slice()].concat();
     let by_words = MineConfig {

@@ -145,13 +145,13 @@ impl Update {
             return Ok(());
         }
         let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(self.factor))?;
-        mean.f_mul_scalar_(f64::from(self.beta1))?.f_add_(&gradient.f_mul_scalar(f64::from(1.0 - self.beta1))?)?;
-        square
+        let _ = mean.f_mul_scalar_(f64::from(self.beta1))?.f_add_(&gradient.f_mul_scalar(f64::from(1.0 - self.beta1))?)?;
+        let _ = square
             .f_mul_scalar_(f64::from(self.beta2))?
             .f_add_(&gradient.f_square()?.f_mul_scalar(f64::from(1.0 - self.beta2))?)?;
         let divisor = square.f_sqrt()?.f_mul_scalar(f64::from(self.root))?.f_add_scalar(f64::from(self.epsilon))?;
         let change = mean.f_div(&divisor)?.f_mul_scalar(f64::from(self.size))?;
-        parameter.f_mul_scalar_(f64::from(self.keep))?.f_sub_(&change)?;
+        let _ = parameter.f_mul_scalar_(f64::from(self.keep))?.f_sub_(&change)?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod adamw;
 mod cuda;
+mod memory;
 mod slices;
 
 pub use adamw::{AdamW, AdamWConfig};
@@ -59,6 +60,7 @@ impl Machine {
     pub fn choose(device: DeviceChoice, precision: PrecisionChoice, threads: usize) -> Result<Self, TrainError> {
         let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         tch::set_num_threads(threads.min(1024) as i32);
+        memory::keep_freed_memory();
         let device = match device {
             DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Auto => {

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use adam_encoder::EncoderOptions;
 use adam_plugin::engine::{FusionName, WEIGHT};
 use adam_plugin::{Engine, Mode, SearchRequest};
 use anyhow::{Context, Result, bail};
@@ -11,7 +10,8 @@ use beir::{Collection, EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::screen::{Progress, table};
+use crate::model::{Rerank, Running};
+use crate::screen::{Progress, say, table};
 
 const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
 /// Hits judged for each query.
@@ -25,6 +25,7 @@ const SURE: f64 = 0.05;
 Examples:
   adam eval --index scifact-index --data scifact.zip --split test
   adam eval --index scifact-index --data scifact.zip --mode dense --json report.json --run runs.trec
+  adam eval --index scifact-index --data scifact.zip --mode bm25 --rerank ms-marco-MiniLM-L6-v2 --rerank-top 100
   adam eval --index scifact-index --data scifact.zip --compare \"dense before training=before.run\"")]
 pub(crate) struct EvalArgs {
     /// Folder of the index.
@@ -54,6 +55,10 @@ pub(crate) struct EvalArgs {
     /// The model's folder, if it has moved since the index was made.
     #[arg(long, value_name = "FOLDER", env = "ADAM_MODEL")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    rerank: Rerank,
+    #[command(flatten)]
+    running: Running,
 }
 
 /// A row of the table.
@@ -88,8 +93,9 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         others.push(Row { name: name.to_owned(), evaluation: judge(&qrels, &run) });
     }
     if args.mode.iter().any(|&mode| mode != Mode::Bm25) {
-        engine = engine.with_pinned_encoder(args.model.as_deref(), &EncoderOptions::default())?;
+        engine = engine.with_pinned_encoder(args.model.as_deref(), &args.running.options())?;
     }
+    engine = args.rerank.add_to(engine, &args.running)?;
 
     let mut rows = Vec::new();
     for &mode in &args.mode {
@@ -108,8 +114,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)
             .with_context(|| format!("writing {}", path.display()))?;
     }
-    print!("{}", report(&rows, &others)?);
-    Ok(())
+    say(&report(&rows, &others)?)
 }
 
 fn rank(args: &EvalArgs, engine: &Engine, mode: Mode, judged: &[(&str, &str)]) -> Result<Run> {
@@ -121,6 +126,7 @@ fn rank(args: &EvalArgs, engine: &Engine, mode: Mode, judged: &[(&str, &str)]) -
             top: DEPTH,
             weight: args.weight,
             fusion: FusionName::default(),
+            rerank: args.rerank.depth(),
             ..SearchRequest::new(*text)
         };
         run.insert(*id, engine.rank(&request)?);

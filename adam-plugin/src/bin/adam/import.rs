@@ -1,6 +1,7 @@
 //! `adam import` and `adam reembed`: an index becomes one with vectors, or with those of another model.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adam_plugin::WriterSettings;
@@ -8,7 +9,7 @@ use adam_plugin::import::{ImportOptions, Imported, count, import, reembed};
 use anyhow::Result;
 use clap::Args;
 
-use crate::model::Computing;
+use crate::model::{Chunks, Computing};
 use crate::screen::Progress;
 
 /// Bring over a tantivy index that has no vectors, from its stored fields. Interrupted, it goes on when started again.
@@ -34,6 +35,8 @@ pub(crate) struct ImportArgs {
     /// Documents between two commits.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     commit_every: u64,
+    #[command(flatten)]
+    chunks: Chunks,
     #[command(flatten)]
     computing: Computing,
 }
@@ -68,6 +71,7 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
     let options = ImportOptions {
         fields: args.fields.clone(),
         key: args.key.clone(),
+        chunks: args.chunks.chunking(&encoder)?,
         commit_every: usize::try_from(args.commit_every)?,
         memory: MEMORY,
     };
@@ -90,13 +94,18 @@ fn count_adam(path: &std::path::Path) -> Result<u64> {
 /// Does the work with a bar.
 fn watched(name: &str, total: u64, work: impl FnOnce(WriterSettings) -> Result<Imported>) -> Result<()> {
     let bar = Arc::new(Mutex::new(Progress::new(name, total)));
-    let shown = Arc::clone(&bar);
+    let unchanged = Arc::new(AtomicU64::new(0));
+    let (shown, counted) = (Arc::clone(&bar), Arc::clone(&unchanged));
     let settings = WriterSettings::default().progress(move |progress| {
-        shown.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, "");
+        counted.store(progress.unchanged, Ordering::Relaxed);
+        let message = if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
+        shown.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, &message);
     });
     let imported = work(settings)?;
     if let Ok(bar) = Arc::try_unwrap(bar) {
-        bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&format!("{} documents", imported.documents));
+        let unchanged = unchanged.load(Ordering::Relaxed);
+        let message = format!("{} documents ({unchanged} unchanged)", imported.documents);
+        bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&message);
     }
     if !imported.lost.is_empty() {
         eprintln!("not stored in the old index, so empty in the new one: {}", imported.lost.join(", "));

@@ -11,7 +11,7 @@ use beir::Collection;
 use clap::Args;
 
 use crate::encode::read_vectors;
-use crate::model::Computing;
+use crate::model::{Chunks, Computing};
 use crate::screen::Progress;
 
 /// Index a collection: its text for BM25, its vectors by a model, in one tantivy index.
@@ -22,7 +22,8 @@ use crate::screen::Progress;
 #[command(after_long_help = "\
 Examples:
   adam index --model student --data scifact.zip --index scifact-index
-  adam index --model sentence-transformers/all-MiniLM-L6-v2 --data corpus.jsonl --index my-index --precision int8")]
+  adam index --model sentence-transformers/all-MiniLM-L6-v2 --data corpus.jsonl --index my-index --precision int8
+  adam index --model student --data books.jsonl --index books-index --chunk-tokens 200 --chunk-overlap 40")]
 pub(crate) struct IndexArgs {
     /// Folder in sentence-transformers layout with ONNX, or a Hugging Face id.
     #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
@@ -50,6 +51,8 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(15..=65_536))]
     memory: u64,
     #[command(flatten)]
+    chunks: Chunks,
+    #[command(flatten)]
     computing: Computing,
 }
 
@@ -66,7 +69,10 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
         None => HashMap::new(),
     };
     let fresh = !args.index.exists();
-    let engine = Engine::open_or_create(&args.index, encoder, pinned)?;
+    let engine = match args.chunks.chunking(&encoder)? {
+        Some(chunking) => Engine::open_or_create_chunked(&args.index, encoder, pinned, chunking)?,
+        None => Engine::open_or_create(&args.index, encoder, pinned)?,
+    };
     let done = add(args, &collection, &engine, total as u64, &mut vectors);
     if done.is_err() && fresh && engine.index().load_metas().is_ok_and(|metas| metas.segments.is_empty()) {
         // Nothing was committed, and the folder was made by this call.

@@ -1,5 +1,6 @@
 //! The `adam` command: text in, hybrid answers out.
 
+mod configuration;
 mod encode;
 mod eval;
 mod import;
@@ -7,18 +8,27 @@ mod index;
 mod model;
 mod screen;
 mod search;
+mod serve;
 mod shell;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Puts a sentence encoder into a tantivy index: index text with its vectors, search by words and meaning.
+///
+/// One folder is an index: the text for BM25, a vector for every document, and a card that says which model made them. A
+/// search needs nothing but that folder; a search by meaning finds the model by the card.
 #[derive(Parser)]
 #[command(name = "adam", version, max_term_width = 100, after_long_help = EXAMPLES)]
 struct Line {
     #[command(subcommand)]
     command: Command,
+    /// TOML file with options: `top = 5` for all commands that have --top, `[search]` and `top = 5` for one.
+    #[arg(long, global = true, value_name = "FILE", env = "ADAM_CONFIG")]
+    #[allow(dead_code, reason = "read before the command line is, since it holds defaults for it")]
+    config: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -27,6 +37,18 @@ Examples:
   adam search --index scifact-index \"does vitamin D protect against infections?\"
   adam search --index scifact-index --mode dense --top 3 --explain \"sleep and body weight\"
   adam eval --index scifact-index --data scifact.zip --split test
+  adam serve --index scifact-index --listen 127.0.0.1:8080
+
+Every option can also come from the environment, as ADAM_SEARCH_TOP=5 for --top of `adam search`, or from a file:
+
+  # adam.toml, for `adam --config adam.toml ...` or ADAM_CONFIG=adam.toml
+  index = \"scifact-index\"
+  [search]
+  mode = \"hybrid\"
+  top = 5
+  filter = [\"year:2015..\", \"lang:en\"]
+
+The command line comes before the environment, the environment before the file.
 
 Exit codes: 0 done, 1 the work failed, 2 the call was wrong.";
 
@@ -38,13 +60,26 @@ enum Command {
     Encode(encode::EncodeArgs),
     Import(import::ImportArgs),
     Reembed(import::ReembedArgs),
+    Serve(Box<serve::ServeArgs>),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
 
+/// Exit code of a call that was wrong, as clap has it.
+const WRONG_CALL: u8 = 2;
+
 fn main() -> ExitCode {
+    let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let mut command = match configuration::apply(Line::command(), configuration::named(&words).as_deref()) {
+        Ok(command) => command,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(WRONG_CALL);
+        }
+    };
     // Wrong calls end here with code 2, `--help` with 0.
-    let line = Line::parse();
+    let matches = command.clone().get_matches_from(words);
+    let line = Line::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
@@ -56,14 +91,13 @@ fn main() -> ExitCode {
         Command::Encode(args) => encode::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reembed(args) => import::run_reembed(&args),
-        Command::Completions(args) => {
-            shell::completions::<Line>(&args);
-            Ok(())
-        }
+        Command::Serve(args) => serve::run(&args),
+        Command::Completions(args) => shell::completions::<Line>(&args),
         Command::Man(args) => shell::man::<Line>(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if screen::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -1,42 +1,117 @@
-//! Opening the model that a command names.
+//! Opening the models that a command names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adam_encoder::{EncoderOptions, Hub, Precision, SentenceEncoder};
-use adam_plugin::PinnedModel;
-use anyhow::Result;
+use adam_encoder::{EncoderOptions, Hub, Precision, Provider, SentenceEncoder, TextKind};
+use adam_plugin::{Chunking, Engine, PinnedModel, Reranker};
+use anyhow::{Result, bail};
 use clap::Args;
+
+/// Where models run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Running {
+    /// Threads of the model; 0 is one for each core.
+    #[arg(long, value_name = "N", default_value_t = 0, env = "ADAM_THREADS")]
+    pub(crate) threads: usize,
+    /// Where the model runs, in order of preference: cpu, cuda[:DEVICE], tensorrt, migraphx, directml, openvino, coreml. All
+    /// but cpu need a build of ONNX Runtime that has them (ORT_DYLIB_PATH); one that is absent is an error.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "ADAM_PROVIDER")]
+    pub(crate) provider: Vec<Provider>,
+}
+
+impl Running {
+    pub(crate) fn options(&self) -> EncoderOptions {
+        EncoderOptions { threads: self.threads, providers: self.provider.clone(), ..EncoderOptions::default() }
+    }
+}
 
 /// How the model computes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Computing {
     /// Numbers the model computes in: f32, or int8 (about twice as fast; vectors of the two must not be mixed).
     #[arg(long, value_name = "f32|int8", default_value = "f32")]
-    pub(crate) precision: Precision,
-    /// Threads of the model; 0 is one for each core.
-    #[arg(long, value_name = "N", default_value_t = 0, env = "ADAM_THREADS")]
-    pub(crate) threads: usize,
+    precision: Precision,
     /// Longest text in tokens; what is longer is cut [default: as the model's folder says].
     #[arg(long, value_name = "N")]
-    pub(crate) max_length: Option<usize>,
+    max_length: Option<usize>,
+    /// Text put before every query, where the model wants one and its folder does not say so, as "query: " for E5.
+    #[arg(long, value_name = "TEXT")]
+    query_prompt: Option<String>,
+    /// Text put before every document, as "passage: " for E5.
+    #[arg(long, value_name = "TEXT")]
+    document_prompt: Option<String>,
+    #[command(flatten)]
+    running: Running,
 }
 
 impl Computing {
-    pub(crate) fn options(&self) -> EncoderOptions {
-        EncoderOptions {
-            precision: self.precision,
-            threads: self.threads,
-            max_length: self.max_length,
-            ..EncoderOptions::default()
-        }
-    }
-
     /// Opens a folder in sentence-transformers layout with ONNX, or a model by its Hugging Face id.
     pub(crate) fn open(&self, model: &Path) -> Result<(Arc<SentenceEncoder>, PinnedModel)> {
         let folder: PathBuf = Hub::from_environment().resolve(&model.to_string_lossy())?;
-        let encoder = SentenceEncoder::open(&folder, &self.options())?;
+        let options = EncoderOptions {
+            precision: self.precision,
+            max_length: self.max_length,
+            query_prompt: self.query_prompt.clone(),
+            document_prompt: self.document_prompt.clone(),
+            ..self.running.options()
+        };
+        let encoder = SentenceEncoder::open(&folder, &options)?;
         let pinned = PinnedModel::of_folder(&encoder, &folder, self.precision, self.max_length);
         Ok((Arc::new(encoder), pinned))
+    }
+}
+
+/// Whether long documents are cut into chunks.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Chunks {
+    /// Cut long documents into chunks of at most N tokens, each with a vector; a document is as near to a query as its
+    /// nearest chunk [default: one vector a document, of as much as the model reads].
+    #[arg(long, value_name = "N")]
+    chunk_tokens: Option<usize>,
+    /// Tokens at the end of a chunk that the next begins with again [default: an eighth of a chunk].
+    #[arg(long, value_name = "N", requires = "chunk_tokens")]
+    chunk_overlap: Option<usize>,
+}
+
+impl Chunks {
+    /// What was asked for, if the model can read chunks that long.
+    pub(crate) fn chunking(&self, encoder: &SentenceEncoder) -> Result<Option<Chunking>> {
+        let Some(tokens) = self.chunk_tokens else { return Ok(None) };
+        let room = encoder.room(TextKind::Document);
+        if tokens > room {
+            bail!(
+                "--chunk-tokens {tokens}: the model reads {room} tokens of a text, so the end of every chunk would be lost"
+            );
+        }
+        let mut chunking = Chunking::new(tokens);
+        chunking.overlap = self.chunk_overlap.unwrap_or(chunking.overlap);
+        Ok(Some(chunking))
+    }
+}
+
+/// Whether a cross-encoder looks at the best hits again.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Rerank {
+    /// Let a cross-encoder put the best hits in a new order: its folder in Hugging Face layout with ONNX, or its Hugging
+    /// Face id. It reads query and document together, which is better and far slower.
+    #[arg(long, value_name = "MODEL")]
+    rerank: Option<PathBuf>,
+    /// How many of the best hits it looks at; the others keep their order behind them.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    rerank_top: u16,
+}
+
+impl Rerank {
+    /// Gives the engine its re-ranker, if one was named.
+    pub(crate) fn add_to(&self, engine: Engine, running: &Running) -> Result<Engine> {
+        Ok(match &self.rerank {
+            Some(model) => engine.with_reranker(Arc::new(Reranker::open(model, &running.options())?)),
+            None => engine,
+        })
+    }
+
+    pub(crate) fn depth(&self) -> Option<usize> {
+        self.rerank.as_ref().map(|_| usize::from(self.rerank_top))
     }
 }

@@ -1,9 +1,10 @@
 //! What people see: progress on standard error, tables on standard output.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Table, presets};
+use anyhow::Result;
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar on a terminal, a line every so often elsewhere.
@@ -44,17 +45,44 @@ impl Progress {
     }
 }
 
-/// A table: bold head and borders on a terminal, plain columns elsewhere. Columns but the first are numbers.
+/// Prints to standard output. That the reader has seen enough and left (`adam search ... | head -1`) comes back as an error
+/// that [`is_broken_pipe`] knows, and that ends the program as if all had been read.
+pub(crate) fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Whether standard output shows colours: a terminal whose user has not asked for none (<https://no-color.org>).
+pub(crate) fn coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A table: a coloured head, borders, and the best of every column marked on a terminal, plain columns elsewhere. Columns but
+/// the first are numbers, of which the highest is the best.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let terminal = std::io::stdout().is_terminal();
+    let terminal = coloured();
     let mut table = Table::new();
     table.load_style(if terminal { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
     table.set_header(head.iter().map(|title| {
         let cell = Cell::new(title);
-        if terminal { cell.add_attribute(Attribute::Bold) } else { cell }
+        if terminal { cell.add_attribute(Attribute::Bold).fg(Color::Cyan) } else { cell }
     }));
+    let number = |text: &String| text.parse::<f64>().ok();
+    let best: Vec<Option<f64>> =
+        (0..head.len()).map(|column| rows.iter().filter_map(|row| number(row.get(column)?)).reduce(f64::max)).collect();
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().enumerate().map(|(column, text)| {
+            let first =
+                terminal && column > 0 && rows.len() > 1 && number(text).is_some() && number(text) == best[column];
+            let cell = Cell::new(text);
+            if first { cell.fg(Color::Green).add_attribute(Attribute::Bold) } else { cell }
+        }));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -1,14 +1,15 @@
 //! `adam search`: one question, its best answers.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use adam_encoder::EncoderOptions;
 use adam_plugin::engine::{FusionName, WEIGHT};
 use adam_plugin::{Engine, Filter, Mode, SearchRequest, SearchResponse};
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
+
+use crate::model::{Rerank, Running};
+use crate::screen::{coloured, say};
 
 /// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
 #[derive(Clone, Debug, Args)]
@@ -16,7 +17,9 @@ use serde_json::Value;
 Examples:
   adam search --index scifact-index \"does vitamin D protect against infections?\"
   adam search --index scifact-index --mode bm25 --filter year:2019 --json \"insulin\"
-  adam search --index scifact-index --explain --weight 0.7 \"sleep and body weight\"")]
+  adam search --index scifact-index --filter year:2015.. --filter lang:en \"statins\"
+  adam search --index scifact-index --explain --weight 0.7 \"sleep and body weight\"
+  adam search --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --rerank-top 20 \"do crows use tools\"")]
 pub(crate) struct SearchArgs {
     /// Folder of the index.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
@@ -30,7 +33,8 @@ pub(crate) struct SearchArgs {
     /// Hits to pass over.
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
-    /// Only documents whose field has this value; also ranges such as year:[2010 TO 2020]. Repeatable: all must hold.
+    /// Only documents whose field, or metadata, has this value; numbers and dates also in ranges with both ends included:
+    /// year:2010..2020, year:2010... Repeatable: all must hold.
     #[arg(long = "filter", value_name = "FIELD:VALUE")]
     filters: Vec<Filter>,
     /// Weight of the vectors in a hybrid search, 0 to 1.
@@ -48,9 +52,16 @@ pub(crate) struct SearchArgs {
     /// The model's folder, if it has moved since the index was made.
     #[arg(long, value_name = "FOLDER", env = "ADAM_MODEL")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    rerank: Rerank,
+    #[command(flatten)]
+    running: Running,
     /// The question.
     query: String,
 }
+
+/// Characters shown of a chunk.
+const SHOWN: usize = 240;
 
 fn fusion(text: &str) -> Result<FusionName, String> {
     serde_json::from_value(Value::from(text))
@@ -60,8 +71,9 @@ fn fusion(text: &str) -> Result<FusionName, String> {
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let mut engine = Engine::open(&args.index)?;
     if args.mode != Mode::Bm25 {
-        engine = engine.with_pinned_encoder(args.model.as_deref(), &EncoderOptions::default())?;
+        engine = engine.with_pinned_encoder(args.model.as_deref(), &args.running.options())?;
     }
+    engine = args.rerank.add_to(engine, &args.running)?;
     let response = engine.search(&SearchRequest {
         mode: args.mode,
         top: args.top,
@@ -71,19 +83,18 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
         fusion: args.fusion,
         explain: args.explain,
         snippets: true,
+        rerank: args.rerank.depth(),
         ..SearchRequest::new(&args.query)
     })?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&response)?);
+        say(&format!("{}\n", serde_json::to_string_pretty(&response)?))
     } else {
-        print!("{}", describe(args, &response));
+        say(&describe(args, &response))
     }
-    Ok(())
 }
 
 fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
-    let terminal = std::io::stdout().is_terminal();
-    let (bold, dim, plain) = if terminal { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+    let (bold, dim, plain) = if coloured() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
     let mut out = format!(
         "{dim}{} hits by {} in {:.0} ms for{plain} {}\n",
         response.hits.len(),
@@ -112,7 +123,15 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
                     at = end;
                 }
             }
-            out.push_str(&one_line(snippet.text.get(at..).unwrap_or_default()));
+            let rest = one_line(snippet.text.get(at..).unwrap_or_default());
+            match (snippet.chunk, rest.char_indices().nth(SHOWN)) {
+                // A chunk may be as long as the model reads.
+                (Some(_), Some((end, _))) => out.push_str(&format!("{} ...", rest[..end].trim_end())),
+                _ => out.push_str(&rest),
+            }
+            if let Some((start, end)) = snippet.chunk {
+                out.push_str(&format!(" {dim}(bytes {start} to {end}){plain}"));
+            }
             out.push('\n');
         }
         if let Some(explanation) = &hit.explanation {

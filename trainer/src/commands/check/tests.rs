@@ -82,8 +82,8 @@ fn a_report_counts_what_a_run_would_do() {
     assert_eq!(passages.percentiles[4], 14);
     assert!((passages.cut - 6.0 / 20.0).abs() < 1e-9, "{passages:?}");
     assert!(passages.padding <= 0.05);
-    // Two full steps of three queries an epoch.
-    assert_eq!((report.stages[0].steps, report.stages[0].passages), (6, 90));
+    // Two full steps of three queries and one of two, each epoch.
+    assert_eq!((report.stages[0].steps, report.stages[0].passages), (9, 120));
     assert_eq!(report.stages[0].memory, 16_000 + 20 * 2 * 10 * 34 * 2);
     assert_eq!((report.stages[1].steps, report.stages[1].passages), (1, 16));
     assert_eq!(report.cache, Some((1, 16, 2)));
@@ -93,11 +93,11 @@ fn a_report_counts_what_a_run_would_do() {
         "10 rows used, 3 not",
         "rows.jsonl, line 13: not a JSON row",
         "the cap of 8 cuts 30.0 %",
-        "1 of the data's 16 pairs",
+        "1 of 16 pairs are scored already (2 scores on file)",
     ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
-    assert!(serde_json::to_string(&report).unwrap().contains("\"steps\":6"));
+    assert!(serde_json::to_string(&report).unwrap().contains("\"steps\":9"));
 }
 
 #[test]

@@ -219,7 +219,7 @@ mod tests {
         let graph = builder.finish("g", &[]).graph.unwrap();
         // Tag numbers and wire types, written out by hand from the format's definition.
         let expected = [
-            &[0x0a, 0x14][..],                           // node
+            &[0x0a, 0x13][..],                           // node
             &[0x0a, 1, b'x', 0x0a, 3, b't', b'w', b'o'], //   inputs
             &[0x12, 1, b'y', 0x1a, 1, b'y'],             //   output, name
             &[0x22, 3, b'M', b'u', b'l'],                //   operator

@@ -1,0 +1,207 @@
+//! `adam serve`: an index over HTTP.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder};
+use adam_plugin::serve::{Limits, Server, Service, ServiceOptions};
+use adam_plugin::{Engine, OnFailure};
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::model::Computing;
+
+/// Serve an index over HTTP: documents in, searches and embeddings out, and a page to try it at `/`.
+///
+/// Where the folder holds no index yet, --model makes one. Documents are committed when a client asks, every --commit-every seconds,
+/// and at the end: Ctrl-C or SIGTERM stops accepting, finishes what is running and commits all that was accepted.
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  adam serve --index scifact-index
+  adam serve --index new-index --model student --listen 127.0.0.1:9000
+  ADAM_API_KEY=... adam serve --index scifact-index --listen 0.0.0.0:8080 --read-only
+  curl 'localhost:8080/search?query=vitamin+D&top=3'")]
+pub(crate) struct ServeArgs {
+    /// Folder of the index.
+    #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
+    index: PathBuf,
+    /// Address and port; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "ADAM_LISTEN")]
+    listen: String,
+    /// The model's folder, if it has moved since the index was made, or if the index is still to be made.
+    #[arg(long, value_name = "FOLDER", env = "ADAM_MODEL")]
+    model: Option<PathBuf>,
+    /// A key that requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Others on this machine can read a
+    /// command line: prefer the variable.
+    #[arg(long, value_name = "KEY", env = "ADAM_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+    /// A name that the server answers to beside `localhost` and addresses, where it listens at loopback and has no key; for a
+    /// proxy that passes its own name on. Repeatable.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_host: Vec<String>,
+    /// Seconds between two commits of what was accepted; 0: only when asked, and at the end.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    commit_every: f64,
+    /// Only searches and embeddings; another program may write to the index.
+    #[arg(long)]
+    read_only: bool,
+    /// What becomes of a document whose text cannot be embedded: skip, text-only.
+    #[arg(long, value_name = "POLICY", default_value = "text-only", value_parser = policy)]
+    on_failure: OnFailure,
+    /// Documents that go to the model together.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch: usize,
+    /// Memory of the index writer, in MB.
+    #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(15..=65_536))]
+    memory: u64,
+    /// Largest request body, in MB.
+    #[arg(long, value_name = "MB", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    max_body: u64,
+    /// Most texts of one request for embeddings.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().batch)]
+    max_batch: usize,
+    /// Most documents of one request.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().documents)]
+    max_documents: usize,
+    /// Longest text or query, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().text_bytes)]
+    max_text: usize,
+    /// Most requests at once; further ones hear 503.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().requests)]
+    max_requests: usize,
+    /// Most open connections; further ones wait.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    max_connections: usize,
+    /// Seconds for a request.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    timeout: f64,
+    /// Seconds that running requests get when the server is told to stop.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
+    grace: f64,
+    #[command(flatten)]
+    computing: Computing,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
+    if (0.0..=1e6).contains(&number) { Ok(number) } else { Err(format!("`{text}` is not between 0 and 1,000,000")) }
+}
+
+fn policy(text: &str) -> Result<OnFailure, String> {
+    match text.parse()? {
+        OnFailure::Fail => {
+            Err("one bad text of one client must not stop the others; there are skip and text-only".to_owned())
+        }
+        policy => Ok(policy),
+    }
+}
+
+pub(crate) fn run(args: &ServeArgs) -> Result<()> {
+    let (engine, encoder) = open(args)?;
+    let options = ServiceOptions {
+        limits: Limits {
+            body_bytes: usize::try_from(args.max_body << 20)?,
+            batch: args.max_batch,
+            documents: args.max_documents,
+            text_bytes: args.max_text,
+            requests: args.max_requests,
+            connections: args.max_connections,
+            time: Duration::from_secs_f64(args.timeout),
+            ..Limits::default()
+        },
+        api_key: args.api_key.clone(),
+        commit_every: (args.commit_every > 0.0).then(|| Duration::from_secs_f64(args.commit_every)),
+        on_failure: args.on_failure,
+        batch: args.batch,
+        memory: usize::try_from(args.memory << 20)?,
+        hosts: args.allow_host.clone(),
+        read_only: args.read_only,
+    };
+    let service = Service::new(engine, encoder, options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the threads that talk to clients")?;
+    runtime.block_on(serve(args, service))
+}
+
+/// The index with its model; made where there is none and a model was named.
+fn open(args: &ServeArgs) -> Result<(Engine, Arc<SentenceEncoder>)> {
+    let occupied = args.index.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    if let (false, Some(model)) = (occupied, &args.model) {
+        let (encoder, pinned) = args.computing.open(model)?;
+        let engine = Engine::open_or_create(&args.index, encoder.clone(), pinned)?;
+        return Ok((engine, encoder));
+    }
+    let engine = Engine::open(&args.index)?;
+    // What the index was made with decides about precision and length; threads are this machine's business.
+    let options = EncoderOptions { threads: args.computing.threads, ..EncoderOptions::default() };
+    let encoder = Arc::new(engine.pinned_encoder(args.model.as_deref(), &options)?);
+    Ok((engine, encoder))
+}
+
+async fn serve(args: &ServeArgs, service: Service) -> Result<()> {
+    let server = Server::bind(service.clone(), args.listen.clone()).await?;
+    let address = server.address()?;
+    if !is_loopback(address.ip()) && args.api_key.is_none() {
+        eprintln!("serve: warning: {address} can be reached by other machines, and no API key is set (--api-key)");
+    }
+    eprintln!(
+        "serve: {} documents, model {}, at http://{address} (Ctrl-C stops)",
+        service.engine().documents(),
+        service.encoder().name()
+    );
+    let stop = async {
+        match signalled().await {
+            Ok(name) => {
+                eprintln!("serve: {name}: takes no more connections, finishes what is running (again: ends at once)")
+            }
+            // Without signals it can only be killed, which loses what is not committed; better to say so and go on.
+            Err(fault) => {
+                eprintln!("serve: warning: cannot listen for signals: {fault}");
+                std::future::pending::<()>().await;
+            }
+        }
+        tokio::spawn(async {
+            if signalled().await.is_ok() {
+                eprintln!("serve: ended at once; what was not committed is lost");
+                std::process::exit(1);
+            }
+        });
+    };
+    let stopped = server.run(stop, Duration::from_secs_f64(args.grace)).await?;
+    if stopped.cut_off {
+        eprintln!("serve: some requests were not done within {} s (--grace) and were cut off", args.grace);
+    }
+    eprintln!(
+        "serve: stopped; the last commit took in {} waiting documents and deletions, {} documents in {}",
+        stopped.committed,
+        service.engine().documents(),
+        args.index.display()
+    );
+    Ok(())
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// Waits for Ctrl-C or SIGTERM, and says which.
+#[cfg(unix)]
+async fn signalled() -> std::io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    })
+}
+
+#[cfg(not(unix))]
+async fn signalled() -> std::io::Result<&'static str> {
+    tokio::signal::ctrl_c().await?;
+    Ok("Ctrl-C")
+}

@@ -1,0 +1,266 @@
+//! Searching an index whose documents are cut into chunks: vectors by chunk, hits by document.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use tantivy::collector::{DocSetCollector, TopDocs};
+use tantivy::query::{
+    Bm25StatisticsProvider, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, TermSetQuery,
+};
+use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyError, Term};
+use tantivy_dense::hybrid::Ranking;
+use tantivy_dense::{DenseError, KnnQuery, Metric};
+
+use crate::chunk::ChunkFields;
+
+/// Ranks documents by their nearest chunk.
+#[derive(Clone, Debug)]
+pub(super) struct NearestChunk {
+    /// The query's vector and field; its `k` is replaced.
+    pub(super) nearest: KnnQuery,
+    pub(super) fields: ChunkFields,
+    /// Whether the filter looks at something that only documents have, and not their further chunks.
+    pub(super) by_document: bool,
+}
+
+impl NearestChunk {
+    /// The chunk of a document that is nearest to the query, with its similarity and its bytes of the embedded text.
+    pub(super) fn of(
+        &self,
+        searcher: &Searcher,
+        document: DocAddress,
+    ) -> Result<Option<(f32, Range<usize>)>, DenseError> {
+        let mut chunks = self.chunks(searcher, &key_of(searcher, document)?)?;
+        chunks.sort_unstable();
+        let similarities = self.nearest.similarities(searcher, &chunks)?;
+        let best = chunks
+            .iter()
+            .zip(similarities)
+            .filter_map(|(chunk, similarity)| Some((*chunk, similarity?)))
+            .reduce(|best, next| if next.1 > best.1 { next } else { best });
+        let Some((chunk, similarity)) = best else { return Ok(None) };
+        let [_, _, start, end] = ChunkFields::columns();
+        let columns = searcher.segment_reader(chunk.segment_ord).fast_fields();
+        let bound = |name: &str| -> Result<usize, DenseError> {
+            let value = columns.u64(name)?.first(chunk.doc_id).unwrap_or(0);
+            Ok(usize::try_from(value).unwrap_or(usize::MAX))
+        };
+        Ok(Some((similarity, bound(start)?..bound(end)?)))
+    }
+
+    /// A document and its further chunks, in no order.
+    fn chunks(&self, searcher: &Searcher, key: &str) -> Result<Vec<DocAddress>, DenseError> {
+        let term = self.fields.all_of(key);
+        let mut found = Vec::new();
+        for (ordinal, reader) in (0..).zip(searcher.segment_readers()) {
+            let postings = reader
+                .inverted_index(term.field())?
+                .read_postings(&term, IndexRecordOption::Basic)
+                .map_err(TantivyError::from)?;
+            let Some(mut postings) = postings else { continue };
+            let mut doc = postings.doc();
+            while doc != TERMINATED {
+                if !reader.is_deleted(doc) {
+                    found.push(DocAddress::new(ordinal, doc));
+                }
+                doc = postings.advance();
+            }
+        }
+        Ok(found)
+    }
+
+    /// A filter that further chunks pass where their document does.
+    fn widened(&self, searcher: &Searcher, filter: &dyn Query) -> Result<Box<dyn Query>, DenseError> {
+        if !self.by_document {
+            return Ok(filter.box_clone());
+        }
+        let mut keys = HashSet::new();
+        for document in searcher.search(filter, &DocSetCollector)? {
+            keys.insert(key_of(searcher, document)?);
+        }
+        Ok(Box::new(TermSetQuery::new(keys.iter().map(|key| self.fields.all_of(key)))))
+    }
+}
+
+impl Ranking for NearestChunk {
+    fn top(
+        &self,
+        searcher: &Searcher,
+        window: usize,
+        filter: Option<&dyn Query>,
+    ) -> Result<Vec<(DocAddress, f32)>, DenseError> {
+        let mut nearest = self.nearest.clone();
+        if let Some(filter) = filter {
+            nearest = nearest.and_filter(self.widened(searcher, filter)?);
+        }
+        // Several of the nearest chunks may be of one document: ask for more until there are documents enough.
+        let mut wanted = window.saturating_mul(2);
+        loop {
+            let hits = nearest.clone().with_k(wanted).search(searcher)?;
+            let mut order = Vec::new();
+            let mut seen = HashSet::new();
+            for hit in &hits {
+                let key = key_of(searcher, hit.address)?;
+                if seen.insert(key.clone()) {
+                    order.push((key, hit.similarity));
+                }
+            }
+            if order.len() < window && hits.len() == wanted {
+                wanted = wanted.saturating_mul(2);
+                continue;
+            }
+            let mut documents = Vec::with_capacity(window);
+            for (key, similarity) in order {
+                if documents.len() == window {
+                    break;
+                }
+                // A chunk whose document was deleted by something it does not share is not found by its vector either.
+                if let Some(document) = self.document(searcher, &key)? {
+                    documents.push((document, similarity));
+                }
+            }
+            return Ok(documents);
+        }
+    }
+
+    fn scores(&self, searcher: &Searcher, documents: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
+        let mut owners: HashMap<DocAddress, usize> = HashMap::new();
+        for (at, document) in documents.iter().enumerate() {
+            for chunk in self.chunks(searcher, &key_of(searcher, *document)?)? {
+                owners.insert(chunk, at);
+            }
+        }
+        let mut chunks: Vec<DocAddress> = owners.keys().copied().collect();
+        chunks.sort_unstable();
+        let mut best: Vec<Option<f32>> = vec![None; documents.len()];
+        for (chunk, similarity) in chunks.iter().zip(self.nearest.similarities(searcher, &chunks)?) {
+            let slot = &mut best[owners[chunk]];
+            if let Some(similarity) = similarity {
+                *slot = Some(slot.map_or(similarity, |known| known.max(similarity)));
+            }
+        }
+        Ok(best)
+    }
+
+    fn lower_bound(&self) -> Option<f32> {
+        (self.nearest.field().options().metric() == Metric::Cosine).then_some(-1.0)
+    }
+
+    fn explain(&self, searcher: &Searcher, document: DocAddress, raw: f32) -> Result<Explanation, DenseError> {
+        let chunk = self.of(searcher, document)?;
+        let bytes = chunk.map_or_else(String::new, |(_, range)| format!(", bytes {} to {}", range.start, range.end));
+        let title = format!("similarity of the nearest chunk in `{}`{bytes}", self.nearest.field().name());
+        Ok(Explanation::new_with_string(title, raw))
+    }
+}
+
+impl NearestChunk {
+    fn document(&self, searcher: &Searcher, key: &str) -> Result<Option<DocAddress>, DenseError> {
+        for address in self.chunks(searcher, key)? {
+            if part_of(searcher, address)? == 0 {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The key of the document that a chunk, or a document, belongs to.
+fn key_of(searcher: &Searcher, address: DocAddress) -> Result<String, DenseError> {
+    let [parent, ..] = ChunkFields::columns();
+    let mut key = String::new();
+    if let Some(column) = searcher.segment_reader(address.segment_ord).fast_fields().str(parent)?
+        && let Some(ordinal) = column.ords().first(address.doc_id)
+    {
+        column.ord_to_str(ordinal, &mut key).map_err(TantivyError::from)?;
+    }
+    Ok(key)
+}
+
+fn part_of(searcher: &Searcher, address: DocAddress) -> Result<u64, DenseError> {
+    let [_, part, ..] = ChunkFields::columns();
+    let column = searcher.segment_reader(address.segment_ord).fast_fields().u64(part)?;
+    Ok(column.first(address.doc_id).unwrap_or(0))
+}
+
+/// Ranks documents by their words, as in an index without chunks: BM25 reckons with the number of documents and their mean
+/// length, and further chunks are none.
+#[derive(Debug)]
+pub(super) struct Words {
+    pub(super) query: Box<dyn Query>,
+    pub(super) fields: ChunkFields,
+}
+
+/// What BM25 reckons with, further chunks left out. They have no words, so tokens and terms are right as they are.
+struct Documents<'a> {
+    searcher: &'a Searcher,
+    count: u64,
+}
+
+impl Bm25StatisticsProvider for Documents<'_> {
+    fn total_num_tokens(&self, field: Field) -> tantivy::Result<u64> {
+        self.searcher.total_num_tokens(field)
+    }
+
+    fn total_num_docs(&self) -> tantivy::Result<u64> {
+        Ok(self.count)
+    }
+
+    fn doc_freq(&self, term: &Term) -> tantivy::Result<u64> {
+        Bm25StatisticsProvider::doc_freq(self.searcher, term)
+    }
+}
+
+impl Words {
+    fn statistics<'a>(&self, searcher: &'a Searcher) -> Result<Documents<'a>, DenseError> {
+        Ok(Documents { searcher, count: searcher.doc_freq(&self.fields.documents())? })
+    }
+}
+
+impl Ranking for Words {
+    fn top(
+        &self,
+        searcher: &Searcher,
+        window: usize,
+        filter: Option<&dyn Query>,
+    ) -> Result<Vec<(DocAddress, f32)>, DenseError> {
+        let query = match filter {
+            Some(filter) => Box::new(BooleanQuery::new(vec![
+                (Occur::Must, self.query.box_clone()),
+                (Occur::Must, Box::new(ConstScoreQuery::new(filter.box_clone(), 0.0))),
+            ])),
+            None => self.query.box_clone(),
+        };
+        let best = TopDocs::with_limit(window).order_by_score();
+        let found = searcher.search_with_statistics_provider(query.as_ref(), &best, &self.statistics(searcher)?)?;
+        Ok(found.into_iter().map(|(score, address)| (address, score)).collect())
+    }
+
+    fn scores(&self, searcher: &Searcher, documents: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
+        let statistics = self.statistics(searcher)?;
+        let weight = self.query.weight(EnableScoring::enabled_from_statistics_provider(&statistics, searcher))?;
+        let mut scores = Vec::with_capacity(documents.len());
+        for segment in documents.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
+            let mut scorer = weight.scorer(searcher.segment_reader(segment[0].segment_ord), 1.0)?;
+            for address in segment {
+                let mut at = scorer.doc();
+                if at < address.doc_id {
+                    at = scorer.seek(address.doc_id);
+                }
+                scores.push((at == address.doc_id).then(|| scorer.score()));
+            }
+        }
+        Ok(scores)
+    }
+
+    fn lower_bound(&self) -> Option<f32> {
+        Some(0.0)
+    }
+
+    fn explain(&self, searcher: &Searcher, document: DocAddress, _: f32) -> Result<Explanation, DenseError> {
+        let statistics = self.statistics(searcher)?;
+        let weight = self.query.weight(EnableScoring::enabled_from_statistics_provider(&statistics, searcher))?;
+        Ok(weight.explain(searcher.segment_reader(document.segment_ord), document.doc_id)?)
+    }
+}

@@ -1,0 +1,120 @@
+//! What the server says of itself.
+
+use adam_encoder::{TextEncoder, TextKind};
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use super::state::Service;
+use crate::engine::WEIGHT;
+
+/// The model, the index and the limits. The names up to `version` are text-embeddings-inference's.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Info {
+    /// Name of the model.
+    model_id: String,
+    /// Its fingerprint: equal ones give equal vectors.
+    model_sha: String,
+    /// Numbers it computes in: `float32` or `int8`.
+    model_dtype: String,
+    /// Most tokens of a text.
+    max_input_length: usize,
+    /// Most texts of one request for embeddings.
+    max_client_batch_size: usize,
+    /// Most requests at once.
+    max_concurrent_requests: usize,
+    /// Whether texts that are too long are cut without being asked to. Always false for `/embed`.
+    auto_truncate: bool,
+    /// Version of this server.
+    version: &'static str,
+    /// Values of a vector.
+    dimension: usize,
+    /// What is put before a query.
+    query_prompt: String,
+    /// What is put before a document.
+    document_prompt: String,
+    /// Documents that can be found.
+    documents: u64,
+    /// Documents and deletions that wait for a commit.
+    waiting: u64,
+    /// Weight of the vectors in a hybrid search that names none.
+    weight: f32,
+    /// Whether documents are refused.
+    read_only: bool,
+}
+
+/// Says what model and index this is.
+#[utoipa::path(get, path = "/info", tag = "server",
+    responses((status = 200, description = "Model, index, limits", body = Info)))]
+pub(super) async fn info(State(service): State<Service>) -> Json<Info> {
+    let (encoder, limits) = (service.encoder(), service.limits());
+    let precision = &service.engine().card().model.precision;
+    Json(Info {
+        model_id: encoder.name().to_owned(),
+        model_sha: encoder.fingerprint().to_owned(),
+        model_dtype: if precision == "f32" { "float32".to_owned() } else { precision.clone() },
+        max_input_length: encoder.max_length(),
+        max_client_batch_size: limits.batch,
+        max_concurrent_requests: limits.requests,
+        auto_truncate: false,
+        version: env!("CARGO_PKG_VERSION"),
+        dimension: encoder.dimension(),
+        query_prompt: encoder.prompt(TextKind::Query).to_owned(),
+        document_prompt: encoder.prompt(TextKind::Document).to_owned(),
+        documents: service.engine().documents(),
+        waiting: service.waiting(),
+        weight: WEIGHT,
+        read_only: service.options().read_only,
+    })
+}
+
+/// One model, as OpenAI lists it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelEntry {
+    id: String,
+    object: &'static str,
+    /// When the model was made; not known, so 0.
+    created: u64,
+    owned_by: &'static str,
+}
+
+/// The models, as OpenAI lists them.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ModelList {
+    object: &'static str,
+    data: Vec<ModelEntry>,
+}
+
+/// Lists the one model.
+#[utoipa::path(get, path = "/v1/models", tag = "embeddings",
+    responses((status = 200, description = "The model", body = ModelList)))]
+pub(super) async fn models(State(service): State<Service>) -> Json<ModelList> {
+    let id = service.encoder().name().to_owned();
+    Json(ModelList { object: "list", data: vec![ModelEntry { id, object: "model", created: 0, owned_by: "adam" }] })
+}
+
+/// That the server answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    status: &'static str,
+}
+
+/// Says that the server answers.
+#[utoipa::path(get, path = "/health", tag = "server",
+    responses((status = 200, description = "It answers", body = Health)))]
+pub(super) async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// The counters, for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "server",
+    responses((status = 200, description = "Prometheus' text form", body = String, content_type = "text/plain")))]
+pub(super) async fn metrics(State(service): State<Service>) -> Result<Response, ApiError> {
+    let metrics = service.metrics();
+    metrics.documents.set(i64::try_from(service.engine().documents()).unwrap_or(i64::MAX));
+    metrics.waiting.set(i64::try_from(service.waiting()).unwrap_or(i64::MAX));
+    metrics.render()
+}

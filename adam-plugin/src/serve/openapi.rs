@@ -1,0 +1,145 @@
+//! The OpenAPI document: made from the routes' own types, completed with what only a running server knows (dimension, limits, key).
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use utoipa::OpenApi;
+
+use super::documents::{MAX_ID, MAX_VALUE};
+use super::error::{ApiError, ErrorBody, OpenAiErrorBody};
+use super::state::Service;
+use super::{about, documents, embed, search};
+use crate::engine::MAX_HITS;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "adam", description = "An index with BM25, dense and hybrid search, and its sentence encoder."),
+    paths(
+        search::by_body, search::by_link,
+        documents::add, documents::get, documents::delete_one, documents::delete_many, documents::commit,
+        embed::embed, embed::openai, about::models,
+        about::info, about::health, about::metrics
+    ),
+    components(schemas(ErrorBody, OpenAiErrorBody)),
+    tags((name = "search", description = "Words, meaning, both"),
+         (name = "documents", description = "In, out, away, and safe on disk"),
+         (name = "embeddings", description = "Vectors, as text-embeddings-inference and OpenAI give them"),
+         (name = "server", description = "What it is and how it does"))
+)]
+struct Document;
+
+/// Paths that need no key.
+pub(super) const OPEN_PATHS: [&str; 4] = ["/", "/page.js", "/health", "/openapi.json"];
+
+/// The document for this server.
+pub(super) fn document(service: &Service) -> Result<Value, serde_json::Error> {
+    let mut document = serde_json::to_value(Document::openapi())?;
+    constrain(&mut document, service);
+    let key = service.options().api_key.is_some();
+    let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) else { return Ok(document) };
+    for (path, methods) in paths {
+        for operation in methods.as_object_mut().into_iter().flat_map(Map::values_mut) {
+            complete(operation, path, key);
+        }
+    }
+    if key {
+        document["components"]["securitySchemes"] = json!({"key": {"type": "http", "scheme": "bearer"}});
+    }
+    Ok(document)
+}
+
+/// Adds to one operation how it can fail, and whether it wants the key.
+fn complete(operation: &mut Value, path: &str, key: bool) {
+    let open = OPEN_PATHS.contains(&path);
+    let schema = if path.starts_with("/v1/") { "OpenAiErrorBody" } else { "ErrorBody" };
+    let mut failures = vec![(500, "Something failed on this side")];
+    if !open {
+        failures.extend([(408, "Took too long"), (503, "Too many requests at once")]);
+        failures.extend([(400, "Not readable"), (422, "Readable, and asks for something that cannot be")]);
+    }
+    if key && !open {
+        failures.push((401, "No API key, or another"));
+        operation["security"] = json!([{"key": []}]);
+    }
+    if operation.get("requestBody").is_some() {
+        failures.extend([(413, "Larger than this server takes"), (415, "Another content type than it takes")]);
+    }
+    if operation["tags"][0] == "documents" {
+        failures.extend([(403, "This server only reads"), (404, "No such document")]);
+    }
+    for (status, description) in failures {
+        operation["responses"][status.to_string()] = json!({
+            "description": description,
+            "content": {"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}},
+        });
+    }
+}
+
+/// `FIELD:VALUE` with something on both sides, and no range without ends.
+const FILTER: &str = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z0-9_ -]*[A-Za-z0-9_-]$";
+
+fn constrain(document: &mut Value, service: &Service) {
+    let limits = service.limits();
+    let dimension = service.engine().card().model.dimension;
+    let filters = json!({"type": "array", "maxItems": 64, "items": {"type": "string", "pattern": FILTER}});
+    // How many there may be is said in words: what is too many is answered by 413, which checkers do not count as a refusal.
+    let texts = json!({"description": format!("One text or up to {}.", limits.batch), "oneOf": [
+        {"type": "string"},
+        {"type": "array", "minItems": 1, "items": {"type": "string"}},
+    ]});
+    let vector = json!({
+        "type": "array", "minItems": dimension, "maxItems": dimension,
+        "items": {"type": "number", "format": "float", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
+        "contains": {"anyOf": [{"minimum": 1e-6}, {"maximum": -1e-6}]},
+        "description": "Its vector, where somebody made it already with the index's own model; not all zero.",
+    });
+    let schemas = "/components/schemas";
+    put(document, &format!("{schemas}/Texts"), texts);
+    put(document, &format!("{schemas}/DocumentBody/properties/vector"), vector);
+    put(document, &format!("{schemas}/SearchBody/properties/filters"), filters.clone());
+    put(document, &format!("{schemas}/SearchBody/properties/top/maximum"), json!(limits.hits));
+    put(document, &format!("{schemas}/SearchBody/properties/offset/maximum"), json!(MAX_HITS - limits.hits));
+    put(document, &format!("{schemas}/DeleteBody/minProperties"), json!(1));
+    let ids = format!("{schemas}/DeleteBody/properties/ids");
+    put(document, &format!("{ids}/items"), json!({"type": "string", "minLength": 1, "maxLength": MAX_ID}));
+    let mut some = filters.clone();
+    some["minItems"] = json!(1);
+    put(document, &format!("{schemas}/DeleteBody/properties/filters"), some);
+    for body in ["EmbedRequest", "OpenAiRequest"] {
+        put(document, &format!("{schemas}/{body}/properties/dimensions/maximum"), json!(dimension));
+    }
+    put(
+        document,
+        &format!("{schemas}/EmbedRequest/properties/truncation_direction"),
+        json!({"type": ["string", "null"], "enum": ["Right", "right", null], "description": "Texts are cut at their end."}),
+    );
+    let many = json!({"description": format!("One document or up to {}.", limits.documents), "oneOf": [
+        {"$ref": "#/components/schemas/DocumentBody"},
+        {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/DocumentBody"}},
+    ]});
+    put(document, "/paths/~1documents/post/requestBody/content/application~1json/schema", many);
+    let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        match parameter["name"].as_str() {
+            Some("filters") => parameter["schema"] = filters.clone(),
+            Some("top") => parameter["schema"]["maximum"] = json!(limits.hits),
+            Some("offset") => parameter["schema"]["maximum"] = json!(MAX_HITS - limits.hits),
+            _ => {}
+        }
+    }
+}
+
+/// Sets a value deep in the document; a place that is not there is left alone, and found by the test below.
+fn put(document: &mut Value, pointer: &str, value: Value) {
+    let Some((parent, name)) = pointer.rsplit_once('/') else { return };
+    if let Some(parent) = document.pointer_mut(parent).and_then(Value::as_object_mut) {
+        parent.insert(name.replace("~1", "/"), value);
+    }
+}
+
+/// The document as JSON.
+pub(super) async fn serve(State(service): State<Service>) -> Result<Response, ApiError> {
+    let text = document(&service).and_then(|document| serde_json::to_string(&document)).map_err(ApiError::backend)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}

@@ -1,0 +1,156 @@
+//! Searching over HTTP: a JSON body, or a query string for a link.
+
+use std::str::FromStr;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use utoipa::ToSchema;
+
+use super::body::{Body, Params, present, whole, whole_of};
+use super::documents::parse_filters;
+use super::error::ApiError;
+use super::state::Service;
+use crate::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse};
+
+/// A search.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchBody {
+    /// What the user typed. Any text is a query.
+    query: String,
+    /// What is searched by; both (`hybrid`) if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Mode, required = false)]
+    mode: Option<Mode>,
+    /// Hits wanted; 10 if absent.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, minimum = 1, required = false)]
+    top: Option<usize>,
+    /// Hits passed over before the first, for the next page.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, required = false)]
+    offset: Option<usize>,
+    /// Only documents that match all of these: each `FIELD:VALUE`, or `FIELD:FROM..TO` for numbers.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false)]
+    filters: Option<Vec<String>>,
+    /// Weight of the vectors in a hybrid search; the words have the rest; 0.5 if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f32, minimum = 0, maximum = 1, required = false)]
+    weight: Option<f32>,
+    /// How the two rankings become one; `convex` if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = FusionName, required = false)]
+    fusion: Option<FusionName>,
+    /// Say where every score comes from.
+    #[serde(default)]
+    explain: bool,
+    /// Give a piece of each document's text.
+    #[serde(default)]
+    snippets: bool,
+}
+
+/// Searches by words, by meaning, or by both.
+#[utoipa::path(post, path = "/search", tag = "search", request_body = SearchBody,
+    responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
+pub(super) async fn by_body(
+    State(service): State<Service>,
+    Body(body): Body<SearchBody>,
+) -> Result<Json<SearchResponse>, ApiError> {
+    search(&service, body).await
+}
+
+/// Searches, with everything in the query string; `filters` may come several times.
+#[utoipa::path(get, path = "/search", tag = "search",
+    params(("query" = String, Query, description = "What the user typed"),
+           ("mode" = Option<Mode>, Query, description = "What is searched by", nullable = false),
+           ("top" = Option<usize>, Query, description = "Hits wanted", minimum = 1),
+           ("offset" = Option<usize>, Query, description = "Hits passed over"),
+           ("filters" = Option<Vec<String>>, Query, description = "Conditions, each FIELD:VALUE"),
+           ("weight" = Option<f32>, Query, description = "Weight of the vectors, 0 to 1", minimum = 0, maximum = 1),
+           ("fusion" = Option<FusionName>, Query, description = "How the two rankings become one"),
+           ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
+           ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
+    responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
+pub(super) async fn by_link(
+    State(service): State<Service>,
+    Params(pairs): Params<Vec<(String, String)>>,
+) -> Result<Json<SearchResponse>, ApiError> {
+    search(&service, from_pairs(pairs)?).await
+}
+
+/// A query string as a search; serde's own reading of it knows no repeated names.
+fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut body = SearchBody::default();
+    for (name, value) in pairs {
+        if name != "filters" && seen.contains(&name) {
+            return Err(ApiError::validation(format!("`{name}` comes twice")));
+        }
+        match name.as_str() {
+            "query" => body.query = value,
+            "mode" => body.mode = Some(read(&name, &value)?),
+            "top" => body.top = Some(read_whole(&name, &value)?),
+            "offset" => body.offset = Some(read_whole(&name, &value)?),
+            "filters" => body.filters.get_or_insert_default().push(value),
+            "weight" => body.weight = Some(read(&name, &value)?),
+            "fusion" => {
+                let named = FusionName::deserialize(value.as_str().into_deserializer());
+                body.fusion =
+                    Some(named.map_err(|fault: serde::de::value::Error| {
+                        ApiError::validation(format!("`fusion`: {fault}"))
+                    })?);
+            }
+            "explain" => body.explain = read(&name, &value)?,
+            "snippets" => body.snippets = read(&name, &value)?,
+            _ => {
+                let name: String = name.chars().take(100).collect();
+                return Err(ApiError::validation(format!(
+                    "there is no `{name}`; there are query, mode, top, offset, filters, weight, fusion, explain and snippets"
+                )));
+            }
+        }
+        seen.push(name);
+    }
+    if !seen.iter().any(|name| name == "query") {
+        return Err(ApiError::validation("`query` is missing"));
+    }
+    Ok(body)
+}
+
+fn read<T: FromStr<Err: std::fmt::Display>>(name: &str, value: &str) -> Result<T, ApiError> {
+    value.parse().map_err(|fault| ApiError::validation(format!("`{name}`: {fault}")))
+}
+
+fn read_whole(name: &str, value: &str) -> Result<usize, ApiError> {
+    match value.parse::<f64>().ok().and_then(whole_of) {
+        Some(number) => Ok(number),
+        None => read(name, value),
+    }
+}
+
+async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchResponse>, ApiError> {
+    let limits = service.limits();
+    limits.check_text("the query", &body.query)?;
+    let mut request = SearchRequest::new(body.query);
+    request.mode = body.mode.unwrap_or(request.mode);
+    request.top = body.top.unwrap_or(request.top.min(limits.hits));
+    request.offset = body.offset.unwrap_or(request.offset);
+    request.weight = body.weight.unwrap_or(request.weight);
+    request.fusion = body.fusion.unwrap_or(request.fusion);
+    request.filters = parse_filters(&body.filters.unwrap_or_default())?;
+    request.explain = body.explain;
+    request.snippets = body.snippets;
+    if !(1..=limits.hits).contains(&request.top) {
+        return Err(ApiError::validation(format!("`top` is {}; it can be 1 to {}", request.top, limits.hits)));
+    }
+    if request.offset > MAX_HITS - limits.hits {
+        let most = MAX_HITS - limits.hits;
+        return Err(ApiError::validation(format!("`offset` is {}; it can be 0 to {most}", request.offset)));
+    }
+    let engine = service.engine().clone();
+    let found = service.work(move || engine.search(&request)).await?.map_err(ApiError::of)?;
+    Ok(Json(found))
+}

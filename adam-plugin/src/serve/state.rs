@@ -1,0 +1,214 @@
+//! What the routes share: the index, its model, the limits, the writer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adam_encoder::{SentenceEncoder, TextEncoder};
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use super::ingest::Ingest;
+use super::limits::Limits;
+use super::metrics::Metrics;
+use crate::engine::Engine;
+use crate::error::PluginError;
+use crate::writer::{OnFailure, WriterSettings};
+
+/// How a [`Service`] works. [`Default`] suits one index on a machine of its own.
+#[derive(Clone)]
+pub struct ServiceOptions {
+    /// Sizes, numbers and times.
+    pub limits: Limits,
+    /// A key that requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. The page, `/health` and
+    /// `/openapi.json` are open without it. Default: none.
+    pub api_key: Option<String>,
+    /// How often accepted documents are committed without being asked; `None`: only when asked, and at the end.
+    /// Default 5 s.
+    pub commit_every: Option<Duration>,
+    /// What becomes of a document that the model cannot embed: [`OnFailure::TextOnly`] (default) or
+    /// [`OnFailure::Skip`].
+    pub on_failure: OnFailure,
+    /// Documents that go to the model together. Default 64.
+    pub batch: usize,
+    /// Memory of the index writer, in bytes. Default 128 MiB.
+    pub memory: usize,
+    /// Names that a [`Server`](super::Server) at loopback without a key answers to, beside `localhost` and addresses, as where a proxy in front of
+    /// it passes its own name on. Default: none.
+    pub hosts: Vec<String>,
+    /// Only searches and embeddings; another program may write to the index. Default false.
+    pub read_only: bool,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            api_key: None,
+            commit_every: Some(Duration::from_secs(5)),
+            on_failure: OnFailure::TextOnly,
+            batch: 64,
+            memory: 128 << 20,
+            hosts: Vec::new(),
+            read_only: false,
+        }
+    }
+}
+
+// By hand, so that the key does not get into a log.
+impl std::fmt::Debug for ServiceOptions {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ServiceOptions")
+            .field("limits", &self.limits)
+            .field("api_key", &self.api_key.as_ref().map(|_| "..."))
+            .field("commit_every", &self.commit_every)
+            .field("on_failure", &self.on_failure)
+            .field("batch", &self.batch)
+            .field("memory", &self.memory)
+            .field("hosts", &self.hosts)
+            .field("read_only", &self.read_only)
+            .finish()
+    }
+}
+
+impl ServiceOptions {
+    fn check(&self) -> Result<(), PluginError> {
+        let refuse = |name, problem: &str| Err(PluginError::Setting { name, problem: problem.to_owned() });
+        self.limits.check()?;
+        if self.api_key.as_deref().is_some_and(|key| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return refuse("api_key", "must be visible ASCII characters without spaces, one at least");
+        }
+        if self.commit_every.is_some_and(|every| every < Duration::from_millis(10)) {
+            return refuse("commit_every", "must be 10 ms at least");
+        }
+        if self.on_failure == OnFailure::Fail {
+            return refuse(
+                "on_failure",
+                "cannot be `fail` here: one bad text would throw away documents of other clients",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// An index behind HTTP. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<Engine>,
+    encoder: Arc<SentenceEncoder>,
+    options: ServiceOptions,
+    metrics: Metrics,
+    /// Threads for searches and embeddings: one for each core, so that callers wait their turn instead of slowing one
+    /// another down.
+    compute: Arc<Semaphore>,
+    /// Threads that may wait at the writer's queue or for a commit; apart from the others, since they wait long.
+    writing: Arc<Semaphore>,
+    ingest: Option<Arc<Ingest>>,
+}
+
+/// Requests that may wait inside the writer at once.
+const WRITING: usize = 32;
+
+impl Service {
+    /// A service over an index and the model it was made with. Unless read-only, it holds the index's only writer.
+    ///
+    /// # Errors
+    /// When the model is another, an option has a value that cannot be honoured, or somebody else writes to the index.
+    pub fn new(engine: Engine, encoder: Arc<SentenceEncoder>, options: ServiceOptions) -> Result<Self, PluginError> {
+        options.check()?;
+        let shared: Arc<dyn TextEncoder> = encoder.clone();
+        let engine = Arc::new(engine.with_encoder(shared)?);
+        let ingest = if options.read_only {
+            None
+        } else {
+            let settings = WriterSettings::default()
+                .batch(options.batch)
+                .queue(options.batch.saturating_mul(4))
+                .on_failure(options.on_failure);
+            Some(Ingest::open(Arc::clone(&engine), options.memory, settings, options.commit_every)?)
+        };
+        let metrics = Metrics::new()
+            .map_err(|fault| PluginError::Setting { name: "metrics", problem: format!("cannot be set up: {fault}") })?;
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        Ok(Self(Arc::new(Inner {
+            engine,
+            encoder,
+            options,
+            metrics,
+            compute: Arc::new(Semaphore::new(cores)),
+            writing: Arc::new(Semaphore::new(WRITING)),
+            ingest,
+        })))
+    }
+
+    /// The index.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.0.engine
+    }
+
+    /// The model.
+    pub fn encoder(&self) -> Arc<SentenceEncoder> {
+        Arc::clone(&self.0.encoder)
+    }
+
+    /// How it works.
+    pub fn options(&self) -> &ServiceOptions {
+        &self.0.options
+    }
+
+    /// Commits everything that was accepted and closes the writer; the number of documents and deletions that this made
+    /// safe. Searches go on; writing is refused from here on. [`Server`](super::Server) calls it at its end; a program that
+    /// nests the [`router`](super::router) in its own server calls it after that server's last request.
+    ///
+    /// # Errors
+    /// When the index cannot be written.
+    pub async fn close(&self) -> Result<u64, PluginError> {
+        let Some(ingest) = self.0.ingest.clone() else { return Ok(0) };
+        tokio::task::spawn_blocking(move || ingest.close()).await.map_err(|_| PluginError::WriterGone)?
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.0.options.limits
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// Documents and deletions that wait for a commit.
+    pub(super) fn waiting(&self) -> u64 {
+        self.0.ingest.as_ref().map_or(0, |ingest| ingest.waiting())
+    }
+
+    /// Does something that takes a processor, away from the threads that talk to clients.
+    pub(super) async fn work<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        blocking(&self.0.compute, task).await
+    }
+
+    /// Does something with the writer, which may wait.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&Ingest) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let ingest = self.0.ingest.clone().ok_or_else(ApiError::read_only)?;
+        blocking(&self.0.writing, move || task(&ingest)).await?
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    room: &Arc<Semaphore>,
+    task: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let permit = Arc::clone(room).acquire_owned().await.map_err(|_| ApiError::stopping())?;
+    let done = tokio::task::spawn_blocking(move || {
+        // Kept until the work is done, also where the client has gone away.
+        let _permit = permit;
+        task()
+    });
+    done.await.map_err(ApiError::backend)
+}

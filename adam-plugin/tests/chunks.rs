@@ -1,0 +1,242 @@
+//! Long documents in chunks: hits by document, the nearest chunk as the snippet, and words that count as if there were none.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use adam_encoder::TextEncoder;
+use adam_plugin::engine::Document;
+use adam_plugin::{Chunking, Engine, Mode, SearchRequest, WriterSettings};
+use common::Words;
+
+const CHUNKING: Chunking = Chunking { tokens: 20, overlap: 4 };
+const TOPICS: [&str; 6] = ["crow", "iron", "glacier", "vitamin", "comet", "orchid"];
+
+/// Documents of 5 to 150 words: fillers, and somewhere in the middle one sentence about a topic.
+fn documents() -> Vec<Document> {
+    (0..40)
+        .map(|number: usize| {
+            let length = 5 + (number * 37) % 146;
+            let mut words: Vec<String> = (0..length).map(|at| format!("filler{}", (at * 7 + number) % 90)).collect();
+            let topic = TOPICS[number % TOPICS.len()];
+            let at = (number * 13) % length;
+            words.splice(at..at, [topic, "alpha", topic, &format!("mark{number}")].map(str::to_owned));
+            Document {
+                id: format!("d{number}"),
+                title: format!("Title {number}"),
+                text: words.join(" "),
+                metadata: Some(serde_json::json!({"even": number % 2 == 0}).as_object().unwrap().clone()),
+                vector: None,
+            }
+        })
+        .collect()
+}
+
+fn build(path: &Path, model: &Arc<Words>, chunking: Option<Chunking>) -> Engine {
+    let engine = match chunking {
+        Some(chunking) => Engine::open_or_create_chunked(path, model.clone(), model.pinned(), chunking).unwrap(),
+        None => Engine::open_or_create(path, model.clone(), model.pinned()).unwrap(),
+    };
+    let mut writer = engine.writer(15_000_000, WriterSettings::default().batch(8)).unwrap();
+    for (number, document) in documents().into_iter().enumerate() {
+        writer.update_document(engine.document(document).unwrap()).unwrap();
+        // Several segments, so that a document and its chunks may lie in different ones.
+        if number % 15 == 14 {
+            writer.commit().unwrap();
+        }
+    }
+    writer.commit().unwrap();
+    writer.wait_merging_threads().unwrap();
+    engine.reload().unwrap();
+    engine
+}
+
+fn ask(engine: &Engine, mode: Mode, query: &str, top: usize) -> Vec<adam_plugin::Hit> {
+    let request = SearchRequest { mode, top, snippets: true, explain: true, ..SearchRequest::new(query) };
+    engine.search(&request).unwrap().hits
+}
+
+/// The similarity of a document's nearest chunk, from first principles.
+fn nearest(model: &Words, document: &Document, query: &str) -> f32 {
+    let text = format!("{} {}", document.title, document.text);
+    let ranges = model.token_ranges(&text).unwrap();
+    let mut best = f32::MIN;
+    let mut start = 0;
+    loop {
+        let end = (start + CHUNKING.tokens).min(ranges.len());
+        let chunk = &text[ranges[start].start..ranges[end - 1].end];
+        best = best.max(common::cosine(&model.vector(chunk), &model.vector(query)));
+        if end == ranges.len() {
+            return best;
+        }
+        start = end - CHUNKING.overlap;
+    }
+}
+
+#[test]
+fn a_document_is_as_near_as_its_nearest_chunk() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    let engine = build(folder.path(), &model, Some(CHUNKING));
+    let documents = documents();
+    assert_eq!(engine.documents(), 40);
+    for query in ["crow alpha crow mark6", "glacier alpha", "filler3 filler10 filler17", "orchid mark35"] {
+        let mut expected: Vec<(String, f32)> =
+            documents.iter().map(|document| (document.id.clone(), nearest(&model, document, query))).collect();
+        expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for top in [1, 7, 40] {
+            let hits = ask(&engine, Mode::Dense, query, top);
+            assert_eq!(hits.len(), top);
+            for (hit, (_, similarity)) in hits.iter().zip(&expected) {
+                assert!((hit.score - similarity).abs() < 1e-4, "{query}: {} {} {similarity}", hit.id, hit.score);
+                let own = expected.iter().find(|(id, _)| *id == hit.id).unwrap().1;
+                assert!((hit.score - own).abs() < 1e-4, "{query}: {} {} {own}", hit.id, hit.score);
+            }
+            let mut ids: Vec<&str> = hits.iter().map(|hit| hit.id.as_str()).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), top, "no document twice");
+        }
+    }
+}
+
+#[test]
+fn the_nearest_chunk_is_the_snippet() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    let engine = build(folder.path(), &model, Some(CHUNKING));
+    for document in documents() {
+        let number = document.id.trim_start_matches('d').parse::<usize>().unwrap();
+        let query = format!("{} alpha mark{number}", TOPICS[number % TOPICS.len()]);
+        for mode in [Mode::Dense, Mode::Hybrid] {
+            let hits = ask(&engine, mode, &query, 40);
+            let hit = hits.iter().find(|hit| hit.id == document.id).unwrap();
+            let snippet = hit.snippet.as_ref().unwrap();
+            let (start, end) = snippet.chunk.unwrap();
+            let text = format!("{} {}", document.title, document.text);
+            assert_eq!(snippet.text, &text[start..end]);
+            assert!(snippet.text.contains(&format!("mark{number}")), "{}: {}", document.id, snippet.text);
+            assert!(model.token_ranges(&snippet.text).unwrap().len() <= CHUNKING.tokens);
+        }
+    }
+}
+
+#[test]
+fn words_count_as_if_there_were_no_chunks() {
+    let (plain, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    let without = build(plain.path(), &model, None);
+    let with = build(cut.path(), &model, Some(CHUNKING));
+    for query in ["crow", "alpha mark7", "filler1 filler2 filler3", "nothing of it"] {
+        let ranking = |engine: &Engine| -> Vec<(String, f32)> {
+            let mut hits: Vec<(String, f32)> =
+                ask(engine, Mode::Bm25, query, 40).into_iter().map(|hit| (hit.id, hit.score)).collect();
+            hits.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            hits
+        };
+        let (one, other) = (ranking(&without), ranking(&with));
+        assert_eq!(one.len(), other.len(), "{query}");
+        for ((id, score), (other_id, other_score)) in one.iter().zip(&other) {
+            assert_eq!(id, other_id, "{query}");
+            assert!((score - other_score).abs() < 1e-5, "{query}: {score} {other_score}");
+        }
+    }
+    // In a hybrid search every candidate has both scores where it has them at all.
+    for hit in ask(&with, Mode::Hybrid, "crow alpha", 40) {
+        let raw = |name: &str| hit.arms.iter().find(|arm| arm.name == name).unwrap().raw;
+        assert!(raw("dense").is_some() && raw("bm25").is_some(), "{}", hit.id);
+        assert!(hit.explanation.is_some());
+    }
+}
+
+#[test]
+fn filters_hold_for_chunks_as_for_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = build(folder.path(), &Arc::new(Words::of(256, "wide words 1")), Some(CHUNKING));
+    for mode in Mode::ALL {
+        let ids = |filter: &str| -> Vec<String> {
+            let filters = vec![filter.parse().unwrap()];
+            let request = SearchRequest { mode, top: 40, filters, ..SearchRequest::new("crow alpha") };
+            let mut ids: Vec<String> = engine.search(&request).unwrap().hits.into_iter().map(|hit| hit.id).collect();
+            ids.sort();
+            ids
+        };
+        let even = ids("even:true");
+        assert_eq!(even.len(), 20, "{mode}");
+        assert!(even.iter().all(|id| id[1..].parse::<usize>().unwrap() % 2 == 0), "{mode}");
+        // Words and keys are the document's own.
+        assert_eq!(ids("content:mark12"), ["d12"], "{mode}");
+        assert_eq!(ids("id:d17"), ["d17"], "{mode}");
+    }
+}
+
+#[test]
+fn chunks_go_with_their_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    let engine = build(folder.path(), &model, Some(CHUNKING));
+    let stored = engine.index().reader().unwrap().searcher().num_docs();
+    assert!(stored > 100, "{stored} with chunks");
+    let long = documents().into_iter().find(|document| document.text.len() > 600).unwrap();
+    let mut writer = engine.writer(15_000_000, WriterSettings::default()).unwrap();
+
+    // Unchanged: nothing happens. A changed text: the old chunks go. Deleted: all go.
+    writer.update_document(engine.document(long.clone()).unwrap()).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(writer.progress().unchanged, 1);
+    let short = Document { text: "only this remains".to_owned(), ..long.clone() };
+    writer.update_document(engine.document(short).unwrap()).unwrap();
+    writer.commit().unwrap();
+    engine.reload().unwrap();
+    assert_eq!(engine.documents(), 40);
+    let fewer = engine.index().reader().unwrap().searcher().num_docs();
+    assert!(fewer < stored, "{fewer} {stored}");
+    let hit =
+        |engine: &Engine| ask(engine, Mode::Dense, "only this remains", 40).into_iter().find(|hit| hit.id == long.id);
+    assert!(hit(&engine).unwrap().snippet.unwrap().text.contains("only this remains"));
+    writer.delete_term(engine.key_term(&long.id)).unwrap();
+    writer.commit().unwrap();
+    engine.reload().unwrap();
+    assert_eq!(engine.documents(), 39);
+    assert!(hit(&engine).is_none());
+    assert!(engine.get(&long.id).unwrap().is_none());
+    assert_eq!(ask(&engine, Mode::Dense, "crow", 40).len(), 39);
+}
+
+/// A document of which only another field changed keeps all its chunks.
+#[test]
+fn metadata_changes_leave_the_chunks_searchable() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    let engine = build(folder.path(), &model, Some(CHUNKING));
+    let before = engine.index().reader().unwrap().searcher().num_docs();
+    let mut writer = engine.writer(15_000_000, WriterSettings::default()).unwrap();
+    for mut document in documents() {
+        document.metadata = Some(serde_json::json!({"even": "perhaps"}).as_object().unwrap().clone());
+        writer.update_document(engine.document(document).unwrap()).unwrap();
+    }
+    writer.commit().unwrap();
+    engine.reload().unwrap();
+    assert_eq!(engine.index().reader().unwrap().searcher().num_docs(), before);
+    let filters = vec!["even:perhaps".parse().unwrap()];
+    let request = SearchRequest { mode: Mode::Dense, top: 40, filters, ..SearchRequest::new("crow alpha") };
+    assert_eq!(engine.search(&request).unwrap().hits.len(), 40);
+}
+
+#[test]
+fn an_index_keeps_to_its_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    drop(build(folder.path(), &model, Some(CHUNKING)));
+    let other = Engine::open_or_create_chunked(folder.path(), model.clone(), model.pinned(), Chunking::new(64));
+    let message = other.err().unwrap().to_string();
+    assert!(message.contains("20 tokens") && message.contains("new index"), "{message}");
+    let again = Engine::open_or_create(folder.path(), model.clone(), model.pinned()).unwrap();
+    assert_eq!(again.card().layout.chunks, Some(CHUNKING));
+    let plain = tempfile::tempdir().unwrap();
+    drop(build(plain.path(), &model, None));
+    let message = Engine::open_or_create_chunked(plain.path(), model.clone(), model.pinned(), CHUNKING).err().unwrap();
+    assert!(message.to_string().contains("not at all"), "{message}");
+}

@@ -1,0 +1,32 @@
+"""Schemathesis on the OpenAPI document of a running server: with and without a key, bounded, on loopback only."""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+
+from served import served
+
+
+def run(address, examples, seed, extra):
+    program = pathlib.Path(sys.executable).with_name("schemathesis")
+    command = [program, "run", f"{address}/openapi.json", "--max-examples", str(examples), "--seed", str(seed), "--phases", "examples,coverage,fuzzing,stateful",
+               "--checks", "all", "--request-timeout", "30", "--generation-deterministic", "--no-color", *extra]
+    return subprocess.run(command, check=False).returncode
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--examples", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with served("--commit-every", "1") as address:
+        open_code = run(address, arguments.examples, arguments.seed, [])
+    with served("--commit-every", "1", "--api-key", "sesame") as address:
+        key_code = run(address, max(arguments.examples // 5, 5), arguments.seed, ["--header", "Authorization: Bearer sesame"])
+    print(f"schemathesis ended with {open_code} without a key and {key_code} with one")
+    sys.exit(open_code or key_code)
+
+
+if __name__ == "__main__":
+    main()

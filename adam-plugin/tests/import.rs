@@ -1,0 +1,239 @@
+//! Indexes that are brought over: one without vectors, one of another model, and one that was killed in the middle.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adam_plugin::engine::Document;
+use adam_plugin::import::{ImportOptions, count, import, reembed};
+use adam_plugin::{Chunking, Engine, Mode, SearchRequest, WriterSettings};
+use common::Words;
+use tantivy::schema::{FAST, INDEXED, STORED, STRING, Schema, TEXT};
+use tantivy::{Index, doc};
+
+const MEMORY: usize = 15_000_000;
+
+/// An index as any tantivy program makes one: key, two texts, a number, and a field that is not stored.
+fn old_index(path: &Path, documents: usize) {
+    let mut schema = Schema::builder();
+    let sku = schema.add_text_field("sku", STRING | STORED);
+    let name = schema.add_text_field("name", TEXT | STORED);
+    let body = schema.add_text_field("body", TEXT | STORED);
+    let price = schema.add_u64_field("price", FAST | INDEXED | STORED);
+    let hidden = schema.add_text_field("hidden", TEXT);
+    std::fs::create_dir_all(path).unwrap();
+    let index = Index::create_in_dir(path, schema.build()).unwrap();
+    let mut writer = index.writer_with_num_threads(1, MEMORY).unwrap();
+    for number in 0..documents {
+        let topic = ["crow", "iron", "comet"][number % 3];
+        writer
+            .add_document(doc!(
+                sku => format!("s{number}"),
+                name => format!("{topic} item {number}"),
+                body => format!("all about {topic} and number{number}"),
+                price => number as u64,
+                hidden => "secret",
+            ))
+            .unwrap();
+    }
+    writer.commit().unwrap();
+    writer.delete_term(tantivy::Term::from_field_text(sku, "s1"));
+    writer.commit().unwrap();
+    writer.wait_merging_threads().unwrap();
+}
+
+fn options(key: Option<&str>) -> ImportOptions {
+    ImportOptions {
+        fields: vec!["name".to_owned(), "body".to_owned()],
+        key: key.map(str::to_owned),
+        chunks: None,
+        commit_every: 5,
+        memory: MEMORY,
+    }
+}
+
+fn best(engine: &Engine, mode: Mode, query: &str) -> Vec<String> {
+    let request = SearchRequest { mode, top: 3, ..SearchRequest::new(query) };
+    engine.search(&request).unwrap().hits.into_iter().map(|hit| hit.id).collect()
+}
+
+#[test]
+fn an_old_index_gets_vectors_and_keeps_its_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    old_index(&old, 30);
+    let model = Arc::new(Words::new());
+    let settings = WriterSettings::default;
+    let done = import(&old, &new, model.clone(), model.pinned(), &options(Some("sku")), settings()).unwrap();
+    assert_eq!((done.documents, done.lost.as_slice()), (29, &["hidden".to_owned()][..]));
+    assert_eq!((count(&old).unwrap(), model.count()), (29, 29));
+
+    let engine = Engine::open(&new).unwrap().with_encoder(model.clone()).unwrap();
+    assert_eq!(engine.documents(), 29);
+    for mode in Mode::ALL {
+        assert_eq!(best(&engine, mode, "comet item 8 all about comet and number8")[0], "s8", "{mode}");
+    }
+    let filters = vec!["price:8..9".parse().unwrap()];
+    let request = SearchRequest { filters, ..SearchRequest::new("crow") };
+    assert_eq!(engine.search(&request).unwrap().hits.len(), 2);
+
+    // Again: nothing is encoded, nothing is doubled. The model has seen the questions since.
+    let before = model.count();
+    import(&old, &new, model.clone(), model.pinned(), &options(Some("sku")), settings()).unwrap();
+    engine.reload().unwrap();
+    assert_eq!((engine.documents(), model.count()), (29, before));
+}
+
+#[test]
+fn an_old_index_without_a_key_is_brought_over_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    old_index(&old, 12);
+    let model = Arc::new(Words::new());
+    for _ in 0..2 {
+        let settings = WriterSettings::default();
+        import(&old, &new, model.clone(), model.pinned(), &options(None), settings).unwrap();
+        assert_eq!(Engine::open(&new).unwrap().documents(), 11);
+    }
+    assert_eq!(model.count(), 11);
+}
+
+#[test]
+fn what_cannot_be_brought_over_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("old");
+    old_index(&old, 3);
+    let model = Arc::new(Words::new());
+    let refused = |old: &Path, new: &Path, fields: &[&str]| {
+        let mut options = options(None);
+        options.fields = fields.iter().map(|field| (*field).to_owned()).collect();
+        let settings = WriterSettings::default();
+        import(old, new, model.clone(), model.pinned(), &options, settings).unwrap_err().to_string()
+    };
+    let new = folder.path().join("new");
+    for (fields, words) in
+        [(&["nowhere"][..], "`name`"), (&["hidden"], "stored"), (&["price"], "no text"), (&[], "at least one field")]
+    {
+        let message = refused(&old, &new, fields);
+        assert!(message.contains(words), "{fields:?}: {message}");
+        assert!(!new.exists());
+    }
+    assert!(refused(&old, &old, &["name"]).contains("at once"));
+    assert!(refused(&folder.path().join("nowhere"), &new, &["name"]).contains("nowhere"));
+}
+
+#[test]
+fn another_model_is_refused_and_reembed_changes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let model = Arc::new(Words::new());
+    let engine = Engine::open_or_create(&first, model.clone(), model.pinned()).unwrap();
+    let mut writer = engine.writer(MEMORY, WriterSettings::default()).unwrap();
+    for number in 0..20 {
+        let metadata = serde_json::json!({"year": 2000 + number}).as_object().cloned();
+        let text = format!("text about number{number}");
+        let document = Document { id: format!("d{number}"), title: "T".to_owned(), text, metadata, vector: None };
+        writer.update_document(engine.document(document).unwrap()).unwrap();
+    }
+    writer.commit().unwrap();
+    drop((writer, engine));
+
+    let other = Arc::new(Words::of(32, "other 1"));
+    for message in [
+        Engine::open(&first).unwrap().with_encoder(other.clone()).err().unwrap().to_string(),
+        Engine::open_or_create(&first, other.clone(), other.pinned()).err().unwrap().to_string(),
+    ] {
+        for words in ["words 1", "other 1", "48 values", "32 values", "adam reembed"] {
+            assert!(message.contains(words), "{words}: {message}");
+        }
+    }
+    // Of the same dimension, it is another all the same.
+    let twin = Arc::new(Words::of(48, "twin 1"));
+    assert!(Engine::open(&first).unwrap().with_encoder(twin).is_err());
+
+    for _ in 0..2 {
+        let settings = WriterSettings::default();
+        let done = reembed(&first, &second, other.clone(), other.pinned(), 7, MEMORY, settings).unwrap();
+        assert_eq!(done.documents, 20);
+    }
+    assert_eq!(other.count(), 20, "started again, it goes on where it was");
+    let engine = Engine::open(&second).unwrap().with_encoder(other).unwrap();
+    assert_eq!(engine.documents(), 20);
+    for mode in Mode::ALL {
+        assert_eq!(best(&engine, mode, "T text about number7")[0], "d7", "{mode}");
+    }
+    let filters = vec!["year:2007".parse().unwrap()];
+    let request = SearchRequest { filters, ..SearchRequest::new("text about") };
+    assert_eq!(engine.search(&request).unwrap().hits[0].id, "d7");
+}
+
+#[test]
+fn an_imported_index_with_chunks_can_change_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, first, second) = (folder.path().join("old"), folder.path().join("first"), folder.path().join("second"));
+    old_index(&old, 10);
+    let model = Arc::new(Words::new());
+    let options = ImportOptions { chunks: Some(Chunking { tokens: 8, overlap: 2 }), ..options(Some("sku")) };
+    import(&old, &first, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
+    let other = Arc::new(Words::of(32, "other 1"));
+    reembed(&first, &second, other.clone(), other.pinned(), 100, MEMORY, WriterSettings::default()).unwrap();
+    let engine = Engine::open(&second).unwrap().with_encoder(other).unwrap();
+    assert_eq!(engine.documents(), 9);
+    assert_eq!(best(&engine, Mode::Dense, "iron item 4")[0], "s4");
+}
+
+/// Killed after its first commit, an import goes on from there: the documents of that commit are not encoded again.
+#[test]
+fn a_killed_import_goes_on() {
+    if !common::has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    old_index(&old, 12_000);
+    let model = common::tiny_model();
+    let words = [
+        "import",
+        old.to_str().unwrap(),
+        "--model",
+        model.path().to_str().unwrap(),
+        "--fields",
+        "name,body",
+        "--key",
+        "sku",
+        "--index",
+        new.to_str().unwrap(),
+        "--commit-every",
+        "1000",
+        "--threads",
+        "1",
+    ];
+    let mut first = common::adam().args(words).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    // Documents of a commit: the engine opens once the card and the index are there.
+    let committed = || Engine::open(&new).map_or(0, |engine| engine.documents());
+    while committed() == 0 {
+        assert!(first.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        assert!(began.elapsed() < Duration::from_secs(120), "no commit in two minutes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let kept = committed();
+    assert!((1..11_999).contains(&kept), "{kept} documents were there when it was killed");
+
+    let (code, _, err) = common::run(&words);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(committed(), 11_999);
+    let unchanged: u64 = err
+        .lines()
+        .find_map(|line| {
+            line.split_once(" unchanged")
+                .and_then(|(before, _)| before.rsplit(' ').next()?.trim_start_matches('(').parse().ok())
+        })
+        .unwrap_or_else(|| panic!("it does not say how many were there already: {err}"));
+    assert_eq!(unchanged, kept);
+}
