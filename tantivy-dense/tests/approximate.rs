@@ -1,4 +1,5 @@
 //! Approximate indexes inside segments: built by merges, opened at reload, searched with filters and deletes.
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 #![cfg(feature = "faiss")]
 
 mod support;
