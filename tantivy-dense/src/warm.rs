@@ -106,10 +106,13 @@ fn open_index(rows: &FieldRows, file: &AnnFile) -> Result<OpenIndex, Option<Stri
     }
 }
 
+/// The rows of a field, by its number, that were alive at a delete stamp.
+type Alive = (u32, Option<Opstamp>, Arc<RowSet>);
+
 /// The vectors of one segment.
 pub(crate) struct SegmentVectors {
     fields: Vec<FieldVectors>,
-    alive: Mutex<Vec<(u32, Option<Opstamp>, Arc<RowSet>)>>,
+    alive: Mutex<Vec<Alive>>,
 }
 
 impl SegmentVectors {

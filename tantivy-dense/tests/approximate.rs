@@ -1,4 +1,5 @@
 //! Approximate indexes inside segments: built by merges, opened at reload, searched with filters and deletes.
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 #![cfg(feature = "faiss")]
 
 mod support;
@@ -29,6 +30,17 @@ struct Corpus {
 
 /// Documents in `segments` segments, merged into one each, so that each has an index; every eleventh has no vector.
 fn corpus(options: VectorOptions, policy: AnnPolicy, segments: u64, per_segment: u64) -> Corpus {
+    corpus_of(options, policy, segments, per_segment, |_| ())
+}
+
+/// The same, with the vectors put in an order first.
+fn corpus_of(
+    options: VectorOptions,
+    policy: AnnPolicy,
+    segments: u64,
+    per_segment: u64,
+    order: impl Fn(&mut Vec<Vec<f32>>),
+) -> Corpus {
     let mut class = None;
     let fixture = Fixture::with(options, |schema| class = Some(schema.add_u64_field("class", INDEXED)));
     let class = class.unwrap();
@@ -39,6 +51,7 @@ fn corpus(options: VectorOptions, policy: AnnPolicy, segments: u64, per_segment:
     let total = segments * per_segment;
     let mut values = clustered(&mut random(1), total as usize + 30, fixture.vector.options().dimension());
     let queries = values.split_off(total as usize);
+    order(&mut values);
     let mut done = BTreeSet::new();
     for segment in 0..segments {
         for half in 0..2 {
@@ -224,6 +237,30 @@ fn many_segments_answer_as_one() {
         let recall = best.intersection(&hits).count() as f64 / k as f64;
         assert!(hits.len() == k && recall >= 0.95, "k {k}: {recall} of {} hits", hits.len());
     }
+}
+
+/// Documents of one kind came together, so that nearly all hits of a query are in one segment of eight.
+#[test]
+fn a_segment_with_more_than_its_share_of_the_hits_is_searched_again_for_all() {
+    let sort = |values: &mut Vec<Vec<f32>>| values.sort_by(|a, b| (a[0] + a[1]).total_cmp(&(b[0] + b[1])));
+    let corpus = corpus_of(VectorOptions::l2(4), AnnPolicy::always("HNSW8", 50), 8, 300, sort);
+    let searcher = corpus.reader.searcher();
+    let recall = corpus.recall(&searcher, |query| query.ef(64), |_| true, is_index);
+    assert!(recall >= 0.97, "{recall}");
+    let mut again = 0;
+    for query in &corpus.queries {
+        let found = corpus.knn(query, 10).ef(64).run(&searcher).unwrap();
+        let efs: Vec<_> = found
+            .segments
+            .iter()
+            .map(|segment| match &segment.path {
+                SearchPath::Index(how) => how.ef.unwrap(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        again += efs.iter().filter(|&&ef| ef == 64).count();
+    }
+    assert!((1..corpus.queries.len() * 4).contains(&again), "{again}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A vector query is a tantivy query: in Boolean queries, with every collector, explained.
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! From documents to segments and back: writing, committing, merging, reloading, searching.
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 
 mod support;
 

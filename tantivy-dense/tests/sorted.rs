@@ -1,4 +1,5 @@
 //! Indexes sorted by a field: vectors move with their documents.
+#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 
 mod support;
 

@@ -49,7 +49,7 @@ use tantivy::query::{Explanation, Query};
 use tantivy::{DocAddress, Searcher};
 
 pub use arm::{Arm, Ranking};
-pub use fusion::Fusion;
+pub use fusion::{Fusion, Normalise};
 pub use matrix::{Column, Matrix};
 pub use query::HybridQuery;
 

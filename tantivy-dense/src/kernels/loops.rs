@@ -117,7 +117,7 @@ pub(super) unsafe fn pair<F: Floats, T: Stored, const L2: bool>(query: &[f32], r
 pub(super) unsafe fn rows<F: Floats, T: Stored, const L2: bool, const Q: usize, const R: usize>(
     queries: [&[f32]; Q],
     rows: &[T],
-    mut out: [&mut [f32]; Q],
+    out: [&mut [f32]; Q],
 ) {
     let length = queries.iter().map(|query| query.len()).min().unwrap_or(0);
     let Some(count) = rows.len().checked_div(length) else { return };

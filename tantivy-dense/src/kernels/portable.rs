@@ -107,6 +107,7 @@ loops::kernels!(Plain<false>, PlainWholes, rows: 1, queries: 2 by 1);
 
 /// Rounds as the processors' fused instructions do: slow, for tests.
 #[cfg(test)]
+#[allow(dead_code, reason = "tests hold single pairs against it")]
 pub(super) mod fused {
     use super::{Plain, PlainWholes, Stored, loops};
     loops::kernels!(Plain<true>, PlainWholes, rows: 1, queries: 2 by 1);

@@ -110,9 +110,8 @@ pub(super) fn build(dense: &Inner, segment: &Segment, fields: &[VectorField], ma
             Some(writer) => writer,
             None => AnnFileWriter::new(segment.clone().open_write(ann_component())?)?,
         };
-        add(&mut writer, rows, &index, &plan)?;
+        add(&mut writer, rows, index, &plan)?;
         out = Some(writer);
-        drop(index);
         drop(turn);
     }
     match out {
@@ -137,12 +136,12 @@ fn build_one(dense: &Inner, rows: &FieldRows, build: &AnnBuild) -> Result<AnnInd
 fn add(
     writer: &mut AnnFileWriter<WritePtr>,
     rows: &FieldRows,
-    index: &AnnIndex,
+    index: AnnIndex,
     plan: &AnnPlan,
 ) -> Result<(), DenseError> {
     // A graph over rows that lie beside it, as they are, need not repeat them.
     let beside = rows.options().element_type() == Element::F32 && rows.values().whole().is_some();
     let without_rows = beside && index.can_leave_out_rows();
     let field = rows.field().field().field_id();
-    writer.add(field, index, &plan.build, &plan.search, rows.rows_checksum(), without_rows)
+    writer.add(field, &index, &plan.build, &plan.search, rows.rows_checksum(), without_rows)
 }

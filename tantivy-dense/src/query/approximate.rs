@@ -17,7 +17,10 @@ const FIRST_PASS_GAIN: usize = 3;
 /// How one segment's index is going to be searched.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
+    /// For the segment's share of the hits.
     pub search: AnnSearch,
+    /// For all hits: where a segment turns out to hold more than its share, because documents of one kind came together.
+    pub deep: AnnSearch,
     /// Candidates per wanted hit, where the index keeps rows rounded.
     pub oversample: f64,
 }
@@ -56,13 +59,15 @@ pub(super) fn plan(
     let widen = 1.0 / selectivity.max(LEAST_SHARE);
     let defaults = open.entry.default_search();
     let oversample = settings.oversample.or(policy.oversample).map_or_else(|| default_oversample(open), f64::from);
-    let (search, cost) = match index.kind() {
+    let (search, deep, cost) = match index.kind() {
         AnnKind::Graph => {
             let built = policy.ef.or(defaults.ef).unwrap_or(DEFAULT_EF);
             let ef = settings.ef.unwrap_or(built.max(k.saturating_mul(2)));
             // A walk keeps rows that the filter leaves out among its candidates, so it needs more of them.
-            let ef = (part_of(ef, part.share) as f64 * widen).ceil() as usize;
-            (AnnSearch { ef: Some(ef), ..AnnSearch::default() }, ef.saturating_mul(policy.scan_per_ef))
+            let widened = |ef: usize| (ef as f64 * widen).ceil() as usize;
+            let (all, ef) = (widened(ef), widened(part_of(ef, part.share)));
+            let search = |ef: usize| AnnSearch { ef: Some(ef), ..AnnSearch::default() };
+            (search(ef), search(all), ef.saturating_mul(policy.scan_per_ef))
         }
         AnnKind::Lists => {
             let lists = index.lists().max(1);
@@ -71,9 +76,10 @@ pub(super) fn plan(
             let nprobe = ((nprobe as f64 * widen.sqrt()).ceil() as usize).min(lists);
             let looked_at = f64::from(part.selected) * nprobe as f64 / lists as f64;
             let cost = if policy.scan_per_ef == 0 { 0.0 } else { looked_at + lists as f64 };
-            (AnnSearch { nprobe: Some(nprobe), ..AnnSearch::default() }, cost as usize)
+            let search = AnnSearch { nprobe: Some(nprobe), ..AnnSearch::default() };
+            (search, search, cost as usize)
         }
-        AnnKind::Flat | AnnKind::Other => (AnnSearch::default(), 0),
+        AnnKind::Flat | AnnKind::Other => (AnnSearch::default(), AnnSearch::default(), 0),
     };
     let selected = part.selected as usize;
     if selected <= k {
@@ -84,7 +90,11 @@ pub(super) fn plan(
         return Err(format!("scanning {selected} rows is sooner done than searching {}", open.entry.factory));
     }
     let k_factor = if index.kind() == AnnKind::Other || is_refining(&open.entry.factory) { Some(4.0) } else { None };
-    Ok(Walk { search: AnnSearch { k_factor, ..search }, oversample: oversample.max(1.0) })
+    Ok(Walk {
+        search: AnnSearch { k_factor, ..search },
+        deep: AnnSearch { k_factor, ..deep },
+        oversample: oversample.max(1.0),
+    })
 }
 
 /// Candidates of a graph whose file names no default.
@@ -122,12 +132,13 @@ pub(super) fn walk(
     walk: &Walk,
     segment: &Candidates,
     asked: &Asked,
-    want: usize,
+    (want, deep): (usize, bool),
 ) -> Result<Walked, DenseError> {
     let index: &AnnIndex = &open.index;
     let candidates = ((want as f64 * walk.oversample).ceil() as usize).min(segment.count() as usize);
     let filter = segment.selected.as_ref().map(|set| set.words());
-    let found = index.search_counted(&asked.query.vector, candidates, &walk.search, filter)?;
+    let search = if deep { walk.deep } else { walk.search };
+    let found = index.search_counted(&asked.query.vector, candidates, &search, filter)?;
     let mut best = Top::with_room(want, want.min(found.rows.len()));
     best.raise(asked.bar.get());
     let mut scratch = Vec::new();
@@ -139,8 +150,8 @@ pub(super) fn walk(
     }
     let how = IndexUse {
         factory: open.entry.factory.clone(),
-        ef: walk.search.ef.map(|ef| ef.max(candidates).min(index.rows())),
-        nprobe: walk.search.nprobe,
+        ef: search.ef.map(|ef| ef.max(candidates).min(index.rows())),
+        nprobe: search.nprobe,
         candidates,
         distances: found.distances,
     };

@@ -50,7 +50,7 @@ impl RowSet {
 
     /// How many rows of a range are in the set.
     pub(crate) fn count_in(&self, range: std::ops::Range<u32>) -> usize {
-        if range.start % 64 != 0 {
+        if !range.start.is_multiple_of(64) {
             return self.rows_in(range).count();
         }
         let words = range.start as usize / 64..(range.end as usize / 64).min(self.words.len());

@@ -121,7 +121,7 @@ enum Task {
     /// Some rows of a segment, for some queries.
     Scan { segment: usize, rows: Range<u32>, queries: Arc<[usize]> },
     /// A segment's index, for one query.
-    Walk { segment: usize, query: usize, want: usize },
+    Walk { segment: usize, query: usize, want: usize, deep: bool },
 }
 
 /// What one query has from one segment's index so far.
@@ -145,7 +145,7 @@ impl Search<'_> {
             let walked = self.work(&tasks, &plans, &asked)?;
             let mut rescan: Vec<Vec<usize>> = vec![Vec::new(); self.segments.len()];
             for (task, walked) in tasks.iter().zip(walked) {
-                let (&Task::Walk { segment, query, want }, Some(walked)) = (task, walked) else { continue };
+                let (&Task::Walk { segment, query, want, .. }, Some(walked)) = (task, walked) else { continue };
                 let report = &mut reports[query][segment];
                 let enough = want.min(self.segments[segment].candidates.count() as usize);
                 let short = match walked {
@@ -207,7 +207,7 @@ impl Search<'_> {
                     let selected = self.segments[segment].candidates.count();
                     let share = f64::from(selected) / (self.total as f64).max(1.0);
                     let want = approximate::part_of(self.k, share).max(1);
-                    tasks.extend((0..queries).map(|query| Task::Walk { segment, query, want }));
+                    tasks.extend((0..queries).map(|query| Task::Walk { segment, query, want, deep: false }));
                 }
                 Err(_) => tasks.extend(self.scans(segment, Arc::clone(&all))),
             }
@@ -235,12 +235,12 @@ impl Search<'_> {
                 exact::scan(&self.segments[*segment].candidates, rows.clone(), &asked, self.k);
                 Ok(None)
             }
-            &Task::Walk { segment, query, want } => {
+            &Task::Walk { segment, query, want, deep } => {
                 let Segment { vectors, candidates } = &self.segments[segment];
                 let (Ok(walk), Ok(index)) = (&plans[segment], &vectors.index) else {
                     return Ok(Some(Err("there is no index".to_owned())));
                 };
-                let walked = approximate::walk(index, walk, candidates, &asked[query], want);
+                let walked = approximate::walk(index, walk, candidates, &asked[query], (want, deep));
                 Ok(Some(walked.map_err(|error| error.to_string())))
             }
         };
@@ -264,7 +264,7 @@ impl Search<'_> {
                 let worst = taken.as_ref().filter(|taken| partial(taken)).and_then(|taken| taken.best.last());
                 if worst.is_some_and(|worst| worst.similarity >= bar) {
                     *taken = None;
-                    tasks.push(Task::Walk { segment, query, want: self.k });
+                    tasks.push(Task::Walk { segment, query, want: self.k, deep: true });
                 }
             }
         }

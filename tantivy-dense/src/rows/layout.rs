@@ -317,7 +317,7 @@ impl Input<'_> {
         for _ in 0..count {
             let extent = Extent { start: self.u64()?, length: self.u64()? };
             let inside = extent.start.checked_add(extent.length).is_some_and(|end| end <= data_end);
-            if !inside || extent.start % ALIGNMENT != 0 {
+            if !inside || !extent.start.is_multiple_of(ALIGNMENT) {
                 return Err(self.corrupt("its table points outside the file"));
             }
             extents.push(extent);

@@ -23,7 +23,7 @@ struct Piece {
 
 impl RowSection {
     /// The piece that holds `row`: its bytes from that row on, and how many rows they are.
-    pub(crate) fn from_row(&self, row: u32) -> (&[u8], u32) {
+    pub(crate) fn starting_at(&self, row: u32) -> (&[u8], u32) {
         let at = match self.pieces.len() {
             1 => 0,
             _ => self.pieces.partition_point(|piece| piece.first <= row).saturating_sub(1),
@@ -39,7 +39,7 @@ impl RowSection {
 
     /// The bytes of one row; empty if there is no such row.
     pub(crate) fn row(&self, row: u32) -> &[u8] {
-        let (bytes, rows) = self.from_row(row);
+        let (bytes, rows) = self.starting_at(row);
         if rows == 0 { &[] } else { &bytes[..self.row_bytes] }
     }
 
@@ -47,7 +47,7 @@ impl RowSection {
     pub(crate) fn for_each(&self, rows: std::ops::Range<u32>, mut body: impl FnMut(u32, u32, &[u8])) {
         let mut row = rows.start;
         while row < rows.end {
-            let (bytes, count) = self.from_row(row);
+            let (bytes, count) = self.starting_at(row);
             let count = count.min(rows.end - row);
             if count == 0 {
                 return;
