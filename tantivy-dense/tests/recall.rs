@@ -128,7 +128,6 @@ fn head() {
 fn graphs_find_at_least_95_of_100() {
     let dimension = size("ADAM_RECALL_DIMENSION", 32);
     head();
-    let never_scanned = AnnPolicy { scan_per_ef: 0, ..from_small() };
     let cosine = VectorOptions::cosine(dimension);
     let least = [
         measure("HNSW32, f32, cosine", from_small(), cosine.clone(), 1, false),

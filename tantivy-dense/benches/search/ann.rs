@@ -10,7 +10,7 @@ use tantivy_dense::{DenseOptions, KnnQuery, VectorOptions};
 use crate::data::Data;
 use crate::index::Built;
 use crate::raw::Raw;
-use crate::table::{floor, in_turns, mean, median, milliseconds, print, recall};
+use crate::table::{in_turns, mean, median, milliseconds, print, recall};
 
 const K: usize = 10;
 const EF_CONSTRUCTION: f64 = 100.0;
@@ -87,15 +87,15 @@ pub fn run(data: &Data, rounds: usize, factory: &str) {
                 black_box(find(way, at));
             });
             for (way, who) in ["faiss", "tantivy-dense"].into_iter().enumerate() {
-                let (median, floor) = (median(&times[way]), floor(&times[way]));
-                curves[way].push(Point { recall: recalls[way], median, floor });
+                let (wall, cpu) = (median(&times[way].wall), median(&times[way].cpu));
+                curves[way].push(Point { recall: recalls[way], wall, cpu });
                 rows.push(vec![
                     segments.to_string(),
                     who.to_owned(),
                     format!("{name} {}", if way == 0 { breadth } else { ours }),
                     format!("{:.4}", recalls[way]),
-                    milliseconds(median),
-                    milliseconds(floor),
+                    milliseconds(wall),
+                    milliseconds(cpu),
                 ]);
             }
         }
@@ -112,25 +112,26 @@ pub fn run(data: &Data, rounds: usize, factory: &str) {
             }
         }
     }
-    print(&["segments", "search", "breadth", "recall@10", "p50 ms", "p10 ms"], &rows);
+    print(&["segments", "search", "breadth", "recall@10", "p50 ms", "CPU p50 ms"], &rows);
     println!("At equal recall, between the measured points:\n");
-    let head = ["segments", "recall@10", "faiss p50 ms", "tantivy-dense p50 ms", "speed, faiss = 1", "speed by p10"];
+    let head =
+        ["segments", "recall@10", "faiss p50 ms", "tantivy-dense p50 ms", "speed, faiss = 1", "speed by CPU time"];
     print(&head, &equal);
 }
 
 /// One breadth of one search.
 struct Point {
     recall: f64,
-    median: Duration,
-    floor: Duration,
+    wall: Duration,
+    cpu: Duration,
 }
 
-/// Seconds (median and floor) that a recall takes, on the straight line in log(time) between the two points around it.
+/// Seconds (medians, on the clock and of CPU time) that a recall takes, on the straight line in log(time) between the two points around it.
 fn at_recall(curve: &[Point], wanted: f64) -> Option<(f64, f64)> {
     curve.windows(2).find(|two| two[0].recall <= wanted && wanted <= two[1].recall).map(|two| {
         let part = (wanted - two[0].recall) / (two[1].recall - two[0].recall).max(1e-9);
         let between =
             |a: Duration, b: Duration| (a.as_secs_f64().ln() * (1.0 - part) + b.as_secs_f64().ln() * part).exp();
-        (between(two[0].median, two[1].median), between(two[0].floor, two[1].floor))
+        (between(two[0].wall, two[1].wall), between(two[0].cpu, two[1].cpu))
     })
 }

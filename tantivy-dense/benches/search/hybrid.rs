@@ -42,7 +42,7 @@ pub fn run(data: &Data, rounds: usize) {
     let nearest = |at: usize, k: usize| KnnQuery::new(&dense, vector.clone(), data.queries[at].clone(), k);
     let mut rows = Vec::new();
     for window in [100, 200] {
-        let times = in_turns(3, queries.len(), rounds, |way, at| match way {
+        let taken = in_turns(3, queries.len(), rounds, |way, at| match way {
             0 => {
                 let top = TopDocs::with_limit(window).order_by_score();
                 black_box(or_stop(searcher.search(queries[at].as_ref(), &top)));
@@ -58,6 +58,7 @@ pub fn run(data: &Data, rounds: usize) {
                 black_box(or_stop(hybrid.search(&searcher, K)));
             }
         });
+        let times: Vec<_> = taken.into_iter().map(|taken| taken.wall).collect();
         let slower = median(&times[0]).max(median(&times[1]));
         let slower_floor = floor(&times[0]).max(floor(&times[1]));
         for (name, times) in

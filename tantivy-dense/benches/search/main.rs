@@ -9,7 +9,7 @@
 //! | `--queries` | different queries | 100 |
 //! | `--rounds` | times that each is asked each way | 3 |
 //! | `--parts` | of `exact,hnsw,ivf,hybrid,indexing` | all |
-#![allow(missing_docs, clippy::panic, reason = "a program that measures")]
+#![allow(missing_docs, unreachable_pub, clippy::panic, reason = "a program that measures")]
 
 mod ann;
 mod data;

@@ -156,7 +156,7 @@ impl AnnBuild {
 }
 
 /// Lists for `rows` rows: a power of two near four times the square root, so that finding the lists and scanning a
-/// sixteenth of them cost about the same.
+/// part of them cost about the same.
 fn lists_for(rows: usize) -> usize {
     let wanted = 4.0 * (rows as f64).sqrt();
     2_usize.pow(wanted.log2().round().clamp(4.0, 17.0) as u32)
@@ -164,7 +164,7 @@ fn lists_for(rows: usize) -> usize {
 
 /// Lists to look into by default, of `lists`.
 fn probes_for(lists: usize) -> usize {
-    (lists / 16).clamp(16, 256).min(lists)
+    (lists / 8).clamp(16, 512).min(lists)
 }
 
 /// The number of lists that a factory string asks for (`IVF1024`), if it asks for any.
@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(factory(&policy, 768, 100), None);
         let plan = policy.plan(Similarity::SquaredL2, 768, 60_000).expect("an index pays here");
         assert_eq!(plan.build.factory, "OPQ16,IVF512(HNSW16),PQ16");
-        assert_eq!(plan.search.nprobe, Some(32), "a sixteenth of the lists");
+        assert_eq!(plan.search.nprobe, Some(64), "an eighth of the lists");
         assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 5).as_deref(), Some("Flat"));
         assert_eq!(factory(&AnnPolicy::always("Flat", 5), 2, 4), None);
     }

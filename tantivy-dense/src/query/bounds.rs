@@ -33,12 +33,39 @@ impl<'a> Bounds<'a> {
     /// The approximate similarity of a row, and how far off it can be.
     #[inline]
     pub(super) fn of(&self, row: u32, product: i32) -> (f32, f32) {
-        let row = row as usize;
-        let at = |values: &[f32]| values.get(row).copied().unwrap_or(0.0);
-        let (scale, error) = (at(self.scales), at(self.errors));
+        let at = |values: &[f32]| values.get(row as usize).copied().unwrap_or(0.0);
+        self.bound(product, at(self.scales), at(self.errors), at(self.norms))
+    }
+
+    /// The most that the similarity of each row can be, for rows that follow each other, the first of which is `first`.
+    pub(super) fn uppers(&self, first: u32, products: &[i32], out: &mut Vec<f32>) {
+        let first = first as usize;
+        fn from(values: &[f32], first: usize, count: usize) -> Option<&[f32]> {
+            values.get(first..first.checked_add(count)?)
+        }
+        let here = |values| from(values, first, products.len());
+        out.clear();
+        // Loops over plain slices, which the compiler makes wide instructions of.
+        match (here(self.scales), here(self.errors), here(self.norms)) {
+            (Some(scales), Some(errors), Some(norms)) => {
+                let rows = products.iter().zip(scales).zip(errors).zip(norms);
+                out.extend(rows.map(|(((&product, &scale), &error), &norm)| {
+                    let (approximate, bound) = self.bound(product, scale, error, norm);
+                    approximate + bound
+                }));
+            }
+            _ => out.extend((first as u32..).zip(products).map(|(row, &product)| {
+                let (approximate, bound) = self.of(row, product);
+                approximate + bound
+            })),
+        }
+    }
+
+    #[inline(always)]
+    fn bound(&self, product: i32, scale: f32, error: f32, norm: f32) -> (f32, f32) {
         let norm = match self.metric {
             Metric::Cosine => 1.000_01,
-            Metric::Dot | Metric::L2 => at(self.norms) * 1.000_01,
+            Metric::Dot | Metric::L2 => norm * 1.000_01,
         };
         let query = self.query;
         let dot = product as f32 * (query.scale * scale);

@@ -245,6 +245,7 @@ impl Scan<'_> {
         let mut lower = Top::with_room(best.k(), best.k().min(block.len()));
         lower.raise(best.bar());
         let mut doubtful: Vec<(f32, u32)> = Vec::new();
+        // Returns the bar for the next rows.
         let mut look = |row: u32, product: i32| {
             let (approximate, bound) = bounds.of(row, product);
             if approximate + bound >= lower.bar() {
@@ -252,6 +253,7 @@ impl Scan<'_> {
                 // Rows are told apart here only by number.
                 lower.push(Best { similarity: approximate - bound, address: DocAddress::new(0, row) });
             }
+            lower.bar()
         };
         let wanted = query.rounded.codes.as_slice();
         match &segment.selected {
@@ -260,14 +262,18 @@ impl Scan<'_> {
                     look(row, kernels::dot_i8(wanted, bytemuck::cast_slice(codes.row(row))));
                 }
             }
-            _ => codes.for_each(block, |first, _, bytes| {
-                kernels::dot_rows_i8(wanted, bytemuck::cast_slice(bytes), &mut self.products);
-                for (row, &product) in (first..).zip(&self.products) {
-                    if segment.contains(row) {
-                        look(row, product);
+            _ => {
+                let mut bar = best.bar();
+                codes.for_each(block, |first, _, bytes| {
+                    kernels::dot_rows_i8(wanted, bytemuck::cast_slice(bytes), &mut self.products);
+                    bounds.uppers(first, &self.products, &mut self.values);
+                    for ((row, &product), &upper) in (first..).zip(&self.products).zip(&self.values) {
+                        if upper >= bar && segment.contains(row) {
+                            bar = look(row, product);
+                        }
                     }
-                }
-            }),
+                });
+            }
         }
         let bar = lower.bar();
         doubtful.retain(|&(upper, _)| upper >= bar);
