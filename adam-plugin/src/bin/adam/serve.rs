@@ -36,7 +36,7 @@ pub(crate) struct ServeArgs {
     model: Option<PathBuf>,
     /// A key that requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Others on this machine can read a
     /// command line: prefer the variable.
-    #[arg(long, value_name = "KEY", env = "ADAM_API_KEY", hide_env_values = true)]
+    #[arg(long, value_name = "KEY", env = "ADAM_API_KEY", hide_env_values = true, hide_default_value = true)]
     api_key: Option<String>,
     /// A name that the server answers to beside `localhost` and addresses, where it listens at loopback and has no key; for a
     /// proxy that passes its own name on. Repeatable.
