@@ -42,7 +42,7 @@ pub(crate) struct Computing {
     #[arg(long, value_name = "TEXT")]
     document_prompt: Option<String>,
     #[command(flatten)]
-    running: Running,
+    pub(crate) running: Running,
 }
 
 impl Computing {

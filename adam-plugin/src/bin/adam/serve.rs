@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder};
+use adam_encoder::{SentenceEncoder, TextEncoder};
 use adam_plugin::serve::{Limits, Server, Service, ServiceOptions};
 use adam_plugin::{Engine, OnFailure};
 use anyhow::{Context, Result};
@@ -138,7 +138,7 @@ fn open(args: &ServeArgs) -> Result<(Engine, Arc<SentenceEncoder>)> {
     }
     let engine = Engine::open(&args.index)?;
     // What the index was made with decides about precision and length; threads are this machine's business.
-    let options = EncoderOptions { threads: args.computing.threads, ..EncoderOptions::default() };
+    let options = args.computing.running.options();
     let encoder = Arc::new(engine.pinned_encoder(args.model.as_deref(), &options)?);
     Ok((engine, encoder))
 }
