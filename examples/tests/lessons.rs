@@ -36,10 +36,9 @@ fn dense_search_takes_under_twenty_lines() {
 fn lesson(name: &str, words: &[&str]) -> String {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().unwrap().parent().unwrap().join("examples").join(name);
-    let output = Command::new(program)
-        .args(words)
-        .output()
-        .unwrap_or_else(|error| panic!("{name}: {error}; `cargo build --release -p adam-examples --examples` makes it"));
+    let output = Command::new(program).args(words).output().unwrap_or_else(|error| {
+        panic!("{name}: {error}; `cargo build --release -p adam-examples --examples` makes it")
+    });
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
