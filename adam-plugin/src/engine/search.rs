@@ -119,7 +119,10 @@ pub struct SearchRequest {
 }
 
 /// Weight of the vectors unless asked for otherwise.
-pub const WEIGHT: f32 = 0.5;
+///
+/// Chosen on training and development queries, with all-MiniLM-L6-v2 and convex fusion, by nDCG@10 at 0.5, 0.6 ... 0.9: SciFact
+/// train 0.724, 0.732, 0.741, 0.738, 0.725; CLEF 2020 CheckThat dev 0.816, 0.834, 0.855, 0.872, 0.877.
+pub const WEIGHT: f32 = 0.8;
 
 impl SearchRequest {
     /// The ten best hits of a query, hybrid.

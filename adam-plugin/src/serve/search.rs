@@ -36,7 +36,7 @@ pub(super) struct SearchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<String>, required = false)]
     filters: Option<Vec<String>>,
-    /// Weight of the vectors in a hybrid search; the words have the rest; 0.5 if absent.
+    /// Weight of the vectors in a hybrid search; the words have the rest; 0.8 if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = f32, minimum = 0, maximum = 1, required = false)]
     weight: Option<f32>,
