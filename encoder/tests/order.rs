@@ -110,7 +110,13 @@ fn a_shorter_length_cuts_texts() {
     assert_eq!(short.max_length(), 6);
     // [CLS] crows bend wire in [SEP]: the first text splits "into" to "in" + "##t" ..., so both are cut to the same.
     assert!(difference(&vectors[..1], &vectors[1..]) < 1e-6);
+    // [CLS] and [SEP] take two.
+    assert_eq!(short.room(TextKind::Document), 4);
+    let prompted = EncoderOptions { query_prompt: Some("what is ".to_owned()), ..options(Some(20)) };
+    let prompted = SentenceEncoder::open(folder.path(), &prompted).unwrap();
+    assert_eq!((prompted.room(TextKind::Query), prompted.room(TextKind::Document)), (16, 18));
     let tokenizer = short.tokenizer();
+    assert_eq!(short.token_ranges("crows bend wire into hooks").unwrap().len(), 8);
     assert!(tokenizer.count("crows bend wire into hooks").unwrap() > 6);
     let text = "crows bend wire into hooks";
     let ranges = tokenizer.offsets(text).unwrap();

@@ -5,6 +5,7 @@
 //! | `before`, `after` | a tantivy program, and what it takes to give it dense search: read them side by side |
 //! | `custom_encoder` | a text encoder of your own in place of an ONNX model |
 //! | `rerank` | a cross-encoder that looks at the best hits again |
+//! | `service` | search over HTTP inside a program of your own |
 //!
 //! ```sh
 //! cargo run --release -p adam-examples --example after -- "why does the sea rise twice a day"

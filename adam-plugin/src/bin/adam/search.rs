@@ -33,8 +33,8 @@ pub(crate) struct SearchArgs {
     /// Hits to pass over.
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
-    /// Only documents whose field, or metadata, has this value; numbers and dates also in ranges with both ends included:
-    /// year:2010..2020, year:2010... Repeatable: all must hold.
+    /// Only documents whose field, or metadata, has this value. Numbers and dates can be ranges, as in year:2010..2020 or
+    /// year:2010.. with both ends included. Repeatable: all must hold.
     #[arg(long = "filter", value_name = "FIELD:VALUE")]
     filters: Vec<Filter>,
     /// Weight of the vectors in a hybrid search, 0 to 1.
