@@ -33,7 +33,8 @@ fn check(folder: &Path, typed: bool, width: usize) {
     assert!(opset[0].domain.as_deref().unwrap_or_default().is_empty() && opset[0].version.unwrap() <= 17);
     let graph = model.graph.unwrap();
     let texts = ["batch_size".to_owned(), "sequence_length".to_owned()];
-    let names = if typed { &["input_ids", "attention_mask", "token_type_ids"][..] } else { &["input_ids", "attention_mask"] };
+    let names =
+        if typed { &["input_ids", "attention_mask", "token_type_ids"][..] } else { &["input_ids", "attention_mask"] };
     // DJL in OpenSearch demands the exact count, Vespa takes three at most.
     let inputs: Vec<_> = graph.input.iter().map(shape).collect();
     let expected: Vec<_> = names.iter().map(|n| ((*n).to_owned(), data_type::INT64, texts.to_vec())).collect();

@@ -11,6 +11,7 @@ use common::{adam_train, configuration, said, write_data};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Data and a configuration file for each of some runs.
@@ -33,7 +34,12 @@ impl Place {
     }
 }
 
+/// libtorch draws dropout from one generator of the process, so one run at a time.
+static ONE_RUN: Mutex<()> = Mutex::new(());
+
 fn go(file: &Path, last: Stage, stop: bool) -> Result<(), TrainError> {
+    // A test that failed meanwhile is no reason for this one to.
+    let _alone = ONE_RUN.lock().unwrap_or_else(PoisonError::into_inner);
     let config = Config::read(file, &[]).unwrap();
     let (reporter, stop) = (Reporter::silent(), AtomicBool::new(stop));
     Pipeline::open(&config, &reporter, &stop)?.run(last).map(|_| ())

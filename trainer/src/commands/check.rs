@@ -355,10 +355,7 @@ impl CheckReport {
             text.push('\n');
         }
         if let Some((hits, pairs, all)) = self.cache {
-            let _ = writeln!(
-                text,
-                "teacher       {hits} of {pairs} pairs are scored already ({all} scores on file)"
-            );
+            let _ = writeln!(text, "teacher       {hits} of {pairs} pairs are scored already ({all} scores on file)");
         }
         for note in &self.notes {
             let _ = writeln!(text, "note          {note}");

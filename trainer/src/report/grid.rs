@@ -22,7 +22,9 @@ impl GridReport {
             self.data.1.get(..12).unwrap_or_default(),
             self.before
         );
-        text.push_str("| run | | nDCG@10 | sd | MRR@10 | Recall@100 | steps | passages a query | with dark | minutes |\n");
+        text.push_str(
+            "| run | | nDCG@10 | sd | MRR@10 | Recall@100 | steps | passages a query | with dark | minutes |\n",
+        );
         text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
         for row in &self.rows {
             let metric = |name: &str| row.metrics.get(name).copied().unwrap_or_default();

@@ -301,11 +301,8 @@ fn summarise(
         });
     }
     let best = cells.keys().rev().find(|l| **l <= Letter::G).map(|l| l.name());
-    let mut pairs: Vec<(&str, &str)> = PAIRS
-        .iter()
-        .filter(|(a, b)| complete(cells, *a, *b))
-        .map(|(a, b)| (a.name(), b.name()))
-        .collect();
+    let mut pairs: Vec<(&str, &str)> =
+        PAIRS.iter().filter(|(a, b)| complete(cells, *a, *b)).map(|(a, b)| (a.name(), b.name())).collect();
     pairs.extend(best.map(|best| (best, "before")));
     let mut comparisons = pairs
         .into_iter()
@@ -347,11 +344,8 @@ fn complete(cells: &BTreeMap<Letter, Vec<(u64, Cell, PerQuery)>>, a: Letter, b: 
 fn paired(a: &PerQuery, b: &PerQuery, config: &Config) -> Result<Comparison, TrainError> {
     let (left, right): (Vec<f64>, Vec<f64>) =
         a.iter().filter_map(|(query, value)| Some((*value, *b.get(query)?))).unzip();
-    let options = CompareOptions {
-        permutations: config.eval.permutations,
-        seed: config.run.seed,
-        ..CompareOptions::default()
-    };
+    let options =
+        CompareOptions { permutations: config.eval.permutations, seed: config.run.seed, ..CompareOptions::default() };
     Ok(compare(&left, &right, &options)?)
 }
 

@@ -197,13 +197,7 @@ impl Model for CrossEncoder {
 }
 
 fn pass(most_tokens: usize) -> Pass {
-    Pass {
-        device: Device::Cpu,
-        pad: 0,
-        mode: Mode { compute: Kind::Float, dropout: 0.0 },
-        most_tokens,
-        seed: 1,
-    }
+    Pass { device: Device::Cpu, pad: 0, mode: Mode { compute: Kind::Float, dropout: 0.0 }, most_tokens, seed: 1 }
 }
 
 fn student() -> Student {
@@ -271,9 +265,8 @@ fn teacher_steps_are_those_of_pytorch() {
         stored.check("teacher", |m| m.parameters(), &mut teacher, &|model| {
             let teacher = model.teacher().unwrap();
             let forward = |input: &_, mode| teacher.logits(input, mode);
-            let computed = pass(most_tokens).run(&groups, &forward, &mut |rows| {
-                Ok(listwise(&rows[0].view([3, 4]), &present)?.mean(Kind::Float))
-            });
+            let computed = pass(most_tokens)
+                .run(&groups, &forward, &mut |rows| Ok(listwise(&rows[0].view([3, 4]), &present)?.mean(Kind::Float)));
             computed.unwrap().loss
         });
     }

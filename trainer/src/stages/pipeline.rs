@@ -438,7 +438,10 @@ impl<'a> Pipeline<'a> {
                 setting("natural negatives", config.candidates.negatives.to_string()),
                 setting("reinforced negatives", dark.reinforced.to_string()),
                 setting("noisy positives", dark.noisy.to_string()),
-                setting("temperatures (teacher, student)", format!("{}, {}", loss.teacher_temperature, loss.student_temperature)),
+                setting(
+                    "temperatures (teacher, student)",
+                    format!("{}, {}", loss.teacher_temperature, loss.student_temperature),
+                ),
                 setting("scale of the similarity", loss.scale.to_string()),
                 setting("seeds", format!("{}, {}", config.run.seed, config.run.distil_seed())),
             ],

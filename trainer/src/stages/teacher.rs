@@ -26,7 +26,11 @@ pub(crate) fn limits(config: &crate::config::TrainingConfig) -> BatchLimits {
 /// bounded as elsewhere; on a GPU a batch costs its launch, and some padded tokens are cheaper than more batches.
 pub(crate) fn query_limits(config: &crate::config::TrainingConfig, machine: Machine) -> BatchLimits {
     let tight = limits(config);
-    if machine.device == tch::Device::Cpu { tight } else { BatchLimits { max_padding: tight.max_padding.max(0.25), ..tight } }
+    if machine.device == tch::Device::Cpu {
+        tight
+    } else {
+        BatchLimits { max_padding: tight.max_padding.max(0.25), ..tight }
+    }
 }
 
 /// The folder of the model a teacher starts from, or is.

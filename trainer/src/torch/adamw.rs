@@ -145,7 +145,8 @@ impl Update {
             return Ok(());
         }
         let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(self.factor))?;
-        let _ = mean.f_mul_scalar_(f64::from(self.beta1))?.f_add_(&gradient.f_mul_scalar(f64::from(1.0 - self.beta1))?)?;
+        let _ =
+            mean.f_mul_scalar_(f64::from(self.beta1))?.f_add_(&gradient.f_mul_scalar(f64::from(1.0 - self.beta1))?)?;
         let _ = square
             .f_mul_scalar_(f64::from(self.beta2))?
             .f_add_(&gradient.f_square()?.f_mul_scalar(f64::from(1.0 - self.beta2))?)?;

@@ -46,7 +46,13 @@ fn words(kind: usize, number: usize, count: usize) -> String {
 pub fn write_data(folder: &Path, queries: usize) {
     std::fs::create_dir_all(folder.join("qrels")).unwrap();
     let corpus: String = (0..48)
-        .map(|i| format!("{{\"_id\": \"d{i}\", \"title\": \"{}\", \"text\": \"{}\"}}\n", words(1, i, 2), words(2, i, 6 + i % 17)))
+        .map(|i| {
+            format!(
+                "{{\"_id\": \"d{i}\", \"title\": \"{}\", \"text\": \"{}\"}}\n",
+                words(1, i, 2),
+                words(2, i, 6 + i % 17)
+            )
+        })
         .collect();
     std::fs::write(folder.join("corpus.jsonl"), corpus).unwrap();
     let all: String =
@@ -128,5 +134,10 @@ pub fn adam_train(arguments: &[&str]) -> Output {
 
 /// As text, for messages.
 pub fn said(output: &Output) -> String {
-    format!("{:?}\n{}\n{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{:?}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
