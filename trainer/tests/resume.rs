@@ -153,7 +153,7 @@ fn long_run(place: &Place) -> (PathBuf, PathBuf, PathBuf) {
     let (whole_file, whole) = place.run("whole", LONG);
     for file in [&whole_file, &place.run("stopped", LONG).0] {
         let text = std::fs::read_to_string(file).unwrap();
-        let text = text.replace("epochs = 4\n", "epochs = 40\n");
+        let text = text.replace("epochs = 4\n", "epochs = 20\n");
         std::fs::write(file, text).unwrap();
     }
     go(&whole_file, Stage::Distil, false).unwrap();
