@@ -466,6 +466,7 @@ impl Worker {
 
     fn rollback(&mut self) -> Result<Opstamp, PluginError> {
         let opstamp = self.writer.rollback()?;
+        pass_over_first_stamp(&self.writer)?;
         if let Some(committed) = &mut self.committed {
             committed.reload()?;
         }
@@ -482,6 +483,13 @@ impl Worker {
         let problem = self.shared.state().stopped.clone()?;
         Some(PluginError::WriterStopped { problem })
     }
+}
+
+/// Spends an operation on nothing. The first one of a writer that was just opened or rolled back gets the last commit's own
+/// stamp (tantivy 0.27), and a deletion with that stamp can be applied by a merge before it is committed, or be lost.
+pub(super) fn pass_over_first_stamp(writer: &IndexWriter) -> Result<(), PluginError> {
+    writer.run([])?;
+    Ok(())
 }
 
 /// A document without some of its fields.
