@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tantivy::collector::TopDocs;
-use tantivy::query::{BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query};
-use tantivy::{DocAddress, DocSet, Searcher, TERMINATED};
+use tantivy::query::{BooleanQuery, ConstScoreQuery, Explanation, Occur, Query};
+use tantivy::{DocAddress, Searcher};
 
 use super::matrix::Column;
+use super::seek;
 use crate::{DenseError, KnnQuery, Metric};
 
 /// One of the searches that a hybrid search joins.
@@ -113,7 +114,7 @@ impl Arm {
         let missing: Vec<usize> = (0..candidates.len()).filter(|&at| raw[at].is_none()).collect();
         let addresses: Vec<DocAddress> = missing.iter().map(|&at| candidates[at]).collect();
         let scores = match &self.0 {
-            Kind::Text(query) => seek(query.as_ref(), searcher, &addresses)?,
+            Kind::Text(query) => seek::scores(query.as_ref(), searcher, &addresses)?,
             Kind::Vector(query) => query.similarities(searcher, &addresses)?,
             Kind::Own(ranking, _) => ranking.scores(searcher, &addresses)?,
         };
@@ -161,25 +162,4 @@ impl Arm {
             Kind::Own(ranking, _) => ranking.explain(searcher, address, raw),
         }
     }
-}
-
-/// Scores of documents, in the order of their addresses, by a text query; none for those that do not match.
-fn seek(query: &dyn Query, searcher: &Searcher, addresses: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
-    if addresses.is_empty() {
-        return Ok(Vec::new());
-    }
-    let weight = query.weight(EnableScoring::enabled_from_searcher(searcher))?;
-    let mut scores = Vec::with_capacity(addresses.len());
-    for segment in addresses.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
-        let reader = searcher.segment_reader(segment[0].segment_ord);
-        let mut scorer = weight.scorer(reader, 1.0)?;
-        for address in segment {
-            let mut at = scorer.doc();
-            if at < address.doc_id {
-                at = scorer.seek(address.doc_id);
-            }
-            scores.push((at == address.doc_id && at != TERMINATED).then(|| scorer.score()));
-        }
-    }
-    Ok(scores)
 }

@@ -42,6 +42,7 @@ mod arm;
 mod fusion;
 mod matrix;
 mod query;
+mod seek;
 
 use std::sync::Arc;
 
@@ -185,8 +186,9 @@ impl Hybrid {
         let mut candidates: Vec<DocAddress> = tops.iter().flatten().map(|&(address, _)| address).collect();
         candidates.sort_unstable();
         candidates.dedup();
-        let pairs: Vec<(&Arm, Vec<(DocAddress, f32)>)> = arms.iter().zip(tops).collect();
-        let columns = in_parallel(&pairs, |(arm, top)| arm.complete(searcher, &candidates, top))?;
+        // Some hundred seeks: less work than waking a thread for.
+        let columns = arms.iter().zip(&tops).map(|(arm, top)| arm.complete(searcher, &candidates, top));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
         Ok(Matrix::new(candidates, columns))
     }
 
