@@ -2,9 +2,9 @@
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    if let Ok(folder) = std::env::var("LIBTORCH") {
-        if let Ok(library) = std::path::Path::new(&folder).join("lib").canonicalize() {
-            println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library.display());
-        }
+    if let Ok(folder) = std::env::var("LIBTORCH")
+        && let Ok(library) = std::path::Path::new(&folder).join("lib").canonicalize()
+    {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library.display());
     }
 }

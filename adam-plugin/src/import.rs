@@ -170,7 +170,7 @@ pub fn reembed(
     }
     check_destination(old, new)?;
     let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
-    let key = engine.index().schema().get_field(&engine.card().layout.key).map_err(tantivy::TantivyError::from)?;
+    let key = engine.index().schema().get_field(&engine.card().layout.key)?;
     let mut writer = engine.writer(memory, settings)?;
     let mut imported = Imported::default();
     for_each_stored(&searcher(from.index())?, |_, _, document| {

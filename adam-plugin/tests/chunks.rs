@@ -27,7 +27,7 @@ fn documents() -> Vec<Document> {
                 id: format!("d{number}"),
                 title: format!("Title {number}"),
                 text: words.join(" "),
-                metadata: Some(serde_json::json!({"even": number % 2 == 0}).as_object().unwrap().clone()),
+                metadata: Some(serde_json::json!({"even": number.is_multiple_of(2)}).as_object().unwrap().clone()),
                 vector: None,
             }
         })

@@ -1,4 +1,5 @@
 //! Collections as folder, zip and lone file, and what is said when they are broken.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fs::{self, File};
 use std::io::Write;

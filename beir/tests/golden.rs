@@ -1,4 +1,5 @@
 //! Metrics and p-values against those of trec_eval and scipy. `golden/make_golden.py` says how they were made.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! Vectors and scores against those of sentence-transformers and transformers themselves (tests/fixtures/make.py).
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

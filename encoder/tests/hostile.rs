@@ -1,4 +1,5 @@
 //! Folders that are broken, foreign or meant to do harm: an error that names the file (and the key), never a panic.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What must hold whatever the texts: order, number, independence of batches and sessions, no NaN.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 

@@ -23,7 +23,7 @@ use beir::Collection;
 /// # Errors
 /// When its files are not where this package has them.
 pub fn pocket() -> Result<Vec<(String, String)>> {
-    let collection = Collection::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data/pocket"))?;
+    let collection = Collection::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/pocket"))?;
     collection
         .documents()?
         .map(|document| {

@@ -120,7 +120,7 @@ struct Tally {
 
 /// Asks everything of an index one file of which is damaged.
 fn check(fixture: &Fixture, files: &Files, file: &Path, whole: &Answers, verify: bool, what: &str, tally: &mut Tally) {
-    let warm = (tally.named + tally.harmless) % 16 == 0;
+    let warm = (tally.named + tally.harmless).is_multiple_of(16);
     let answers = catch_unwind(AssertUnwindSafe(|| ask(fixture, files, verify, warm)));
     match answers.unwrap_or_else(|_| panic!("{what}: a panic")) {
         Ok(answers) => {

@@ -47,7 +47,7 @@ fn measure(name: &str, policy: AnnPolicy, options: VectorOptions, segments: usiz
         // No relation to the order of documents or to the vector.
         document.add_u64(mark, id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32);
         writer.add_document(document).unwrap();
-        if (id as usize + 1) % half == 0 || id as usize + 1 == rows {
+        if (id as usize + 1).is_multiple_of(half) || id as usize + 1 == rows {
             writer.commit().unwrap();
             // Two halves make a segment: indexes are built by merges.
             let fresh = index.searchable_segment_ids().unwrap().into_iter().filter(|id| !merged.contains(id));

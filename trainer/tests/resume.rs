@@ -222,7 +222,7 @@ fn a_loss_that_is_no_number_names_the_queries() {
     assert_eq!(ids.len(), 4, "{line}");
     for id in &ids {
         let number: usize = id.strip_prefix('q').unwrap().parse().unwrap();
-        assert!(number % 2 == 0 && number < 60, "{id} is a training query");
+        assert!(number.is_multiple_of(2) && number < 60, "{id} is a training query");
     }
     assert!(!output.join(STUDENT).exists(), "no student of such a loss");
     // With the rate as it was, the same folder goes on to a student.

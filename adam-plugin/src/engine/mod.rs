@@ -252,7 +252,7 @@ impl Engine {
             out.add_text(field, format!("{} {}", document.title, document.text).trim());
         }
         if let (Some(metadata), Some(name)) = (&document.metadata, &self.card.layout.metadata) {
-            let field = schema.get_field(name).map_err(tantivy::TantivyError::from)?;
+            let field = schema.get_field(name)?;
             let object = metadata.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
             out.add_object(field, object);
         }

@@ -179,12 +179,13 @@ pub(super) async fn openai(
 ) -> Result<Json<OpenAiAnswer>, ApiError> {
     // Clients must name a model and may name a user; this server has one model and no accounts. What is no model's name
     // at all is a mistake on their side, or an attempt at something else.
-    if let Some(model) = &request.model {
-        if !is_model_name(model) && model != service.encoder().name() {
-            return Err(ApiError::validation(
-                "`model` must be the name of a model, such as `organisation/model-v2`; this is none, and paths are not opened",
-            ));
-        }
+    if let Some(model) = &request.model
+        && !is_model_name(model)
+        && model != service.encoder().name()
+    {
+        return Err(ApiError::validation(
+            "`model` must be the name of a model, such as `organisation/model-v2`; this is none, and paths are not opened",
+        ));
     }
     drop(request.user);
     let wanted = Wanted { kind: TextKind::Document, truncate: true, normalize: true, dimensions: request.dimensions };

@@ -4,10 +4,10 @@
 //! changes nothing else.
 
 /// Values of a vector.
-pub const DIMENSION: usize = 256;
+pub(crate) const DIMENSION: usize = 256;
 
 /// The vector of a text.
-pub fn embed(text: &str) -> Vec<f32> {
+pub(crate) fn embed(text: &str) -> Vec<f32> {
     let mut vector = vec![0.0; DIMENSION];
     for word in text.to_lowercase().split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()) {
         let letters: Vec<char> = format!("_{word}_").chars().collect();

@@ -279,7 +279,7 @@ fn bar(count: usize, tallest: usize, width: usize) -> String {
         eighths = eighths.max(1);
     }
     let mut bar = "█".repeat(eighths / 8);
-    if eighths % 8 > 0 {
+    if !eighths.is_multiple_of(8) {
         bar.push(EIGHTHS[eighths % 8]);
     }
     bar

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Reads a list out of a string: JSON first, then Python's forms.
-pub fn parse(text: &str) -> Result<Vec<Value>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<Value>, String> {
     let text = text.trim();
     if let Ok(items) = serde_json::from_str::<Vec<Value>>(text) {
         return Ok(items);

@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 
 /// One row: fields in the order of the file, since triplets are told apart by order.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub(super) struct Row {
     /// Names and values. A row that is a JSON array has the names "0", "1" and so on.
     pub fields: Vec<(String, Value)>,
 }
 
 impl Row {
     /// The first of the named fields that is there and not null.
-    pub fn get(&self, names: &[&str]) -> Option<&Value> {
+    pub(super) fn get(&self, names: &[&str]) -> Option<&Value> {
         names.iter().find_map(|name| {
             let (_, value) = self.fields.iter().find(|(key, _)| key == name)?;
             (!value.is_null()).then_some(value)
@@ -33,7 +33,7 @@ impl Row {
     }
 
     /// A text field, trimmed of nothing; `None` when it is absent or null.
-    pub fn text(&self, names: &[&str]) -> Result<Option<&str>, String> {
+    pub(super) fn text(&self, names: &[&str]) -> Result<Option<&str>, String> {
         match self.get(names) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -42,12 +42,12 @@ impl Row {
     }
 
     /// An id: text or a whole number.
-    pub fn id(&self, names: &[&str]) -> Result<Option<String>, String> {
+    pub(super) fn id(&self, names: &[&str]) -> Result<Option<String>, String> {
         self.get(names).map(|value| id_of(value, names[0])).transpose()
     }
 
     /// A list, also one written as a string; `None` when it is absent or null.
-    pub fn list(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<Value>>, String> {
+    pub(super) fn list(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<Value>>, String> {
         let items = match self.get(names) {
             None => return Ok(None),
             Some(Value::Array(items)) => items.clone(),
@@ -66,7 +66,7 @@ impl Row {
     }
 
     /// A list of finite numbers.
-    pub fn numbers(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<f32>>, String> {
+    pub(super) fn numbers(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<f32>>, String> {
         let Some(items) = self.list(names, limits)? else {
             return Ok(None);
         };
@@ -84,14 +84,14 @@ impl Row {
     }
 
     /// The names of the fields, for messages.
-    pub fn names(&self) -> String {
+    pub(super) fn names(&self) -> String {
         let names: Vec<String> = self.fields.iter().take(20).map(|(name, _)| shorten(name)).collect();
         names.join(", ")
     }
 }
 
 /// An id out of a value.
-pub fn id_of(value: &Value, name: &str) -> Result<String, String> {
+pub(super) fn id_of(value: &Value, name: &str) -> Result<String, String> {
     match value {
         Value::String(text) if text.trim().is_empty() => Err(format!("`{name}` is empty")),
         Value::String(text) => Ok(text.clone()),
@@ -101,7 +101,7 @@ pub fn id_of(value: &Value, name: &str) -> Result<String, String> {
 }
 
 /// What sort of value it is, for messages.
-pub fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
@@ -113,7 +113,7 @@ pub fn kind(value: &Value) -> &'static str {
 }
 
 /// Text short enough for a message.
-pub fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -165,7 +165,7 @@ impl<'de> Deserialize<'de> for Row {
 
 /// What a visitor of rows says: go on, or enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
+pub(super) enum Flow {
     /// The next row, please.
     Next,
     /// No more rows are needed.
@@ -173,10 +173,10 @@ pub enum Flow {
 }
 
 /// Called with the line number (rows of Parquet files are counted from 1 as well) and the row or why it cannot be read.
-pub type Visit<'a> = dyn FnMut(&Path, u64, Result<Row, String>) -> Result<Flow, TrainError> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&Path, u64, Result<Row, String>) -> Result<Flow, TrainError> + 'a;
 
 /// The files of a table: the file itself, or the `.jsonl`, `.json`, `.ndjson` and `.parquet` files of a folder by name.
-pub fn table_files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
+pub(super) fn table_files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -196,13 +196,13 @@ pub fn table_files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
 }
 
 /// Whether a file's name says that it holds rows.
-pub fn is_table(path: &Path) -> bool {
+pub(super) fn is_table(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     matches!(extension.as_str(), "jsonl" | "json" | "ndjson" | "parquet")
 }
 
 /// Visits the rows of a table, file by file.
-pub fn for_each_row(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<(), TrainError> {
+pub(super) fn for_each_row(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<(), TrainError> {
     for file in table_files(path)? {
         let flow = if starts_as_parquet(&file)? {
             parquet_rows(&file, limits, visit)?
@@ -235,7 +235,7 @@ fn jsonl_rows(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<Flo
 }
 
 /// Visits the lines of a text file, without their ends. A line that is too long or not UTF-8 comes as a reason.
-pub fn for_each_line(
+pub(super) fn for_each_line(
     path: &Path,
     limits: &Limits,
     visit: &mut dyn FnMut(u64, Result<&str, String>) -> Result<Flow, TrainError>,

@@ -13,7 +13,6 @@ use super::graph::{self, Form, Numbers, Writer};
 use super::head::{Head, Pooling};
 use super::onnx::OPSET;
 use super::parity::{LEAST_COSINE, LIMIT, Parity, Reference, sibling};
-use super::quantise::Range;
 use super::source::Source;
 
 /// The report of an export; also the mark of a folder that a later export may replace.
@@ -112,8 +111,8 @@ pub struct Exported {
 const FILES: [(&str, Form, Numbers); 4] = [
     ("onnx/model.onnx", Form::Standard, Numbers::F32),
     ("onnx/model_fused.onnx", Form::Fused, Numbers::F32),
-    ("onnx/model_quantized.onnx", Form::Standard, Numbers::Int8(Range::Pairs)),
-    ("onnx/model_fused_quantized.onnx", Form::Fused, Numbers::Int8(Range::Pairs)),
+    ("onnx/model_quantized.onnx", Form::Standard, Numbers::Int8),
+    ("onnx/model_fused_quantized.onnx", Form::Fused, Numbers::Int8),
 ];
 
 /// Whether an export, finished, lies at a path. (Exports appear whole.)
@@ -160,7 +159,7 @@ pub fn export(options: &ExportOptions) -> Result<Exported, ExportError> {
     for (name, form, numbers) in FILES {
         let precision = match numbers {
             Numbers::F32 => Precision::F32,
-            Numbers::Int8(_) => Precision::Int8,
+            Numbers::Int8 => Precision::Int8,
         };
         let obstacle = match form {
             Form::Fused => Writer::fused_obstacle(&source.architecture, numbers),

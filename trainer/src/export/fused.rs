@@ -19,7 +19,7 @@ impl Writer<'_> {
         if architecture.activation == Activation::Relu {
             return Some("there is no fused operator for its activation, ReLU");
         }
-        if architecture.family == Family::MpNet && matches!(numbers, Numbers::Int8(_)) {
+        if architecture.family == Family::MpNet && matches!(numbers, Numbers::Int8) {
             return Some("the quantised attention operator takes no relative bias");
         }
         None
@@ -30,7 +30,7 @@ impl Writer<'_> {
         let mut hidden = match self.numbers {
             Numbers::F32 => self.fused_embeddings()?,
             // The fused embedding operator has one scale for the whole table; a scale for each row is worth four nodes.
-            Numbers::Int8(_) => self.embeddings()?,
+            Numbers::Int8 => self.embeddings()?,
         };
         let relative = match self.architecture.family {
             Family::MpNet => Some(self.relative_bias()?),
@@ -144,8 +144,8 @@ impl Writer<'_> {
                     .float("mask_filter_value", MASKED)
                     .done())
             }
-            Numbers::Int8(range) => {
-                let made = quantise::columns(&weight, hidden, 3 * hidden, range);
+            Numbers::Int8 => {
+                let made = quantise::columns(&weight, hidden, 3 * hidden);
                 let [integers, scale, zero] = self.quantised(input);
                 let graph = &mut self.graph;
                 let weight = graph.constant(&format!("{stem}.weight_int8"), &[hidden, 3 * hidden], &made.integers);
@@ -170,8 +170,8 @@ impl Writer<'_> {
                 let weight = self.graph.constant(&format!("{name}.weight_t"), &[inputs, outputs], &weight);
                 Ok(self.graph.op("MatMul", &product, &[input, &weight]))
             }
-            Numbers::Int8(range) => {
-                let made = quantise::columns(&weight, inputs, outputs, range);
+            Numbers::Int8 => {
+                let made = quantise::columns(&weight, inputs, outputs);
                 let graph = &mut self.graph;
                 let weight = graph.constant(&format!("{name}.weight_int8"), &[inputs, outputs], &made.integers);
                 let scale = graph.constant(&format!("{name}.weight_scale"), &[outputs], &made.scales);

@@ -13,7 +13,7 @@ use super::error::ExportError;
 use super::head::Head;
 use super::onnx::messages::{Dimension, ModelProto, data_type};
 use super::onnx::{GraphBuilder, Value};
-use super::quantise::{self, Range};
+use super::quantise;
 use super::weights::Weights;
 
 /// Added to the attention scores of padding. Finite, so that a row that is all padding gives numbers.
@@ -37,7 +37,7 @@ pub(crate) enum Numbers {
     /// 32-bit floating point.
     F32,
     /// Signed 8-bit weights; activations quantised as they come.
-    Int8(Range),
+    Int8,
 }
 
 /// Writes one model file.
@@ -131,7 +131,7 @@ impl Writer<'_> {
                 let table = self.table(name, rows)?;
                 Ok(self.graph.op("Gather", "embeddings/words", &[&table, "input_ids"]))
             }
-            Numbers::Int8(_) => {
+            Numbers::Int8 => {
                 let made = quantise::rows(&self.weights.get(name, &[rows, width])?.values, width);
                 let table = self.graph.constant(&format!("{name}_int8"), &[rows, width], &made.integers);
                 let scales = self.graph.constant(&format!("{name}_scale"), &[rows, 1], &made.scales);
@@ -359,8 +359,8 @@ impl Writer<'_> {
                 let weight = self.graph.constant(&format!("{name}.weight_t"), &[inputs, outputs], &weight);
                 self.graph.op("MatMul", &format!("{name}/product"), &[input, &weight])
             }
-            Numbers::Int8(range) => {
-                let made = quantise::columns(&weight, inputs, outputs, range);
+            Numbers::Int8 => {
+                let made = quantise::columns(&weight, inputs, outputs);
                 let [integers, scale, zero] = self.quantised(input);
                 let graph = &mut self.graph;
                 let weight = graph.constant(&format!("{name}.weight_int8"), &[inputs, outputs], &made.integers);

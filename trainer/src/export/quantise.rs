@@ -3,19 +3,8 @@
 //! ONNX Runtime multiplies unsigned 8-bit activations with these. On x86 processors without VNNI its kernel adds two
 //! neighbouring products in 16 bits (`vpmaddubsw`), which overflows when both weights are large: 255 * (127 + 127)
 //! is 64,770, and 32,767 is the most that fits. The usual remedy, 7-bit weights, gives up half of the resolution
-//! everywhere. [`Range::Pairs`] instead chooses for each column the finest scale at which no pair that is added
-//! together can overflow, so that the result is the same on every processor.
-
-/// How far the integers may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Range {
-    /// -127 to 127. May overflow on processors without VNNI.
-    Full,
-    /// -63 to 63. Never overflows.
-    Reduced,
-    /// -127 to 127, as long as the magnitudes of two neighbours add up to at most 128. Never overflows.
-    Pairs,
-}
+//! everywhere. Here each column has instead the finest scale at which no pair that is added together can overflow (magnitudes
+//! of two neighbours add up to at most 128), so that the result is the same on every processor.
 
 /// Integers and the scale of each column: value = integer * scale.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,22 +16,16 @@ pub(crate) struct Quantised {
 }
 
 /// Quantises a matrix `[inputs, outputs]`, one scale for each output.
-pub(crate) fn columns(values: &[f32], inputs: usize, outputs: usize, range: Range) -> Quantised {
+pub(crate) fn columns(values: &[f32], inputs: usize, outputs: usize) -> Quantised {
     let mut scales = vec![0.0f32; outputs];
     for (row, line) in values.chunks_exact(outputs).enumerate().take(inputs) {
         // The kernel packs the input axis in fours and adds within each half: rows 2i and 2i + 1.
         let neighbour = values.get((row ^ 1) * outputs..((row ^ 1) + 1) * outputs);
         for (column, value) in line.iter().enumerate() {
             let own = value.abs();
-            let needed = match range {
-                Range::Full => own / 127.0,
-                Range::Reduced => own / 63.0,
-                // Rounding can add a half to each of the two.
-                Range::Pairs => {
-                    let other = neighbour.map_or(0.0, |line| line[column].abs());
-                    (own / 127.0).max((own + other) / 127.0)
-                }
-            };
+            // Rounding can add a half to each of the two.
+            let other = neighbour.map_or(0.0, |line| line[column].abs());
+            let needed = (own / 127.0).max((own + other) / 127.0);
             scales[column] = scales[column].max(needed);
         }
     }
@@ -78,11 +61,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_come_back_within_half_a_step(
-            values in prop::collection::vec(-3.0f32..3.0, 24),
-            range in prop::sample::select(vec![Range::Full, Range::Reduced, Range::Pairs]),
-        ) {
-            let made = columns(&values, 8, 3, range);
+        fn values_come_back_within_half_a_step(values in prop::collection::vec(-3.0f32..3.0, 24)) {
+            let made = columns(&values, 8, 3);
             for (at, value) in values.iter().enumerate() {
                 let scale = made.scales[at % 3];
                 prop_assert!((f32::from(made.integers[at]) * scale - value).abs() <= scale * 0.5001);
@@ -91,14 +71,12 @@ mod tests {
 
         #[test]
         fn neighbours_never_overflow_sixteen_bits(values in prop::collection::vec(-3.0f32..3.0, 33)) {
-            for range in [Range::Reduced, Range::Pairs] {
-                // 11 rows: the last has no neighbour.
-                let made = columns(&values, 11, 3, range);
-                for row in (0..10).step_by(2) {
-                    for column in 0..3 {
-                        let magnitude = |row: usize| i32::from(made.integers[row * 3 + column]).abs();
-                        prop_assert!(255 * (magnitude(row) + magnitude(row + 1)) <= 32_767);
-                    }
+            // 11 rows: the last has no neighbour.
+            let made = columns(&values, 11, 3);
+            for row in (0..10).step_by(2) {
+                for column in 0..3 {
+                    let magnitude = |row: usize| i32::from(made.integers[row * 3 + column]).abs();
+                    prop_assert!(255 * (magnitude(row) + magnitude(row + 1)) <= 32_767);
                 }
             }
         }
@@ -117,7 +95,7 @@ mod tests {
     #[test]
     fn zeros_and_tiny_values_are_no_trouble() {
         for values in [[0.0f32; 4], [1e-45, 0.0, 0.0, -1e-45]] {
-            let made = columns(&values, 2, 2, Range::Pairs);
+            let made = columns(&values, 2, 2);
             assert!(made.scales.iter().all(|scale| scale.is_finite() && *scale > 0.0));
         }
     }

@@ -105,7 +105,7 @@ impl Drop for Bar {
 
 /// Seconds as `1:02:03` or `2:03`.
 pub(crate) fn clock(seconds: f64) -> String {
-    let all = seconds.max(0.0).min(1e9) as u64;
+    let all = seconds.clamp(0.0, 1e9) as u64;
     let (hours, minutes, seconds) = (all / 3600, all / 60 % 60, all % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }

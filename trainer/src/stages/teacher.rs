@@ -172,7 +172,7 @@ pub(crate) enum Scorer {
     /// One of ours.
     Torch(Box<CrossEncoder>, Rc<Texts>),
     /// Any in ONNX; it reads text.
-    Onnx(PairScorer),
+    Onnx(Box<PairScorer>),
 }
 
 /// A passage to score.
@@ -196,7 +196,7 @@ impl Scorer {
                 threads: context.config.run.threads,
                 ..EncoderOptions::default()
             };
-            return Ok(Self::Onnx(PairScorer::open(&folder, &options)?));
+            return Ok(Self::Onnx(Box::new(PairScorer::open(&folder, &options)?)));
         }
         let teacher = CrossEncoder::open(&folder, config.pooling, context.machine, context.config.run.seed)?;
         let texts = context.texts_for(&folder)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A stored model of six thousand random weights; see `tests/parity/make.py`.
-pub fn tiny_model(family: &str) -> PathBuf {
+pub(crate) fn tiny_model(family: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(family)
 }
 
@@ -43,7 +43,7 @@ fn words(kind: usize, number: usize, count: usize) -> String {
 }
 
 /// A BEIR folder: 48 passages, as many queries as asked (half of them for training), words of the tiny vocabulary.
-pub fn write_data(folder: &Path, queries: usize) {
+pub(crate) fn write_data(folder: &Path, queries: usize) {
     std::fs::create_dir_all(folder.join("qrels")).unwrap();
     let corpus: String = (0..48)
         .map(|i| {
@@ -68,7 +68,7 @@ pub fn write_data(folder: &Path, queries: usize) {
 }
 
 /// A run's configuration over that data, without anything that needs ONNX Runtime. More settings may follow.
-pub fn configuration(data: &Path, output: &Path, more: &str) -> String {
+pub(crate) fn configuration(data: &Path, output: &Path, more: &str) -> String {
     format!(
         r#"
 [run]
@@ -128,12 +128,12 @@ enabled = false
 }
 
 /// Runs `adam-train` to its end.
-pub fn adam_train(arguments: &[&str]) -> Output {
+pub(crate) fn adam_train(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_adam-train")).args(arguments).output().unwrap()
 }
 
 /// As text, for messages.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!(
         "{:?}\n{}\n{}",
         output.status,

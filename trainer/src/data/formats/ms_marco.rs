@@ -5,7 +5,7 @@ use crate::data::DataConfig;
 use crate::data::build::Builder;
 use crate::data::rows::{for_each_line, shorten};
 use crate::error::TrainError;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(), TrainError> {
     let folder = &config.path;
@@ -33,7 +33,7 @@ pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(),
 
 fn lines(
     config: &DataConfig,
-    file: &PathBuf,
+    file: &Path,
     builder: &mut Builder<'_>,
     mut take: impl FnMut(&mut Builder<'_>, &Path, u64, &str) -> Result<(), String>,
 ) -> Result<(), TrainError> {
