@@ -29,12 +29,6 @@ pub enum PluginError {
         /// What is missing, and what to do.
         problem: String,
     },
-    /// An index is there already, where a new one was to be made.
-    #[error("{} already holds an index; open it, or name another folder", path.display())]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-    },
     /// The card of an index (which model, which fields) is damaged or from a later version.
     #[error("{}: {problem}", path.display())]
     Card {

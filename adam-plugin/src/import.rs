@@ -4,16 +4,17 @@
 //! read from its stored fields into a new one beside it. What only lay in the inverted index or in columns cannot be read
 //! back; such fields are named. Both ways can be interrupted, and go on from the last commit when started again.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
 use adam_encoder::TextEncoder;
 use tantivy::directory::MmapDirectory;
-use tantivy::schema::{FieldType, STORED, STRING, Schema};
+use tantivy::schema::{Field, FieldType, STORED, STRING, Schema, Value};
 use tantivy::{Index, ReloadPolicy, Searcher, TantivyDocument};
 use tantivy_dense::{VectorField, VectorOptions};
 
-use crate::card::{Layout, PinnedModel};
+use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::{ChunkFields, Chunking};
 use crate::engine::Engine;
 use crate::error::PluginError;
@@ -47,6 +48,8 @@ pub struct Imported {
     pub documents: u64,
     /// Fields whose values are not stored in the old index, so that the new one has none.
     pub lost: Vec<String>,
+    /// Documents that the new index has not, since another that was read later has the same key.
+    pub replaced: u64,
 }
 
 /// Reads a tantivy index without vectors into a new one with vectors.
@@ -122,14 +125,19 @@ pub fn import(
         template: crate::Template::joining(&options.fields)?.to_string(),
         chunks: options.chunks,
     };
+    check_layout(new, &layout)?;
     let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
     let origin = engine.index().schema().get_field(ORIGIN).ok().filter(|_| options.key.is_none());
     let mut writer = engine.writer(options.memory, settings)?;
-    let mut imported = Imported { documents: 0, lost };
+    let mut imported = Imported { lost, ..Imported::default() };
+    // Of the old index's own numbers, there are no two the same.
+    let key = options.key.as_ref().map(|name| schema.get_field(name)).transpose()?;
+    let mut keys = Vec::new();
     for_each_stored(&searcher(&index)?, |segment, doc, mut document| {
         if let Some(origin) = origin {
             document.add_text(origin, format!("{segment}:{doc}"));
         }
+        keys.extend(key.map(|key| hash_of_key(&document, key)));
         writer.update_document(document)?;
         imported.documents += 1;
         if imported.documents.is_multiple_of(options.commit_every as u64) {
@@ -139,7 +147,58 @@ pub fn import(
     })?;
     writer.commit()?;
     writer.wait_merging_threads()?;
+    imported.replaced = repeated(keys);
     Ok(imported)
+}
+
+/// The key of a document, in 8 bytes: what is counted by it must fit in memory for every document there is.
+fn hash_of_key(document: &TantivyDocument, key: Field) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    if let Some(value) = document.get_first(key) {
+        // Whichever type a key has, one of these is there and the others are not.
+        (value.as_str(), value.as_u64(), value.as_i64(), value.as_bytes()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// How many of these there were before. What the new index holds does not tell: it may have been begun by an earlier import of
+/// more documents, and lack those that could not be embedded.
+fn repeated(mut keys: Vec<u64>) -> u64 {
+    let all = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    (all - keys.len()) as u64
+}
+
+/// Refuses to go on with an index that was begun otherwise: it would keep its own layout.
+fn check_layout(new: &Path, wanted: &Layout) -> Result<(), PluginError> {
+    let Some(card) = Card::read(new)? else { return Ok(()) };
+    let there = card.layout;
+    if there == *wanted {
+        return Ok(());
+    }
+    Err(PluginError::Import {
+        path: new.to_path_buf(),
+        problem: format!(
+            "was begun with {}, and now it is to be made with {}; go on as it was begun, or name another folder for the new index",
+            described(&there),
+            described(wanted)
+        ),
+    })
+}
+
+/// What of a layout the caller chose.
+fn described(layout: &Layout) -> String {
+    let chunks = match layout.chunks {
+        Some(Chunking { tokens, overlap }) => format!("chunks of {tokens} tokens that overlap by {overlap}"),
+        None => "no chunks".to_owned(),
+    };
+    format!(
+        "the fields `{}`, the key `{}`, {chunks} and the template `{}`",
+        layout.searched.join("`, `"),
+        layout.key,
+        layout.template
+    )
 }
 
 /// Reads an index of `adam` into a new one with the vectors of another model.
@@ -169,6 +228,7 @@ pub fn reembed(
         }
     }
     check_destination(old, new)?;
+    check_layout(new, &layout)?;
     let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
     let key = engine.index().schema().get_field(&engine.card().layout.key)?;
     let mut writer = engine.writer(memory, settings)?;

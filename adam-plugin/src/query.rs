@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Bound;
 
 use tantivy::query::{BooleanQuery, EmptyQuery, Query, QueryParser, RangeQuery, TermQuery};
-use tantivy::schema::{Field, FieldType, IndexRecordOption, Schema};
+use tantivy::schema::{DATE_TIME_PRECISION_INDEXED, Field, FieldType, IndexRecordOption, Schema};
 use tantivy::tokenizer::TokenStream;
 use tantivy::{DateTime, Index, Term};
 
@@ -17,6 +17,10 @@ pub const MAX_QUERY: usize = 1 << 20;
 
 /// Most different words of a query that are searched; further ones add time and hardly anything else.
 const MAX_WORDS: usize = 1024;
+
+/// Furthest end of a range of numbers in metadata: all of them are within what tantivy's columns of whole numbers hold. It
+/// takes an end beyond a column's smallest number for an open one.
+const MAX_END: f64 = 9e18;
 
 /// How the text of a query is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -228,10 +232,22 @@ impl Filter {
         }
     }
 
-    /// A value below a JSON field, which may be there as text, number or truth value.
+    /// A value below a JSON field, which may be there as text, number, date or truth value.
     fn on_path(&self, index: &Index, field: Field, path: &str) -> Result<Box<dyn Query>, PluginError> {
+        if path.contains('\0') {
+            // tantivy ends a path with this character, and would read what follows as a value. It indexes no such names.
+            return Err(self.refuse("a name in metadata cannot have the character NUL"));
+        }
         let base = || Term::from_field_json_path(field, path, false);
         if let Some((from, to)) = self.value.split_once("..") {
+            let schema = index.schema();
+            let entry = schema.get_field_entry(field);
+            if !entry.is_fast() {
+                return Err(self.refuse(format!(
+                    "field `{}` is not FAST, so ranges cannot be searched; ask for one value",
+                    entry.name()
+                )));
+            }
             return self.json_range(base, from, to);
         }
         let mut choices: Vec<Box<dyn Query>> = Vec::new();
@@ -254,6 +270,12 @@ impl Filter {
             term.append_type_and_fast_value(truth);
             choose(term);
         }
+        if let Some(date) = date(&self.value) {
+            // Terms have whole seconds only, so a date stands for its second, as it does on a date field.
+            let mut term = base();
+            term.append_type_and_fast_value(date.truncate(DATE_TIME_PRECISION_INDEXED));
+            choose(term);
+        }
         let mut analyzer = index.tokenizer_for_field(field)?;
         let mut stream = analyzer.token_stream(&self.value);
         let mut words: Vec<Box<dyn Query>> = Vec::new();
@@ -270,22 +292,70 @@ impl Filter {
         Ok(Box::new(BooleanQuery::union(choices)))
     }
 
+    /// A range of numbers or of dates below a JSON field, by its columns.
     fn json_range(&self, base: impl Fn() -> Term, from: &str, to: &str) -> Result<Box<dyn Query>, PluginError> {
-        self.range(from, to, |text| {
-            let number: f64 = text
-                .parse()
-                .ok()
-                .filter(|number: &f64| number.is_finite())
-                .ok_or_else(|| self.refuse(format!("`{text}` is not a number")))?;
-            let mut term = base();
-            if number.fract() == 0.0 && number.abs() < 9e15 {
-                term.append_type_and_fast_value(number as i64);
-            } else {
-                term.append_type_and_fast_value(number);
+        let (from, to) = (self.json_end(from)?, self.json_end(to)?);
+        match (from, to) {
+            (None, None) => return Err(self.refuse("a range needs one end at least")),
+            (Some(End::Number(_)), Some(End::Date(_))) | (Some(End::Date(_)), Some(End::Number(_))) => {
+                return Err(self.refuse("one end of the range is a number and the other a date; give two of a kind"));
             }
-            Ok(term)
-        })
+            _ => {}
+        }
+        let bound = |end: Option<End>| match end {
+            None => Bound::Unbounded,
+            Some(end) => {
+                let mut term = base();
+                match end {
+                    // Both ends must be of one type, or tantivy panics; it compares this one with all columns of numbers.
+                    End::Number(number) => term.append_type_and_fast_value(number),
+                    // Columns of metadata hold dates as exactly as they were given, unlike terms.
+                    End::Date(date) => term.append_type_and_fast_value(date),
+                }
+                Bound::Included(term)
+            }
+        };
+        let range: Box<dyn Query> = Box::new(RangeQuery::new(bound(from), bound(to)));
+        match to {
+            Some(End::Number(number)) if number < 0.0 => {
+                // On a column of u64, tantivy takes an upper f64 below zero for an open end, but not an i64 of zero.
+                let mut zero = base();
+                zero.append_type_and_fast_value(0_i64);
+                let negative: Box<dyn Query> = Box::new(RangeQuery::new(Bound::Unbounded, Bound::Excluded(zero)));
+                Ok(Box::new(BooleanQuery::intersection(vec![range, negative])))
+            }
+            _ => Ok(range),
+        }
     }
+
+    /// One end of a range below a JSON field; none where it is left out.
+    fn json_end(&self, text: &str) -> Result<Option<End>, PluginError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if let Ok(number) = text.parse::<f64>() {
+            // Not true of what is no number, either.
+            return if number.abs() <= MAX_END {
+                Ok(Some(End::Number(number)))
+            } else {
+                Err(self.refuse(format!(
+                    "`{text}` is beyond the numbers that a range can end at, -9e18 to 9e18; leave that end out"
+                )))
+            };
+        }
+        match date(text) {
+            Some(date) => Ok(Some(End::Date(date))),
+            None => Err(self.refuse(format!("`{text}` is neither a number nor a date as 2024-05-31T00:00:00Z"))),
+        }
+    }
+}
+
+/// An end of a range in metadata.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Number(f64),
+    Date(DateTime),
 }
 
 fn date(text: &str) -> Option<DateTime> {
@@ -383,6 +453,68 @@ mod tests {
         let no_metadata: Filter = "lang:de".parse().unwrap();
         let said = no_metadata.query(&index, None).unwrap_err().to_string();
         assert!(said.contains("there is no field `lang`; there are id, text, year"), "{said}");
+    }
+
+    #[test]
+    fn ranges_and_dates_in_metadata() {
+        let mut schema = Schema::builder();
+        schema.add_json_field("metadata", TEXT | FAST);
+        schema.add_json_field("slow", TEXT);
+        let schema = schema.build();
+        let index = Index::create_in_ram(schema.clone());
+        let mut writer: IndexWriter = index.writer_with_num_threads(1, 20_000_000).unwrap();
+        for json in [
+            r#"{"metadata": {"n": 1, "x": 0.5, "u": 18446744073709551615, "at": "2024-05-31T10:00:00.5Z"}, "slow": {"n": 1}}"#,
+            r#"{"metadata": {"n": 2, "x": -1.5, "u": 3, "at": "2024-05-31T12:00:00+02:00"}}"#,
+            r#"{"metadata": {"n": -3, "x": 2, "u": 7, "at": "2025-01-01T00:00:00Z"}}"#,
+        ] {
+            writer.add_document(TantivyDocument::parse_json(&schema, json).unwrap()).unwrap();
+        }
+        writer.commit().unwrap();
+        let count = |filter: &str| {
+            let filter: Filter = filter.parse().unwrap();
+            filter.query(&index, Some("metadata")).map(|query| count(&index, query.as_ref()))
+        };
+        for (filter, expected) in [
+            // Whole ends, broken ends and one of each, on columns of i64, f64 and u64.
+            ("n:1..2.5", 2),
+            ("n:0.5..2", 2),
+            ("n:..-1", 1),
+            ("n:-9e18..9e18", 3),
+            ("n:1.5..1.7", 0),
+            ("n:5..1", 0),
+            ("x:-2..1", 2),
+            ("x:..-0.5", 1),
+            ("x:0.5..", 2),
+            ("u:0.5..7", 2),
+            ("u:..-1", 0),
+            ("u:-5..3", 1),
+            ("u:4..", 2),
+            // Dates: one value means its second, a range is exact.
+            ("at:2024-05-31T10:00:00Z", 2),
+            ("at:2025-01-01", 1),
+            ("at:2024-05-31T10:00:00.1Z..2024-06-01", 1),
+            ("at:2024-06-01..", 1),
+            ("at:..2024-05-31T10:00:00Z", 1),
+            ("at:1..2", 0),
+            ("n:2024-01-01..", 0),
+        ] {
+            assert_eq!(count(filter).unwrap(), expected, "{filter}");
+        }
+        for (filter, said) in [
+            ("n:..-1e19", "beyond"),
+            ("n:1..inf", "beyond"),
+            ("n:NaN..1", "beyond"),
+            ("n:1..2024-05-31", "two of a kind"),
+            ("n:..", "one end"),
+            ("n:a..b", "neither a number nor a date"),
+            ("slow.n:0..2", "not FAST"),
+            ("n\0x:1..2", "NUL"),
+        ] {
+            let fault = count(filter).unwrap_err().to_string();
+            assert!(fault.contains(said), "{filter}: {fault}");
+        }
+        assert_eq!(count("slow.n:1").unwrap(), 1);
     }
 
     #[test]

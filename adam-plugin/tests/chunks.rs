@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use adam_encoder::TextEncoder;
 use adam_plugin::engine::Document;
-use adam_plugin::{Chunking, Engine, Mode, SearchRequest, WriterSettings};
+use adam_plugin::{Chunking, Engine, Mode, OnFailure, SearchRequest, WriterSettings};
 use common::Words;
 
 const CHUNKING: Chunking = Chunking { tokens: 20, overlap: 4 };
@@ -223,6 +223,39 @@ fn metadata_changes_leave_the_chunks_searchable() {
     let filters = vec!["even:perhaps".parse().unwrap()];
     let request = SearchRequest { mode: Mode::Dense, top: 40, filters, ..SearchRequest::new("crow alpha") };
     assert_eq!(engine.search(&request).unwrap().hits.len(), 40);
+}
+
+/// One whose first chunk the model cannot read is still a document: counted, replaced and deleted as any other.
+#[test]
+fn a_document_without_its_first_chunk_can_be_replaced_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    let engine = Engine::open_or_create_chunked(folder.path(), model.clone(), model.pinned(), CHUNKING).unwrap();
+    let settings = WriterSettings::default().on_failure(OnFailure::TextOnly);
+    let mut writer = engine.writer(15_000_000, settings).unwrap();
+    let rest: Vec<String> = (0..60).map(|at| format!("word{at}")).collect();
+    let text = format!("UNREADABLE {}", rest.join(" "));
+    let stored = || engine.index().reader().unwrap().searcher().num_docs();
+    let bad = |id: &str| {
+        let document = Document { id: id.to_owned(), text: text.clone(), ..Document::default() };
+        engine.document(document).unwrap()
+    };
+    for id in ["replaced", "deleted", "again"] {
+        writer.update_document(bad(id)).unwrap();
+    }
+    writer.commit().unwrap();
+    engine.reload().unwrap();
+    assert_eq!((writer.take_failures().len(), engine.documents(), stored()), (3, 3, 3));
+
+    let good = Document { id: "replaced".to_owned(), text: "short and good".to_owned(), ..Document::default() };
+    writer.update_document(engine.document(good).unwrap()).unwrap();
+    writer.update_document(bad("again")).unwrap();
+    writer.delete_term(engine.key_term("deleted")).unwrap();
+    writer.commit().unwrap();
+    engine.reload().unwrap();
+    assert_eq!((engine.documents(), stored()), (2, 2));
+    assert_eq!(engine.get("replaced").unwrap().unwrap().text, "short and good");
+    assert!(engine.get("deleted").unwrap().is_none());
 }
 
 #[test]

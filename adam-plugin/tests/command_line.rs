@@ -129,6 +129,14 @@ fn a_wrong_configuration_is_a_wrong_call() {
         let (code, out, err) = run(&["--config", path.to_str().unwrap(), "search", "--index", "x", "crows"]);
         assert!(code == 2 && out.is_empty() && err.contains(words), "{text}: {code} {err}");
     }
+    // The table of `adam index` is not the option `--index` of another command; a table with no command's name is a mistake.
+    std::fs::write(&path, "[index]\nbatch = 3").unwrap();
+    let search = ["--config", path.to_str().unwrap(), "search", "--index", "no/such/index", "crows"];
+    let (code, _, err) = run(&search);
+    assert!(code == 1 && err.contains("no/such/index"), "{code} {err}");
+    std::fs::write(&path, "[top]\nbatch = 3").unwrap();
+    let (code, _, err) = run(&search);
+    assert!(code == 2 && err.contains("`top`"), "{code} {err}");
     let (code, _, err) = run(&["--config", "no/such/file.toml", "search", "--index", "x", "crows"]);
     assert!(code == 2 && err.contains("no/such/file.toml"), "{err}");
 }
@@ -362,6 +370,12 @@ fn long_documents_are_found_by_their_chunks() {
     let words = ["index", "--model", &world.model(), "--data", &data, "--index", &index];
     let (code, _, err) = run(&[&words[..], &["--chunk-tokens", "500"]].concat());
     assert!(code == 1 && err.contains("the model reads"), "{err}");
+    let (code, _, err) = run(&[&words[..], &["--chunk-overlap", "3"]].concat());
+    assert!(code == 1 && err.contains("--chunk-tokens"), "{code} {err}");
+    for batch in ["0", "65537", "18446744073709551615"] {
+        let (code, _, err) = run(&[&words[..], &["--batch", batch]].concat());
+        assert!(code == 2 && err.contains("--batch"), "{batch}: {code} {err}");
+    }
     done(&[&words[..], &["--chunk-tokens", "10", "--chunk-overlap", "3"]].concat());
     let found = hits(&done(&["search", "--index", &index, "--mode", "dense", "--json", "iron makes blood red"]));
     assert_eq!(found.len(), 2, "two documents, however many chunks");

@@ -101,6 +101,59 @@ fn an_old_index_without_a_key_is_brought_over_once() {
     assert_eq!(model.count(), 11);
 }
 
+/// An import goes on only as it was begun, and changes nothing where it was asked for something else.
+#[test]
+fn another_layout_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    old_index(&old, 6);
+    let model = Arc::new(Words::new());
+    let bring =
+        |options: ImportOptions| import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default());
+    bring(options(Some("sku"))).unwrap();
+    let others = [
+        (ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) }, "`name`, `body`"),
+        (options(None), "the key `sku`"),
+        (ImportOptions { chunks: Some(Chunking { tokens: 8, overlap: 2 }), ..options(Some("sku")) }, "no chunks"),
+    ];
+    for (other, words) in others {
+        let message = bring(other).unwrap_err().to_string();
+        assert!(message.contains(words) && message.contains("another folder"), "{words}: {message}");
+    }
+    bring(options(Some("sku"))).unwrap();
+    assert_eq!((Engine::open(&new).unwrap().documents(), model.count()), (5, 5));
+}
+
+#[test]
+fn documents_that_share_a_key_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("old");
+    let mut schema = Schema::builder();
+    let sku = schema.add_text_field("sku", STRING | STORED);
+    let name = schema.add_text_field("name", TEXT | STORED);
+    std::fs::create_dir_all(&old).unwrap();
+    let index = Index::create_in_dir(&old, schema.build()).unwrap();
+    let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, MEMORY).unwrap();
+    for number in 0..12 {
+        let long = format!("item {number} and then so many more words that they do not fit one chunk");
+        writer.add_document(doc!(sku => format!("s{}", number % 5), name => long)).unwrap();
+    }
+    writer.commit().unwrap();
+    writer.wait_merging_threads().unwrap();
+    let model = Arc::new(Words::new());
+    for (folder_name, chunks) in [("whole", None), ("cut", Some(Chunking { tokens: 8, overlap: 2 }))] {
+        let new = folder.path().join(folder_name);
+        let options = ImportOptions { fields: vec!["name".to_owned()], chunks, ..options(Some("sku")) };
+        // The same number where all of it is there already.
+        for _ in 0..2 {
+            let settings = WriterSettings::default();
+            let done = import(&old, &new, model.clone(), model.pinned(), &options, settings).unwrap();
+            assert_eq!((done.documents, done.replaced), (12, 7), "{folder_name}");
+            assert_eq!(Engine::open(&new).unwrap().documents(), 5, "{folder_name}");
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_brought_over_is_refused() {
     let folder = tempfile::tempdir().unwrap();

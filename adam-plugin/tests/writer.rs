@@ -237,6 +237,27 @@ fn failures_follow_the_policy() {
     }
 }
 
+/// However large the batch, the model is given so many texts at once, and each document gets its own vector.
+#[test]
+fn large_batches_are_encoded_in_parts() {
+    let world = World::new();
+    let settings = WriterSettings::default().batch(2_600).linger(Duration::from_secs(30));
+    let mut writer = world.writer(settings.on_failure(OnFailure::TextOnly));
+    for number in 0..2_600 {
+        let body = if number == 1_500 { "UNREADABLE".to_owned() } else { format!("crow number {number}") };
+        writer.add_document(world.document(&number.to_string(), &body)).unwrap();
+    }
+    writer.commit().unwrap();
+    assert_eq!(world.model.largest.load(Ordering::SeqCst), 1_024);
+    assert_eq!((writer.progress().encoded, writer.progress().failed), (2_599, 1));
+    for (id, body, vector) in world.seen() {
+        match vector {
+            Some(vector) => assert!(common::cosine(&vector, &world.model.vector(&body)) > 0.9999, "{body}"),
+            None => assert_eq!(id, "1500"),
+        }
+    }
+}
+
 /// A caller that is faster than the model waits: no more documents are on their way than fit the queue and two batches.
 #[test]
 fn the_queue_is_bounded() {

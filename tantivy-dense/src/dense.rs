@@ -64,7 +64,8 @@ impl Default for DenseOptions {
 
 /// What an index with vectors needs beside tantivy: the plugin that writes them, and the segments opened for search.
 ///
-/// Cheap to clone; clones are the same object. One is enough for any number of indexes.
+/// Cheap to clone; clones are the same object. One is enough for any number of indexes, but not for two copies of one
+/// index that were changed apart: segments are known by the number that tantivy gave them.
 ///
 /// ```
 /// # fn main() -> Result<(), tantivy_dense::DenseError> {
@@ -235,7 +236,7 @@ impl Dense {
         for segment in index.searchable_segments()? {
             let reader = SegmentReader::open(&segment)?;
             let fields = VectorField::all(reader.schema())?;
-            open_rows(&reader, &fields)?.verify()?;
+            open_rows(&reader, &fields)?.verify(&|| Ok(()))?;
             match reader.open_read(ann_component()) {
                 Ok(file) => AnnFile::open(file, &ann_file_name(reader.segment_id()))?.verify()?,
                 Err(OpenReadError::FileDoesNotExist(_)) => {}

@@ -359,6 +359,11 @@ impl VectorField {
     /// # Errors
     /// As [`VectorField::add`].
     pub fn check(&self, vector: &[f32]) -> Result<f32, DenseError> {
+        self.check_as(vector, self.options.element)
+    }
+
+    /// Checks a vector that is kept in this element type. Queries are kept in none, and compared as they are.
+    fn check_as(&self, vector: &[f32], element: Element) -> Result<f32, DenseError> {
         let field = || self.name.to_string();
         let expected = self.options.dimension();
         if vector.len() != expected {
@@ -384,7 +389,7 @@ impl VectorField {
             Metric::Dot | Metric::L2 if norm > MAX_NORM => return Err(too_large("its length", norm, MAX_NORM)),
             Metric::Dot | Metric::L2 => {
                 let limit = half::f16::MAX.to_f32();
-                if self.options.element == Element::F16 && largest > limit {
+                if element == Element::F16 && largest > limit {
                     return Err(too_large("a value", f64::from(largest), f64::from(limit)));
                 }
             }
@@ -394,7 +399,7 @@ impl VectorField {
 
     /// A query vector as searches compare it: checked, and normalised under cosine.
     pub(crate) fn prepare(&self, vector: &[f32]) -> Result<Vec<f32>, DenseError> {
-        self.check(vector)?;
+        self.check_as(vector, Element::F32)?;
         Ok(match self.options.metric {
             Metric::Cosine => normalised(vector),
             Metric::Dot | Metric::L2 => vector.to_vec(),

@@ -140,9 +140,12 @@ impl MergePolicy for DenseMergePolicy {
             let (sum, largest) = (sizes().map(u64::from).sum::<u64>(), sizes().max().unwrap_or(0));
             sum >= 2 * u64::from(largest)
         }));
-        candidates.extend(dead_indexed.iter().map(|segment| MergeCandidate(vec![segment.id()])));
-        if !dead_plain.is_empty() {
-            candidates.push(MergeCandidate(dead_plain.iter().map(SegmentMeta::id).collect()));
+        // Too large to be merged with others, but not to be rewritten alone.
+        let (large, rest): (Vec<SegmentMeta>, Vec<SegmentMeta>) =
+            dead_plain.into_iter().partition(|segment| segment.num_docs() as usize > self.max_docs);
+        candidates.extend(dead_indexed.iter().chain(&large).map(|segment| MergeCandidate(vec![segment.id()])));
+        if !rest.is_empty() {
+            candidates.push(MergeCandidate(rest.iter().map(SegmentMeta::id).collect()));
         }
         candidates
     }

@@ -118,7 +118,10 @@ pub(crate) struct SegmentVectors {
 impl SegmentVectors {
     fn open(dense: &Inner, reader: &SegmentReader, files: SegmentFiles) -> Result<SegmentVectors, DenseError> {
         if dense.options.verify_on_open {
-            files.rows.verify()?;
+            files.rows.verify(&|| Ok(()))?;
+        } else {
+            // Few bytes, and numbers of documents that are none would be looked up in tantivy's own lists.
+            files.rows.verify_lists()?;
         }
         let index = match files.index {
             Ok(None) => Ok(None),
@@ -203,6 +206,7 @@ impl OpenSegments {
     ) -> Result<Arc<SegmentVectors>, DenseError> {
         // Not under the lock: it reads whole files. A second thread may do the same work, and does no harm.
         let vectors = Arc::new(SegmentVectors::open(dense, reader, files)?);
+        self.forget_readers();
         let mut known = lock(&self.known);
         known.retain(|_, vectors| vectors.strong_count() > 0);
         known.insert(reader.segment_id(), Arc::downgrade(&vectors));
@@ -229,15 +233,21 @@ impl OpenSegments {
         Ok(vectors)
     }
 
+    /// Lets go of what readers held that are gone: tantivy does not say so when one is dropped.
+    fn forget_readers(&self) {
+        // A reader keeps weak references to its warmers: without any, there is no reader.
+        lock(&self.holders).retain(|holder| Arc::weak_count(holder) > 0);
+    }
+
     /// A new warmer, kept until its reader is gone.
     pub(crate) fn holder(&self, dense: &Arc<Inner>) -> Weak<dyn Warmer> {
         let holder = Arc::new(SegmentHolder { dense: Arc::downgrade(dense), held: Mutex::default() });
-        let mut holders = lock(&self.holders);
-        // A reader keeps weak references to its warmers: without any, there is no reader.
-        holders.retain(|holder| Arc::weak_count(holder) > 0);
-        holders.push(Arc::clone(&holder));
-        let holder: Arc<dyn Warmer> = holder;
-        Arc::downgrade(&holder)
+        let warmer: Arc<dyn Warmer> = holder.clone();
+        // Before it is pushed, or another thread might take it for one whose reader is gone.
+        let known_by = Arc::downgrade(&warmer);
+        self.forget_readers();
+        lock(&self.holders).push(holder);
+        known_by
     }
 }
 

@@ -14,7 +14,7 @@ use tantivy::indexer::NoMergePolicy;
 use tantivy::query::{BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, RangeQuery, TermQuery};
 use tantivy::schema::{FAST, Facet, FacetOptions, Field, IndexRecordOption, STRING, TEXT};
 use tantivy::{DocAddress, IndexWriter, Order, Searcher, Term};
-use tantivy_dense::{Dense, Hit, KnnQuery, VectorOptions};
+use tantivy_dense::{Arm, Dense, Hit, Hybrid, KnnQuery, VectorOptions};
 
 const DIMENSION: usize = 12;
 const K: usize = 25;
@@ -245,6 +245,25 @@ fn explanations_name_similarity_and_path() {
     let address = world.fixture.addresses(&world.searcher)[&other];
     let error = query.explain(&world.searcher, address).unwrap_err();
     assert!(error.to_string().contains("not among the hits of the 25 nearest in `vector`"), "{error}");
+}
+
+/// A hit is explained by the search that found it, however many were asked for and however narrow the window; and more may be
+/// asked for than there are.
+#[test]
+fn hybrid_hits_are_explained_by_their_own_search() {
+    let world = world();
+    for (window, k) in [(1, 30), (200, 30), (1, usize::MAX)] {
+        let hybrid = Hybrid::new()
+            .arm("words", Arm::text(world.word("digit7")), 0.0)
+            .arm("vectors", Arm::vector(world.knn(1)), 1.0)
+            .window(window);
+        let hits = hybrid.search(&world.searcher, k).unwrap();
+        assert_eq!(hits.len(), k.min(500 - 56));
+        for hit in hits.iter().step_by(7) {
+            let text = hybrid.explain(&world.searcher, hit).unwrap().to_pretty_json();
+            assert!(text.contains("exact:") && !text.contains("not among"), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
 use tantivy::collector::Count;
 use tantivy::query::TermQuery;
-use tantivy::schema::{IndexRecordOption, Schema, Value};
+use tantivy::schema::{IndexRecordOption, OwnedValue, Schema, Value};
 use tantivy::{Index, IndexReader, TantivyDocument};
 use tantivy_dense::Dense;
 
@@ -253,7 +253,7 @@ impl Engine {
         }
         if let (Some(metadata), Some(name)) = (&document.metadata, &self.card.layout.metadata) {
             let field = schema.get_field(name)?;
-            let object = metadata.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+            let object = metadata.iter().map(|(name, value)| (name.clone(), owned(value))).collect();
             out.add_object(field, object);
         }
         if let Some(vector) = &document.vector {
@@ -354,6 +354,20 @@ impl Engine {
     }
 }
 
+/// A JSON value as tantivy keeps it; a string that is a date with time and zone becomes a date.
+fn owned(value: &serde_json::Value) -> OwnedValue {
+    match value {
+        // tantivy brings dates to UTC, and panics where that leads into the year 10000. Dates beyond 2262 stay text there in
+        // any case, so nothing is lost.
+        serde_json::Value::String(text) if text.starts_with("9999-12-31") => OwnedValue::Str(text.clone()),
+        serde_json::Value::Array(items) => OwnedValue::Array(items.iter().map(owned).collect()),
+        serde_json::Value::Object(object) => {
+            OwnedValue::Object(object.iter().map(|(name, value)| (name.clone(), owned(value))).collect())
+        }
+        other => other.clone().into(),
+    }
+}
+
 fn not_an_index(path: &Path) -> PluginError {
     PluginError::NotAnIndex {
         path: path.to_path_buf(),
@@ -361,5 +375,27 @@ fn not_an_index(path: &Path) -> PluginError {
             "it holds no {}; `adam index` makes an index, `adam import` brings one over",
             crate::CARD_FILE
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_that_utc_moves_out_of_reach_stay_text() {
+        let late = "9999-12-31T23:59:59-05:00";
+        let early = "0000-01-01T00:00:00+05:00";
+        let text = |text: &str| OwnedValue::Str(text.to_owned());
+        assert_eq!(owned(&serde_json::json!(late)), text(late));
+        assert_eq!(owned(&serde_json::json!(early)), text(early));
+        assert_eq!(owned(&serde_json::json!([{ "a": [late] }])), {
+            let inner = OwnedValue::Array(vec![text(late)]);
+            OwnedValue::Array(vec![OwnedValue::Object(vec![("a".to_owned(), inner)])])
+        });
+        // The others as before.
+        assert!(matches!(owned(&serde_json::json!("2024-05-31T00:00:00Z")), OwnedValue::Date(_)));
+        assert_eq!(owned(&serde_json::json!(5)), OwnedValue::I64(5));
+        assert_eq!(owned(&serde_json::json!("2024")), text("2024"));
     }
 }

@@ -14,6 +14,7 @@ use super::ingest::Committed;
 use super::state::Service;
 use crate::engine::Document;
 use crate::query::{Filter, all_of};
+use crate::writer::Failure;
 
 /// Longest id, in characters: as one term it must stay far below tantivy's 65,530 bytes.
 pub(super) const MAX_ID: usize = 512;
@@ -62,6 +63,9 @@ pub(super) struct Accepted {
     accepted: usize,
     /// Whether they are safe on disk and can be found. Otherwise that comes with the next commit.
     committed: bool,
+    /// Documents of this commit that could not be embedded, whoever sent them; not there if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<NotEmbedded>,
 }
 
 /// A document that could not be embedded, and so is found by its words only or left out, as the server was told.
@@ -82,7 +86,7 @@ pub(super) struct CommitAnswer {
     documents: u64,
     /// False where another commit, begun after the last write, had done it already.
     fresh: bool,
-    /// Documents that could not be embedded since the commit before.
+    /// Documents of this commit that could not be embedded.
     failures: Vec<NotEmbedded>,
 }
 
@@ -142,26 +146,33 @@ pub(super) async fn add(
     let accepted = documents.len();
     let committed = service
         .write(move |ingest| {
-            ingest.add(documents)?;
-            params.commit.then(|| ingest.commit()).transpose()
+            let since = ingest.add(documents)?;
+            params.commit.then(|| ingest.commit(Some(since))).transpose()
         })
         .await?;
     service.metrics().indexed.inc_by(accepted as u64);
-    Ok(answer(&service, accepted, committed.as_ref()))
+    Ok(answer(&service, accepted, committed))
 }
 
-fn answer(service: &Service, accepted: usize, committed: Option<&Committed>) -> Response {
-    if let Some(done) = committed {
-        note(service, done);
-    }
-    let status = if committed.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    (status, Json(Accepted { accepted, committed: committed.is_some() })).into_response()
+fn answer(service: &Service, accepted: usize, committed: Option<Committed>) -> Response {
+    let Some(done) = committed else {
+        let taken = Accepted { accepted, committed: false, failures: Vec::new() };
+        return (StatusCode::ACCEPTED, Json(taken)).into_response();
+    };
+    note(service, &done);
+    Json(Accepted { accepted, committed: true, failures: not_embedded(done.failures) }).into_response()
 }
 
+fn not_embedded(failures: Vec<Failure>) -> Vec<NotEmbedded> {
+    failures.into_iter().map(|failure| NotEmbedded { document: failure.document, problem: failure.problem }).collect()
+}
+
+/// Counts a commit and logs what it could not embed; of a shared one, that was done by whoever made it.
 fn note(service: &Service, done: &Committed) {
-    if done.fresh {
-        service.metrics().commits.inc();
+    if !done.fresh {
+        return;
     }
+    service.metrics().commits.inc();
     for failure in &done.failures {
         tracing::warn!(document = failure.document, problem = failure.problem, "not embedded");
     }
@@ -335,11 +346,11 @@ async fn delete(service: &Service, params: WriteParams, body: DeleteBody) -> Res
     let accepted = terms.len() + queries.len();
     let committed = service
         .write(move |ingest| {
-            ingest.delete(terms, queries)?;
-            params.commit.then(|| ingest.commit()).transpose()
+            let since = ingest.delete(terms, queries)?;
+            params.commit.then(|| ingest.commit(Some(since))).transpose()
         })
         .await?;
-    Ok(answer(service, accepted, committed.as_ref()))
+    Ok(answer(service, accepted, committed))
 }
 
 /// Most filters of one request.
@@ -356,17 +367,12 @@ pub(super) fn parse_filters(filters: &[String]) -> Result<Vec<Filter>, ApiError>
 #[utoipa::path(post, path = "/commit", tag = "documents",
     responses((status = 200, description = "Committed", body = CommitAnswer)))]
 pub(super) async fn commit(State(service): State<Service>) -> Result<Json<CommitAnswer>, ApiError> {
-    let done = service.write(super::ingest::Ingest::commit).await?;
+    let done = service.write(|ingest| ingest.commit(None)).await?;
     note(&service, &done);
-    let failures = done
-        .failures
-        .into_iter()
-        .map(|failure| NotEmbedded { document: failure.document, problem: failure.problem })
-        .collect();
     Ok(Json(CommitAnswer {
         opstamp: done.opstamp,
         documents: service.engine().documents(),
         fresh: done.fresh,
-        failures,
+        failures: not_embedded(done.failures),
     }))
 }

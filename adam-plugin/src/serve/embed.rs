@@ -260,13 +260,14 @@ async fn vectors(service: &Service, texts: Vec<String>, wanted: Wanted) -> Resul
 
 fn encode(encoder: &SentenceEncoder, texts: &[String], wanted: Wanted) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
     let tokenizer = encoder.tokenizer();
+    // What is left of the model's length for a text and the special tokens around it, next to the prompt before it.
+    let longest = encoder.room(wanted.kind) + tokenizer.count("").map_err(ApiError::backend)?;
     let mut tokens = 0;
     for (position, text) in texts.iter().enumerate() {
         let length = tokenizer.count(text).map_err(ApiError::backend)?;
-        if length > tokenizer.max_length() && !wanted.truncate {
+        if length > longest && !wanted.truncate {
             return Err(ApiError::too_large(format!(
-                "text {position} has {length} tokens, the model takes {}; shorten it or set `truncate`",
-                tokenizer.max_length()
+                "text {position} has {length} tokens, the model takes {longest} besides its prompt; shorten it or set `truncate`"
             )));
         }
         tokens += length.min(tokenizer.max_length());

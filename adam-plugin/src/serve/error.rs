@@ -79,13 +79,14 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "this server only reads the index (--read-only)")
     }
 
-    /// The writer failed and went back to its last commit.
+    /// The writer failed and went back to its last commit. 0 where it is not known how many operations that undid.
     pub(super) fn lost(operations: u64) -> Self {
+        let count = if operations > 0 { format!(" ({operations})") } else { String::new() };
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "backend",
             format!(
-                "the index could not be written and went back to its last commit: documents and deletions accepted since then ({operations} at this request) are lost and have to be sent again; the server's log says why"
+                "the index could not be written and went back to its last commit: documents and deletions accepted since then{count} are lost and have to be sent again; the server's log says why"
             ),
         )
     }

@@ -22,7 +22,7 @@ use crate::writer::{EmbeddingWriter, Failure, WriterSettings};
 #[derive(Debug)]
 pub(super) struct Committed {
     pub(super) opstamp: Opstamp,
-    /// Documents that could not be embedded since the commit before.
+    /// Documents that this commit could not embed, whoever sent them.
     pub(super) failures: Vec<Failure>,
     /// Whether this call did the commit; false where one that began after the caller's last write had done it already.
     pub(super) fresh: bool,
@@ -33,6 +33,21 @@ struct Last {
     /// Operations accepted before the last commit began.
     covers: u64,
     opstamp: Opstamp,
+    /// Documents that the last commit could not embed: whoever shares that commit hears of them, too.
+    failures: Vec<Failure>,
+    /// Operations that were accepted and then lost in a rollback, which nobody who asked for a commit has heard of yet.
+    untold: u64,
+}
+
+/// Who asks for a commit, and so what a rollback means to them.
+#[derive(Debug, Clone, Copy)]
+enum Asker {
+    /// Has just written, while this many rollbacks had been: after another one, what was written may be gone.
+    Writer(u64),
+    /// Asks for all that was accepted, from whomever.
+    Client,
+    /// Nobody, who could not hear of a loss.
+    Clock,
 }
 
 pub(super) struct Ingest {
@@ -41,6 +56,8 @@ pub(super) struct Ingest {
     writer: RwLock<Option<EmbeddingWriter>>,
     accepted: AtomicU64,
     covered: AtomicU64,
+    /// How often the writer went back to its last commit. Changes only while `last` and `writer` are both held alone.
+    rollbacks: AtomicU64,
     /// Held during a commit, so that there is one at a time.
     last: Mutex<Last>,
     /// Its end ends the thread that commits now and then.
@@ -61,6 +78,7 @@ impl Ingest {
             writer: RwLock::new(Some(writer)),
             accepted: AtomicU64::new(0),
             covered: AtomicU64::new(0),
+            rollbacks: AtomicU64::new(0),
             last: Mutex::new(Last::default()),
             _ticker: Mutex::new(None),
         });
@@ -75,7 +93,8 @@ impl Ingest {
                         if ingest.waiting() == 0 {
                             continue;
                         }
-                        match ingest.commit() {
+                        match ingest.commit_for(Asker::Clock) {
+                            Ok(done) if !done.fresh => {}
                             Ok(done) => done.failures.iter().for_each(|failure| {
                                 tracing::warn!(document = failure.document, problem = failure.problem, "not embedded");
                             }),
@@ -94,14 +113,16 @@ impl Ingest {
         self.writer.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts documents into the queue; waits while it is full.
-    pub(super) fn add(&self, documents: Vec<TantivyDocument>) -> Result<(), ApiError> {
+    /// Puts documents into the queue; waits while it is full. Gives the number for [`commit`](Self::commit) that says when
+    /// that was.
+    pub(super) fn add(&self, documents: Vec<TantivyDocument>) -> Result<u64, ApiError> {
         self.write(documents.len(), |writer| {
             documents.into_iter().try_for_each(|document| writer.update_document(document))
         })
     }
 
-    pub(super) fn delete(&self, terms: Vec<Term>, queries: Vec<Box<dyn Query>>) -> Result<(), ApiError> {
+    /// Deletes among what was accepted before; otherwise as [`add`](Self::add).
+    pub(super) fn delete(&self, terms: Vec<Term>, queries: Vec<Box<dyn Query>>) -> Result<u64, ApiError> {
         self.write(terms.len() + queries.len(), |writer| {
             terms.into_iter().try_for_each(|term| writer.delete_term(term))?;
             queries.into_iter().try_for_each(|query| writer.delete_query(query))
@@ -112,16 +133,18 @@ impl Ingest {
         &self,
         count: usize,
         operations: impl FnOnce(&EmbeddingWriter) -> Result<(), PluginError>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<u64, ApiError> {
         let done = {
             let writer = self.writer();
             let writer = writer.as_ref().ok_or_else(ApiError::stopping)?;
-            let done = operations(writer);
+            // A rollback needs the lock alone, so that there is none between this and the last of the operations.
+            let rollbacks = self.rollbacks.load(Ordering::SeqCst);
+            let done = operations(writer).map(|()| rollbacks);
             // Counted while the lock is held: whoever closes later sees the number.
             self.accepted.fetch_add(count as u64, Ordering::SeqCst);
             done
         };
-        done.map_err(|error| self.recover(error))
+        done.map_err(|error| self.recover(error, Asker::Writer(0)))
     }
 
     /// Operations accepted and not yet covered by a commit.
@@ -132,30 +155,45 @@ impl Ingest {
 
     /// Commits what was accepted up to now, and shows it to searches. Callers that come while one commit runs share the
     /// next.
-    pub(super) fn commit(&self) -> Result<Committed, ApiError> {
+    ///
+    /// With the number that [`add`](Self::add) or [`delete`](Self::delete) gave, it fails if the writer went back since then,
+    /// for then what was written is gone. Without one, it fails once after documents of anybody were lost that way.
+    pub(super) fn commit(&self, since: Option<u64>) -> Result<Committed, ApiError> {
+        self.commit_for(since.map_or(Asker::Client, Asker::Writer))
+    }
+
+    fn commit_for(&self, asker: Asker) -> Result<Committed, ApiError> {
         let wanted = self.accepted.load(Ordering::SeqCst);
         let done = {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            match asker {
+                Asker::Writer(since) if since != self.rollbacks.load(Ordering::SeqCst) => {
+                    return Err(ApiError::lost(0));
+                }
+                Asker::Client if last.untold > 0 => return Err(ApiError::lost(std::mem::take(&mut last.untold))),
+                _ => {}
+            }
             if last.covers >= wanted && last.opstamp > 0 {
-                return Ok(Committed { opstamp: last.opstamp, failures: Vec::new(), fresh: false });
+                return Ok(Committed { opstamp: last.opstamp, failures: last.failures.clone(), fresh: false });
             }
             let writer = self.writer();
             let writer = writer.as_ref().ok_or_else(ApiError::stopping)?;
             let covers = self.accepted.load(Ordering::SeqCst);
             writer.start_commit().and_then(crate::writer::PendingCommit::wait).map(|opstamp| {
-                *last = Last { covers, opstamp };
+                let failures = writer.take_failures();
+                *last = Last { covers, opstamp, failures: failures.clone(), untold: last.untold };
                 self.covered.store(covers, Ordering::SeqCst);
-                Committed { opstamp, failures: writer.take_failures(), fresh: true }
+                Committed { opstamp, failures, fresh: true }
             })
         };
-        let done = done.map_err(|error| self.recover(error))?;
+        let done = done.map_err(|error| self.recover(error, asker))?;
         self.engine.reload().map_err(ApiError::backend)?;
         Ok(done)
     }
 
     /// A writer that stopped goes on from its last commit, so that the server need not be started anew. What was
-    /// accepted since is lost, and that is said.
-    fn recover(&self, error: PluginError) -> ApiError {
+    /// accepted since is lost, and that is said: to the caller, and unless that one speaks for all, to the next who does.
+    fn recover(&self, error: PluginError, asker: Asker) -> ApiError {
         if !matches!(error, PluginError::WriterStopped { .. } | PluginError::Tantivy(_)) {
             return ApiError::of(error);
         }
@@ -164,13 +202,24 @@ impl Ingest {
         let Some(writer) = writer.as_mut() else { return ApiError::stopping() };
         if writer.stopped().is_none() {
             // Another request met the same failure and has seen to it.
-            return ApiError::lost(0);
+            return ApiError::lost(match asker {
+                Asker::Client => std::mem::take(&mut last.untold),
+                Asker::Writer(_) | Asker::Clock => 0,
+            });
         }
         let lost = self.waiting();
         match writer.rollback() {
             Ok(opstamp) => {
-                *last = Last { covers: self.accepted.load(Ordering::SeqCst), opstamp };
-                self.covered.store(last.covers, Ordering::SeqCst);
+                let untold = match asker {
+                    Asker::Client => 0,
+                    Asker::Writer(_) | Asker::Clock => last.untold + lost,
+                };
+                let covers = self.accepted.load(Ordering::SeqCst);
+                *last = Last { covers, opstamp, failures: Vec::new(), untold };
+                self.covered.store(covers, Ordering::SeqCst);
+                self.rollbacks.fetch_add(1, Ordering::SeqCst);
+                // Of documents that are gone with the others.
+                drop(writer.take_failures());
             }
             Err(again) => tracing::error!(error = %again, "the writer cannot roll back"),
         }
@@ -193,5 +242,94 @@ impl Ingest {
         writer.wait_merging_threads()?;
         self.engine.reload()?;
         Ok(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adam_encoder::{EncoderError, TextEncoder, TextKind};
+
+    use super::*;
+    use crate::card::PinnedModel;
+    use crate::engine::Document;
+    use crate::writer::OnFailure;
+
+    /// A model that fails at some texts.
+    struct Moody;
+
+    impl TextEncoder for Moody {
+        fn dimension(&self) -> usize {
+            2
+        }
+
+        fn fingerprint(&self) -> &str {
+            "moody 1"
+        }
+
+        fn name(&self) -> &str {
+            "moody"
+        }
+
+        fn encode(&self, texts: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
+            if texts.iter().any(|text| text.contains("bad")) {
+                return Err(EncoderError::Tokenize { path: "moody".into(), problem: "bad".to_owned() });
+            }
+            Ok(texts.iter().map(|_| vec![1.0, 0.0]).collect())
+        }
+    }
+
+    fn open(folder: &std::path::Path, on_failure: OnFailure) -> Arc<Ingest> {
+        let engine = Engine::open_or_create(folder, Arc::new(Moody), PinnedModel::of(&Moody)).unwrap();
+        Ingest::open(Arc::new(engine), 15_000_000, WriterSettings::default().on_failure(on_failure), None).unwrap()
+    }
+
+    fn add(ingest: &Ingest, id: &str) -> u64 {
+        let document = Document { id: id.to_owned(), text: format!("{id} text"), ..Document::default() };
+        ingest.add(vec![ingest.engine.document(document).unwrap()]).unwrap()
+    }
+
+    #[test]
+    fn whoever_lost_documents_in_a_rollback_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let ingest = open(folder.path(), OnFailure::Fail);
+        let first = add(&ingest, "kept");
+        assert!(ingest.commit(Some(first)).unwrap().fresh);
+
+        // The clock meets the failure, which tells nobody.
+        let since = add(&ingest, "good");
+        add(&ingest, "bad");
+        assert!(ingest.commit_for(Asker::Clock).is_err());
+        assert!(ingest.commit_for(Asker::Clock).is_ok(), "the clock goes on");
+        for _ in 0..2 {
+            let told = ingest.commit(Some(since)).unwrap_err();
+            assert!(told.message().contains("sent again"), "{}", told.message());
+        }
+        let told = ingest.commit(None).unwrap_err();
+        assert!(told.message().contains("(2)"), "{}", told.message());
+        assert!(!ingest.commit(None).unwrap().fresh, "said once");
+        assert_eq!(ingest.engine.documents(), 1);
+
+        // What is written from here on is safe.
+        let since = add(&ingest, "good");
+        assert!(ingest.commit(Some(since)).unwrap().fresh);
+        assert_eq!(ingest.engine.documents(), 2);
+
+        // A client who asks for a commit and meets the failure itself need not hear of it twice.
+        add(&ingest, "bad");
+        assert!(ingest.commit(None).is_err());
+        assert!(ingest.commit(None).is_ok());
+    }
+
+    #[test]
+    fn a_shared_commit_names_what_it_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let ingest = open(folder.path(), OnFailure::Skip);
+        add(&ingest, "kept");
+        let since = add(&ingest, "bad");
+        for fresh in [true, false] {
+            let done = ingest.commit(Some(since)).unwrap();
+            assert_eq!((done.fresh, done.failures.len()), (fresh, 1));
+            assert_eq!(done.failures[0].document, "bad");
+        }
     }
 }

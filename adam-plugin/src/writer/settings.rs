@@ -8,6 +8,9 @@ use crate::chunk::Chunking;
 use crate::error::PluginError;
 use crate::template::Template;
 
+/// Longest time a batch may wait for more documents.
+const MAX_LINGER: Duration = Duration::from_secs(3600);
+
 /// Which text of a document goes into which vector field.
 #[derive(Debug, Clone)]
 pub struct Embedding {
@@ -125,7 +128,7 @@ impl WriterSettings {
         self
     }
 
-    /// How long a batch that is not full waits for more documents. Default 20 ms.
+    /// How long a batch that is not full waits for more documents, an hour at most. Default 20 ms.
     #[must_use]
     pub fn linger(mut self, time: Duration) -> Self {
         self.linger = time;
@@ -172,6 +175,26 @@ impl WriterSettings {
                 });
             }
         }
+        if self.linger > MAX_LINGER {
+            return Err(PluginError::Setting {
+                name: "linger",
+                problem: format!("is {:?}; it can be an hour at most, since documents wait that long", self.linger),
+            });
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused() {
+        let refused = |settings: WriterSettings| settings.check().unwrap_err().to_string();
+        assert!(refused(WriterSettings::default().batch(0)).contains("batch"));
+        assert!(refused(WriterSettings::default().queue(usize::MAX)).contains("queue"));
+        assert!(refused(WriterSettings::default().linger(Duration::MAX)).contains("linger"));
+        assert!(WriterSettings::default().linger(MAX_LINGER).check().is_ok());
     }
 }

@@ -22,6 +22,12 @@ use crate::hash::HashFields;
 /// Most failures kept for [`take_failures`](super::EmbeddingWriter::take_failures).
 const MAX_FAILURES: usize = 100_000;
 
+/// Most texts given to the model at once. A failure has no more than these tried one by one.
+const MAX_TEXTS: usize = 1024;
+
+/// Texts for each document of a batch, on average, from which on a batch is encoded before all of it was looked at.
+const TEXTS_PER_DOCUMENT: usize = 4;
+
 /// A document on its way.
 pub(super) struct Addition {
     pub(super) name: String,
@@ -200,8 +206,16 @@ impl Worker {
     fn process(&mut self, generation: u64, steps: Vec<Step>) -> Result<(), PluginError> {
         let mut tally = Progress::default();
         let mut planned = Vec::with_capacity(steps.len());
-        let mut texts = Vec::new();
+        let mut texts: Vec<String> = Vec::new();
+        let most = self.batch.saturating_mul(TEXTS_PER_DOCUMENT);
         for step in steps {
+            // Long documents are many texts: what waits in memory is bounded by these, not by the documents.
+            if texts.len() >= most {
+                let (planned, texts) = (std::mem::take(&mut planned), std::mem::take(&mut texts));
+                if !self.hand_over(generation, planned, &texts, &mut tally)? {
+                    return Ok(());
+                }
+            }
             let Step::Write(mut addition) = step else {
                 self.note_delete(&step);
                 planned.push((step, Vec::new()));
@@ -259,24 +273,8 @@ impl Worker {
             }
             planned.push((Step::Write(addition), slots));
         }
-        let mut vectors = self.encode(&texts);
-        if generation < self.shared.generation.load(Ordering::SeqCst) {
-            // Rolled back or dropped meanwhile: no need to hand anything over.
+        if !self.hand_over(generation, planned, &texts, &mut tally)? {
             return Ok(());
-        }
-        tally.encoded = vectors.iter().filter(|vector| vector.is_ok()).count() as u64;
-        for (step, slots) in planned {
-            match step {
-                Step::DeleteTerm(term) => {
-                    self.delete_term(term);
-                }
-                Step::DeleteQuery(query) => {
-                    self.writer.delete_query(query)?;
-                }
-                Step::Write(addition) => {
-                    tally.failed += u64::from(!self.write(*addition, &slots, &mut vectors)?);
-                }
-            }
         }
         let mut state = self.shared.state();
         let whole = &mut state.progress;
@@ -291,6 +289,36 @@ impl Worker {
             tell(now);
         }
         Ok(())
+    }
+
+    /// Encodes texts and does the steps they are of, in order; false where these were rolled back or dropped meanwhile, so
+    /// that there was no need to.
+    fn hand_over(
+        &mut self,
+        generation: u64,
+        planned: Vec<(Step, Vec<Slot>)>,
+        texts: &[String],
+        tally: &mut Progress,
+    ) -> Result<bool, PluginError> {
+        let mut vectors = self.encode(texts);
+        if generation < self.shared.generation.load(Ordering::SeqCst) {
+            return Ok(false);
+        }
+        tally.encoded += vectors.iter().filter(|vector| vector.is_ok()).count() as u64;
+        for (step, slots) in planned {
+            match step {
+                Step::DeleteTerm(term) => {
+                    self.delete_term(term);
+                }
+                Step::DeleteQuery(query) => {
+                    self.writer.delete_query(query)?;
+                }
+                Step::Write(addition) => {
+                    tally.failed += u64::from(!self.write(*addition, &slots, &mut vectors)?);
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn standing(&self, addition: &Addition) -> Result<Standing, PluginError> {
@@ -314,19 +342,20 @@ impl Worker {
 
     /// Encodes texts together; if that fails, one at a time, so that one bad text does not take others with it.
     fn encode(&self, texts: &[String]) -> Vec<Result<Vec<f32>, String>> {
-        if texts.is_empty() {
-            return Vec::new();
-        }
-        let all: Vec<&str> = texts.iter().map(String::as_str).collect();
-        match self.encode_checked(&all) {
-            Ok(vectors) => vectors.into_iter().map(Ok).collect(),
-            // With this policy the first failure ends it all, so there is no need to look for the culprit twice.
-            Err(problem) if all.len() == 1 => vec![Err(problem)],
-            Err(problem) => {
-                tracing::warn!("a batch of {} texts failed ({problem}); trying them one by one", all.len());
-                all.iter().map(|text| self.encode_checked(&[text]).map(|mut vectors| vectors.remove(0))).collect()
+        let mut encoded = Vec::with_capacity(texts.len());
+        for some in texts.chunks(MAX_TEXTS) {
+            let some: Vec<&str> = some.iter().map(String::as_str).collect();
+            match self.encode_checked(&some) {
+                Ok(vectors) => encoded.extend(vectors.into_iter().map(Ok)),
+                Err(problem) if some.len() == 1 => encoded.push(Err(problem)),
+                Err(problem) => {
+                    tracing::warn!("a batch of {} texts failed ({problem}); trying them one by one", some.len());
+                    let alone = |text: &str| self.encode_checked(&[text]).map(|mut vectors| vectors.remove(0));
+                    encoded.extend(some.into_iter().map(alone));
+                }
             }
         }
+        encoded
     }
 
     fn encode_checked(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
@@ -402,9 +431,9 @@ impl Worker {
         if let Some(key) = addition.key.filter(|_| addition.replaces) {
             self.delete_term(key);
         }
-        if slots.is_empty() {
-            self.mark(&mut addition.document, &(0..0));
-        }
+        // One without a vector of its own, since it has no text or its first chunk failed, is a document all the same: unmarked,
+        // it would not count, and nothing could delete or replace it.
+        self.mark(&mut addition.document, &(0..0));
         self.writer.add_document(addition.document)?;
         if whole {
             for chunk in further {

@@ -18,6 +18,8 @@ pub struct Words {
     name: String,
     /// Texts that went through.
     pub encoded: AtomicUsize,
+    /// Most texts it was given at once.
+    pub largest: AtomicUsize,
     /// Held while texts are encoded, so that a test can make the model slow.
     pub gate: Mutex<()>,
 }
@@ -28,7 +30,13 @@ impl Words {
     }
 
     pub fn of(dimension: usize, name: &str) -> Self {
-        Self { dimension, name: name.to_owned(), encoded: AtomicUsize::new(0), gate: Mutex::new(()) }
+        Self {
+            dimension,
+            name: name.to_owned(),
+            encoded: AtomicUsize::new(0),
+            largest: AtomicUsize::new(0),
+            gate: Mutex::new(()),
+        }
     }
 
     pub fn vector(&self, text: &str) -> Vec<f32> {
@@ -75,6 +83,7 @@ impl TextEncoder for Words {
 
     fn encode(&self, texts: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
         let _open = self.gate.lock().unwrap();
+        self.largest.fetch_max(texts.len(), Ordering::SeqCst);
         if texts.iter().any(|text| text.contains("UNREADABLE")) {
             return Err(EncoderError::Tokenize { path: PathBuf::from("words"), problem: "unreadable".to_owned() });
         }

@@ -123,6 +123,9 @@ impl AnnPolicy {
 /// The graph that is built unless another index is asked for.
 const GRAPH: &str = "HNSW32";
 
+/// No number in a factory string counts for more.
+const LARGEST_NUMBER: usize = 1 << 22;
+
 /// Default ef: recall@10 of 0.95 and more on everything measured, see the chapter on choosing.
 const DEFAULT_EF: usize = 96;
 
@@ -133,7 +136,9 @@ impl AnnBuild {
         let (factory, dimension) = (self.factory.as_str(), self.dimension);
         let number_after = |mark: &str| -> Option<usize> {
             let digits = factory.split_once(mark)?.1;
-            digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+            let number = digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok();
+            // No builder takes more; a larger one here would overflow.
+            number.map(|number| number.min(LARGEST_NUMBER))
         };
         let code = match () {
             () if factory.contains("SQ8") => dimension,
@@ -150,7 +155,8 @@ impl AnnBuild {
             _ => 0,
         };
         let number = if lists.is_some() { 8 } else { 0 };
-        let training = lists.map_or(0, |lists| lists.saturating_mul(64).max(65_536).min(rows)) * 4 * dimension;
+        let training =
+            lists.map_or(0, |lists| lists.saturating_mul(64).max(65_536).min(rows)).saturating_mul(4 * dimension);
         rows.saturating_mul(code + links + number).saturating_add(training)
     }
 }
@@ -209,6 +215,9 @@ mod tests {
     #[test]
     fn a_build_that_would_take_too_much_memory_is_not_chosen() {
         let bytes = |factory: &str| AnnBuild::new(factory, Similarity::InnerProduct, 384).memory_bytes(1_000_000);
+        for huge in ["HNSW4611686018427387904", "PQ18446744073709551615", "IVF18446744073709551615,Flat"] {
+            assert!(bytes(huge) > 0, "{huge}");
+        }
         // Measured: 362 MB for HNSW32 over 200,000 x 384 with its rows, 80 MB for IVF1024,SQ8.
         assert!((1_750_000_000..1_950_000_000).contains(&bytes("HNSW32")), "{}", bytes("HNSW32"));
         assert!((390_000_000..500_000_000).contains(&bytes("IVF1024,SQ8")), "{}", bytes("IVF1024,SQ8"));

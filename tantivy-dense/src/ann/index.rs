@@ -365,6 +365,13 @@ impl AnnIndex {
             }
             (true, Some(rows)) => Some(aligned(rows, spec)?),
         };
+        // A graph is walked by comparing with these, and faiss's heaps believe that comparisons are of numbers.
+        if let Some(rows) = &rows {
+            let values: &[f32] = bytemuck::try_cast_slice(rows).unwrap_or_default();
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                return Err(refused(format!("row {} holds a value that is no number", at / spec.dimension.max(1))));
+            }
+        }
         let doing = "opening an index";
         let mapped_bytes = bytes.len();
         let native = Native::open(bytes.slice(start..bytes.len()), rows, spec.rows as u64)

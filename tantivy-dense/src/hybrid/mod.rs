@@ -68,6 +68,8 @@ pub struct FusedHit {
     pub score: f32,
     /// One for each arm, in the order they were given.
     pub arms: Vec<ArmHit>,
+    /// How many documents each arm took in the search that found it.
+    pub(crate) window: usize,
 }
 
 /// What one arm thought of a document.
@@ -143,6 +145,7 @@ impl Hybrid {
     /// negative or no number.
     pub fn search(&self, searcher: &Searcher, k: usize) -> Result<Vec<FusedHit>, DenseError> {
         let matrix = self.matrix(searcher, k)?;
+        let window = self.window_for(searcher, k);
         let weights: Vec<f32> = self.arms.iter().map(|arm| arm.weight).collect();
         let fused = self.fusion.fuse(&matrix, &weights);
         let ranks: Vec<Vec<Option<usize>>> = matrix.columns().iter().map(Column::ranks).collect();
@@ -153,6 +156,7 @@ impl Hybrid {
         let hit = |candidate: usize| FusedHit {
             address: matrix.candidates()[candidate],
             score: fused.scores[candidate],
+            window,
             arms: self
                 .arms
                 .iter()
@@ -181,7 +185,7 @@ impl Hybrid {
             });
         }
         let arms: Vec<Arm> = self.arms.iter().map(|arm| arm.arm.filtered(self.filter.as_deref())).collect();
-        let window = self.window_for(k);
+        let window = self.window_for(searcher, k);
         let tops = in_parallel(&arms, |arm| arm.top(searcher, window))?;
         let mut candidates: Vec<DocAddress> = tops.iter().flatten().map(|&(address, _)| address).collect();
         candidates.sort_unstable();
@@ -192,9 +196,10 @@ impl Hybrid {
         Ok(Matrix::new(candidates, columns))
     }
 
-    /// Documents that each arm takes when `k` are wanted.
-    fn window_for(&self, k: usize) -> usize {
-        self.window.max(k).max(1)
+    /// Documents that each arm takes when `k` are wanted: no more than there are, since room is made for all of them.
+    fn window_for(&self, searcher: &Searcher, k: usize) -> usize {
+        let documents = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX);
+        self.window.max(k).min(documents).max(1)
     }
 
     /// Why a hit is where it is: the fused score, and for each arm its rank, raw and normalised score, its weight, and the
@@ -205,14 +210,13 @@ impl Hybrid {
     pub fn explain(&self, searcher: &Searcher, hit: &FusedHit) -> Result<Explanation, DenseError> {
         let title = format!("hybrid score by {}, of", self.fusion);
         let mut tree = Explanation::new_with_string(title, hit.score);
-        let window = self.window_for(1);
         for (arm, part) in self.arms.iter().zip(&hit.arms) {
             let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
             let title =
                 format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
             let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
             if let Some(raw) = part.raw {
-                let searched = (window, self.filter.as_deref());
+                let searched = (hit.window, self.filter.as_deref());
                 detail.add_detail(arm.arm.explain(searcher, hit.address, raw, searched)?);
             }
             tree.add_detail(detail);
@@ -235,7 +239,9 @@ fn in_parallel<T: Sync, R: Send>(
     let Some((first, rest)) = items.split_first() else { return Ok(Vec::new()) };
     let work = &work;
     std::thread::scope(|scope| {
-        let others: Vec<_> = rest.iter().map(|item| scope.spawn(move || work(item))).collect();
+        let spawn = |item| std::thread::Builder::new().spawn_scoped(scope, move || work(item));
+        let others = rest.iter().map(spawn).collect::<Result<Vec<_>, _>>();
+        let others = others.map_err(|why| DenseError::Fusion { why: format!("no thread for an arm: {why}") })?;
         let mut done = vec![work(first)?];
         for other in others {
             let failed = || DenseError::Fusion { why: "an arm's search ended without an answer".to_owned() };

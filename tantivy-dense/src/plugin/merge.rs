@@ -19,7 +19,7 @@ pub(super) fn merge(dense: &Inner, context: &PluginMergeContext) -> Result<(), D
     for reader in context.readers {
         let source = open_rows(reader, &fields)?;
         // A damaged row would get a fresh, correct checksum otherwise.
-        source.verify()?;
+        source.verify(&|| dense.check_cancelled())?;
         sources.push(source);
     }
     let order = MergeOrder::of(context.readers, context.doc_id_mapping)?;

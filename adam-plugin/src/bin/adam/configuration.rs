@@ -48,15 +48,17 @@ pub(crate) fn apply(command: Command, file: Option<&Path>) -> Result<Command> {
     check_names(&command, &settings).with_context(|| place.clone())?;
     let names: Vec<String> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let mut whole = command;
-    for name in names {
+    for name in &names {
         // For all commands first, then for this one.
-        let own = settings.get(&name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+        let own = settings.get(name).and_then(toml::Value::as_table).cloned().unwrap_or_default();
         let mut fault = None;
-        whole = whole.mut_subcommand(&name, |command| {
+        whole = whole.mut_subcommand(name, |command| {
             command.mut_args(|arg| {
                 let Some(long) = arg.get_long().map(str::to_owned) else { return arg };
-                let arg = with_variable(&name, &long, arg);
-                match own.get(&long).or_else(|| settings.get(&long)) {
+                let arg = with_variable(name, &long, arg);
+                // The table of a command is no value of an option with the same name, as of `--index` and `[index]`.
+                let is_command = |value: &toml::Value| value.is_table() && names.contains(&long);
+                match own.get(&long).or_else(|| settings.get(&long).filter(|value| !is_command(value))) {
                     Some(value) if !NOT_OPTIONS.contains(&long.as_str()) => with_default(&long, value, arg.clone())
                         .unwrap_or_else(|error| {
                             fault.get_or_insert(error);

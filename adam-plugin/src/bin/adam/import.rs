@@ -110,5 +110,11 @@ fn watched(name: &str, total: u64, work: impl FnOnce(WriterSettings) -> Result<I
     if !imported.lost.is_empty() {
         eprintln!("not stored in the old index, so empty in the new one: {}", imported.lost.join(", "));
     }
+    if imported.replaced > 0 {
+        eprintln!(
+            "warning: {} documents of the old index share their key with another, and of each key only the last document is in the new one; import into another folder with a --key that names every document, or without --key",
+            imported.replaced
+        );
+    }
     Ok(())
 }

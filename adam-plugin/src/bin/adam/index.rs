@@ -1,7 +1,7 @@
 //! `adam index`: a collection becomes an index with text and vectors.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adam_plugin::engine::Document;
@@ -38,8 +38,8 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     commit_every: u64,
     /// Documents that go to the model together.
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    batch: usize,
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
     /// What becomes of a document whose text cannot be encoded: fail, skip, text-only.
     #[arg(long, value_name = "POLICY", default_value = "fail")]
     on_failure: OnFailure,
@@ -90,8 +90,9 @@ fn add(
 ) -> Result<()> {
     let bar = Arc::new(Mutex::new(Progress::new("index", total)));
     let shown = Arc::clone(&bar);
+    let batch = usize::try_from(args.batch)?;
     let settings =
-        WriterSettings::default().batch(args.batch).queue(args.batch * 2).on_failure(args.on_failure).progress(
+        WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure).progress(
             move |progress| {
                 let message =
                     if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
@@ -124,15 +125,11 @@ fn add(
     if let Ok(bar) = Arc::try_unwrap(bar) {
         bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&format!(
             "{documents} documents in {} ({} encoded, {} unchanged, {} failed)",
-            shown_path(&args.index),
+            args.index.display(),
             progress.encoded,
             progress.unchanged,
             progress.failed
         ));
     }
     Ok(())
-}
-
-fn shown_path(path: &Path) -> String {
-    path.display().to_string()
 }

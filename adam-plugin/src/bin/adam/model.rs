@@ -70,14 +70,22 @@ pub(crate) struct Chunks {
     #[arg(long, value_name = "N")]
     chunk_tokens: Option<usize>,
     /// Tokens at the end of a chunk that the next begins with again [default: an eighth of a chunk].
-    #[arg(long, value_name = "N", requires = "chunk_tokens")]
+    #[arg(long, value_name = "N")]
     chunk_overlap: Option<usize>,
 }
 
 impl Chunks {
     /// What was asked for, if the model can read chunks that long.
     pub(crate) fn chunking(&self, encoder: &SentenceEncoder) -> Result<Option<Chunking>> {
-        let Some(tokens) = self.chunk_tokens else { return Ok(None) };
+        let Some(tokens) = self.chunk_tokens else {
+            // Not clap's to check, which does not see the two together where one is from the environment or a file.
+            if let Some(overlap) = self.chunk_overlap {
+                bail!(
+                    "--chunk-overlap {overlap} is for chunks, and there are none without --chunk-tokens; give both or neither"
+                );
+            }
+            return Ok(None);
+        };
         let room = encoder.room(TextKind::Document);
         if tokens > room {
             bail!(
