@@ -88,7 +88,9 @@ impl Client {
         }
         let answer = self.exchange(method, path, kind, body);
         let closes = answer.as_ref().map_or(true, |answer| {
-            answer.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+            // A server that refuses a request before it has read the body may hang up behind its answer.
+            let refused = answer.status >= 400 && !body.is_empty();
+            refused || answer.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
         });
         if closes {
             self.stream = None;
@@ -106,9 +108,9 @@ impl Client {
         }
         head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
         let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        stream.get_mut().write_all(head.as_bytes())?;
-        stream.get_mut().write_all(body)?;
-        read_answer(stream)
+        let sent = stream.get_mut().write_all(&[head.as_bytes(), body].concat());
+        // What was not sent to its end may have been answered: the server need not read all of what it refuses.
+        read_answer(stream).map_err(|unanswered| sent.err().unwrap_or(unanswered))
     }
 }
 
