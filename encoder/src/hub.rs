@@ -78,7 +78,7 @@ impl Hub {
 
     /// The folder of a model: `model` itself where it is a folder, else the newest copy of the Hugging Face model of
     /// that name in the cache, downloaded first where this crate was built with the feature `hub` and the network
-    /// may be asked.
+    /// may be asked (`HF_ENDPOINT` names another hub, `HF_TOKEN` or the file `token` in `HF_HOME` opens private models).
     ///
     /// # Errors
     /// When the name is not a plain name, or the model is neither in the cache nor to be had.
@@ -125,13 +125,18 @@ impl Hub {
 
     #[cfg(feature = "hub")]
     fn download(&self, name: &ModelName, cache: &Path) -> Result<PathBuf, String> {
+        use std::io::IsTerminal;
+
         use hf_hub::{Repo, RepoType, api::sync::ApiBuilder};
 
-        let api = ApiBuilder::from_env()
+        let mut builder = ApiBuilder::from_env()
             .with_cache_dir(cache.to_path_buf())
-            .with_progress(false)
-            .build()
-            .map_err(|error| format!("the hub cannot be asked: {error}"))?;
+            // Bars for whoever waits at a terminal; a log is better off without.
+            .with_progress(std::io::stderr().is_terminal());
+        if let Some(token) = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty()) {
+            builder = builder.with_token(Some(token));
+        }
+        let api = builder.build().map_err(|error| format!("the hub cannot be asked: {error}"))?;
         let repository = api.repo(Repo::with_revision(name.repository.clone(), RepoType::Model, name.revision.clone()));
         let info = repository.info().map_err(|error| format!("the hub does not give it: {error}"))?;
         let mut folder = None;

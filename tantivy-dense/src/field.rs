@@ -1,5 +1,6 @@
 //! The vector field: its options, how it is declared in a schema, and how vectors get into documents.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use tantivy::schema::{Field, FieldType, Schema, SchemaBuilder, Value};
 
 use crate::DenseError;
 use crate::ann::{AnnBuild, AnnIndex, AnnPlan, AnnPolicy};
+use crate::norm::{largest, normalised, squares};
 
 /// Name of the field type in tantivy's schema.
 pub const TYPE_NAME: &str = "tantivy_dense.vector";
@@ -339,8 +341,7 @@ impl VectorField {
         if document.get_first(self.field).is_some() {
             return Err(DenseError::SecondVector { field: self.name.to_string() });
         }
-        let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
-        document.add_custom(self.field, &bytes);
+        document.add_custom(self.field, &to_bytes(vector));
         Ok(())
     }
 
@@ -369,16 +370,12 @@ impl VectorField {
         if vector.len() != expected {
             return Err(DenseError::Dimension { field: field(), expected, got: vector.len() });
         }
-        let mut squares = 0.0_f64;
-        let mut largest = 0.0_f32;
-        for (at, &value) in vector.iter().enumerate() {
-            if !value.is_finite() {
-                return Err(DenseError::NotFinite { field: field(), at, value });
-            }
-            squares += f64::from(value) * f64::from(value);
-            largest = largest.max(value.abs());
+        let norm = squares(vector).sqrt();
+        if !norm.is_finite() {
+            let first = vector.iter().copied().enumerate().find(|(_, value)| !value.is_finite());
+            let (at, value) = first.unwrap_or((0, f32::NAN));
+            return Err(DenseError::NotFinite { field: field(), at, value });
         }
-        let norm = squares.sqrt();
         let too_large = |what, value, limit| DenseError::TooLarge { field: field(), what, value, limit };
         match self.options.metric {
             Metric::Cosine if norm < MIN_NORM => return Err(DenseError::ZeroVector { field: field() }),
@@ -389,8 +386,8 @@ impl VectorField {
             Metric::Dot | Metric::L2 if norm > MAX_NORM => return Err(too_large("its length", norm, MAX_NORM)),
             Metric::Dot | Metric::L2 => {
                 let limit = half::f16::MAX.to_f32();
-                if element == Element::F16 && largest > limit {
-                    return Err(too_large("a value", f64::from(largest), f64::from(limit)));
+                if element == Element::F16 && largest(vector) > limit {
+                    return Err(too_large("a value", f64::from(largest(vector)), f64::from(limit)));
                 }
             }
         }
@@ -439,17 +436,11 @@ impl VectorField {
     }
 }
 
-/// `vector` divided by its length, which was found in double precision.
-pub(crate) fn normalised(vector: &[f32]) -> Vec<f32> {
-    let norm = squares(vector).sqrt();
-    vector.iter().map(|&value| (f64::from(value) / norm) as f32).collect()
-}
-
-/// Euclidean length.
-pub(crate) fn length(vector: &[f32]) -> f32 {
-    squares(vector).sqrt() as f32
-}
-
-fn squares(vector: &[f32]) -> f64 {
-    vector.iter().map(|&value| f64::from(value) * f64::from(value)).sum()
+/// A document's value: the numbers one after another, little-endian.
+fn to_bytes(vector: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        Cow::Borrowed(bytemuck::cast_slice(vector))
+    } else {
+        Cow::Owned(vector.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
 }

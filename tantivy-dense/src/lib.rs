@@ -100,6 +100,7 @@ mod info;
 pub mod kernels;
 mod mapping;
 mod merge_policy;
+mod norm;
 mod plugin;
 pub mod query;
 mod rows;

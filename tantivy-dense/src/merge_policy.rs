@@ -241,6 +241,17 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_too_large_for_merging_is_rewritten_alone() {
+        if !AnnIndex::available() {
+            return; // `merges` then gives every segment of 1,000 documents an index
+        }
+        let large = 20_000_000;
+        let segments = [(large, large / 4), (large, 10), (300, 60), (10, 2)];
+        let expected = [vec![(10, 2), (300, 60)], vec![(large, large / 4)]];
+        assert_eq!(merges(&AnnPolicy::never(), &segments), expected);
+    }
+
+    #[test]
     fn an_index_is_built_anew_only_for_twice_as_many_rows() {
         let mut schema = Schema::builder();
         VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(4)).unwrap();

@@ -169,6 +169,11 @@ impl Engine {
         self
     }
 
+    /// The re-ranker, where one was given.
+    pub fn reranker(&self) -> Option<&Reranker> {
+        self.reranker.as_deref()
+    }
+
     /// Gives the engine its model.
     ///
     /// # Errors
@@ -304,8 +309,18 @@ impl Engine {
             id: id.to_owned(),
             title: text("title").unwrap_or_default(),
             text: text("text").unwrap_or_default(),
-            ..Document::default()
+            metadata: self.metadata(&stored),
+            vector: None,
         }))
+    }
+
+    fn metadata(&self, stored: &TantivyDocument) -> Option<serde_json::Map<String, serde_json::Value>> {
+        let field = self.index.schema().get_field(self.card.layout.metadata.as_ref()?).ok()?;
+        let owned = OwnedValue::from(stored.get_first(field)?.as_value());
+        match serde_json::to_value(&owned) {
+            Ok(serde_json::Value::Object(object)) => Some(object),
+            _ => None,
+        }
     }
 
     /// Makes what was committed since the last call visible to searches at once; they see it within a moment anyway.

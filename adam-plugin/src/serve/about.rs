@@ -36,6 +36,9 @@ pub(super) struct Info {
     query_prompt: String,
     /// What is put before a document.
     document_prompt: String,
+    /// Name of the re-ranker; not there if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reranker: Option<String>,
     /// Documents that can be found.
     documents: u64,
     /// Documents and deletions that wait for a commit.
@@ -64,6 +67,7 @@ pub(super) async fn info(State(service): State<Service>) -> Json<Info> {
         dimension: encoder.dimension(),
         query_prompt: encoder.prompt(TextKind::Query).to_owned(),
         document_prompt: encoder.prompt(TextKind::Document).to_owned(),
+        reranker: service.engine().reranker().map(|reranker| reranker.name().to_owned()),
         documents: service.engine().documents(),
         waiting: service.waiting(),
         weight: WEIGHT,

@@ -99,6 +99,10 @@ pub(super) struct StoredDocument {
     title: String,
     /// Its text; may be empty.
     text: String,
+    /// What it can be filtered by; not there if there is nothing. Dates come back in UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
+    metadata: Option<Map<String, Value>>,
 }
 
 /// What to delete: one of the two at least.
@@ -283,7 +287,7 @@ pub(super) async fn get(State(service): State<Service>, Id(id): Id) -> Result<Js
     let engine = service.engine().clone();
     let found = service.work(move || engine.get(&id)).await?.map_err(ApiError::of)?;
     match found {
-        Some(Document { id, title, text, .. }) => Ok(Json(StoredDocument { id, title, text })),
+        Some(Document { id, title, text, metadata, .. }) => Ok(Json(StoredDocument { id, title, text, metadata })),
         None => Err(ApiError::not_found("no document with this id is committed")),
     }
 }

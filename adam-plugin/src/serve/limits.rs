@@ -27,6 +27,8 @@ pub struct Limits {
     pub text_bytes: usize,
     /// Most hits of one search. Beyond: 422. Default 1,000.
     pub hits: usize,
+    /// Most hits of one search that the re-ranker looks at. Beyond: 422. Default 100.
+    pub rerank: usize,
     /// Requests worked on or waiting at once. Beyond: 503 with `Retry-After`. Default 256.
     pub requests: usize,
     /// Open connections; further ones wait to be accepted. Default 1,024.
@@ -45,6 +47,7 @@ impl Default for Limits {
             documents: 10_000,
             text_bytes: 1 << 20,
             hits: 1000,
+            rerank: 100,
             requests: 256,
             connections: 1024,
             time: Duration::from_secs(60),
@@ -61,6 +64,7 @@ impl Limits {
             ("documents", self.documents, 1 << 20),
             ("text_bytes", self.text_bytes, 1 << 30),
             ("hits", self.hits, MAX_HITS),
+            ("rerank", self.rerank, MAX_HITS),
             ("requests", self.requests, 1 << 20),
             ("connections", self.connections, 1 << 20),
         ];

@@ -119,11 +119,22 @@ fn constrain(document: &mut Value, service: &Service) {
         {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/DocumentBody"}},
     ]});
     put(document, "/paths/~1documents/post/requestBody/content/application~1json/schema", many);
+    if service.engine().reranker().is_some() {
+        put(document, &format!("{schemas}/SearchBody/properties/rerank/maximum"), json!(limits.rerank));
+    } else if let Some(body) = document.pointer_mut("/components/schemas/SearchBody/properties") {
+        // Asking for what this server does not have is always refused.
+        body.as_object_mut().map(|properties| properties.remove("rerank"));
+    }
     let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);
-    for parameter in parameters.into_iter().flatten() {
+    let parameters = parameters.into_iter().flat_map(|list| {
+        list.retain(|parameter| parameter["name"] != "rerank" || service.engine().reranker().is_some());
+        list
+    });
+    for parameter in parameters {
         match parameter["name"].as_str() {
             Some("filters") => parameter["schema"] = filters.clone(),
             Some("top") => parameter["schema"]["maximum"] = json!(limits.hits),
+            Some("rerank") => parameter["schema"]["maximum"] = json!(limits.rerank),
             Some("offset") => parameter["schema"]["maximum"] = json!(MAX_HITS - limits.hits),
             _ => {}
         }

@@ -44,6 +44,10 @@ pub(super) struct SearchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = FusionName, required = false)]
     fusion: Option<FusionName>,
+    /// Let the server's re-ranker put so many of the best hits in a new order; it is not asked if absent.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, minimum = 1, required = false)]
+    rerank: Option<usize>,
     /// Say where every score comes from.
     #[serde(default)]
     explain: bool,
@@ -71,6 +75,7 @@ pub(super) async fn by_body(
            ("filters" = Option<Vec<String>>, Query, description = "Conditions, each FIELD:VALUE"),
            ("weight" = Option<f32>, Query, description = "Weight of the vectors, 0 to 1", minimum = 0, maximum = 1),
            ("fusion" = Option<FusionName>, Query, description = "How the two rankings become one"),
+           ("rerank" = Option<usize>, Query, description = "Hits that the re-ranker puts in a new order", minimum = 1),
            ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
            ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
     responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
@@ -103,12 +108,13 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
                         ApiError::validation(format!("`fusion`: {fault}"))
                     })?);
             }
+            "rerank" => body.rerank = Some(read_whole(&name, &value)?),
             "explain" => body.explain = read(&name, &value)?,
             "snippets" => body.snippets = read(&name, &value)?,
             _ => {
                 let name: String = name.chars().take(100).collect();
                 return Err(ApiError::validation(format!(
-                    "there is no `{name}`; there are query, mode, top, offset, filters, weight, fusion, explain and snippets"
+                    "there is no `{name}`; there are query, mode, top, offset, filters, weight, fusion, rerank, explain and snippets"
                 )));
             }
         }
@@ -131,6 +137,19 @@ fn read_whole(name: &str, value: &str) -> Result<usize, ApiError> {
     }
 }
 
+/// How many hits to re-rank, if there is a re-ranker and it takes so many.
+fn check_rerank(service: &Service, depth: Option<usize>) -> Result<Option<usize>, ApiError> {
+    let Some(depth) = depth else { return Ok(None) };
+    if service.engine().reranker().is_none() {
+        return Err(ApiError::validation("`rerank`: this server has no re-ranker (--rerank MODEL)"));
+    }
+    let most = service.limits().rerank;
+    if (1..=most).contains(&depth) {
+        return Ok(Some(depth));
+    }
+    Err(ApiError::validation(format!("`rerank` is {depth}; it can be 1 to {most} (--max-rerank)")))
+}
+
 async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchResponse>, ApiError> {
     let limits = service.limits();
     limits.check_text("the query", &body.query)?;
@@ -141,6 +160,7 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
     request.weight = body.weight.unwrap_or(request.weight);
     request.fusion = body.fusion.unwrap_or(request.fusion);
     request.filters = parse_filters(&body.filters.unwrap_or_default())?;
+    request.rerank = check_rerank(service, body.rerank)?;
     request.explain = body.explain;
     request.snippets = body.snippets;
     if !(1..=limits.hits).contains(&request.top) {

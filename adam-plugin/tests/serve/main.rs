@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use adam_encoder::{EncoderOptions, Precision, SentenceEncoder};
 use adam_plugin::serve::{Server, Service, ServiceOptions, Stopped};
-use adam_plugin::{Engine, PinnedModel};
+use adam_plugin::{Chunking, Engine, PinnedModel, Reranker};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -43,15 +43,43 @@ fn model() -> Arc<SentenceEncoder> {
     Arc::new(SentenceEncoder::open(&tiny(), &EncoderOptions::default()).unwrap())
 }
 
-fn service(index: &Path, options: ServiceOptions) -> Service {
+/// As [`start`], with documents cut into chunks of eight tokens.
+fn start_in_chunks(index: &Path, options: ServiceOptions) -> Running {
     let encoder = model();
     let pinned = PinnedModel::of_folder(&encoder, &tiny(), Precision::F32, None);
-    let engine = Engine::open_or_create(index, encoder.clone(), pinned).unwrap();
-    Service::new(engine, encoder, options).unwrap()
+    let chunking = Chunking { tokens: 8, overlap: 2 };
+    run(service_of(Engine::open_or_create_chunked(index, encoder, pinned, chunking).unwrap(), options))
+}
+
+fn engine(index: &Path) -> Engine {
+    let encoder = model();
+    let pinned = PinnedModel::of_folder(&encoder, &tiny(), Precision::F32, None);
+    Engine::open_or_create(index, encoder, pinned).unwrap()
+}
+
+fn service_of(engine: Engine, options: ServiceOptions) -> Service {
+    Service::new(engine, model(), options).unwrap()
+}
+
+fn service(index: &Path, options: ServiceOptions) -> Service {
+    service_of(engine(index), options)
 }
 
 fn start(index: &Path, options: ServiceOptions) -> Running {
-    let service = service(index, options);
+    run(service(index, options))
+}
+
+/// As [`start`], with a re-ranker.
+fn start_with_reranker(index: &Path, options: ServiceOptions) -> Running {
+    run(service_of(engine(index).with_reranker(Arc::new(reranker())), options))
+}
+
+fn reranker() -> Reranker {
+    let pair = Path::new(env!("CARGO_MANIFEST_DIR")).join("../encoder/tests/fixtures/tiny-pair");
+    Reranker::open(&pair, &EncoderOptions::default()).unwrap()
+}
+
+fn run(service: Service) -> Running {
     let (stop, stopped) = oneshot::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {

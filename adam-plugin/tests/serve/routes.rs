@@ -1,11 +1,11 @@
 //! Every route does what it says.
 
 use adam_encoder::{TextEncoder, TextKind};
-use adam_plugin::serve::Stopped;
+use adam_plugin::serve::{Limits, ServiceOptions, Stopped};
 use serde_json::{Value, json};
 
 use crate::http::has_runtime;
-use crate::{birds, by_hand, model, start};
+use crate::{birds, by_hand, model, reranker, start, start_in_chunks, start_with_reranker};
 
 #[test]
 fn documents_go_in_are_found_and_go_away() {
@@ -64,12 +64,14 @@ fn documents_go_in_are_found_and_go_away() {
     // One document, by an id with a slash in it.
     let one = client.get("/documents/a%2Fb%3Fc");
     assert_eq!((one.status, &one.json()["text"]), (200, &json!("an id that needs care in a path")));
+    assert_eq!(one.json()["metadata"], json!({"year": 2020}));
     assert_eq!(client.get("/documents/nobody").status, 404);
 
     // Replaced, deleted by id, deleted by filter.
     let update = client.post("/documents?commit=true", &json!({"id": "raven", "text": "ravens play in snow"}));
     assert_eq!((update.status, update.json()), (200, json!({"accepted": 1, "committed": true})));
-    assert_eq!(client.get("/documents/raven").json()["text"], "ravens play in snow");
+    let raven = client.get("/documents/raven").json();
+    assert_eq!(raven, json!({"id": "raven", "title": "", "text": "ravens play in snow"}), "nothing of before is left");
     assert_eq!(client.send("DELETE", "/documents/a%2Fb%3Fc?commit=true", None, b"").unwrap().status, 200);
     assert_eq!(client.get("/documents/a%2Fb%3Fc").status, 404);
     assert_eq!(client.post("/delete", &json!({"filters": ["kind:matter"]})).status, 202);
@@ -88,6 +90,124 @@ fn documents_go_in_are_found_and_go_away() {
     assert!(refused.error().starts_with("line 2: "), "{}", refused.error());
     assert_eq!(client.get("/info").json()["documents"], 3, "all are checked before the first is taken");
     assert_eq!(server.stop(), Stopped { committed: 0, cut_off: false });
+}
+
+#[test]
+fn the_best_hits_are_re_ranked_where_a_search_asks_for_it() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits { rerank: 3, ..Limits::default() };
+    let server = start_with_reranker(folder.path(), ServiceOptions { limits, ..by_hand() });
+    let mut client = server.client();
+    assert_eq!(client.post("/documents?commit=true", &birds()).status, 200);
+    assert_eq!(client.get("/info").json()["reranker"], reranker().name());
+
+    let query = "which birds bend wire";
+    let plain = client.post("/search", &json!({"query": query, "mode": "dense"})).ids();
+    let answer = client.post("/search", &json!({"query": query, "mode": "dense", "rerank": 3}));
+    assert_eq!(client.get("/search?query=which+birds+bend+wire&mode=dense&rerank=3").ids(), answer.ids());
+    // The three best by their logits, then the fourth where it was.
+    let text = |id: &str| {
+        birds().as_array().unwrap().iter().find_map(|bird| {
+            let key = bird.get("id").or_else(|| bird.get("_id")).unwrap();
+            let title = bird.get("title").map_or(String::new(), |title| format!("{} ", title.as_str().unwrap()));
+            (key == id).then(|| format!("{title}{}", bird["text"].as_str().unwrap()))
+        })
+    };
+    let texts: Vec<String> = plain[..3].iter().map(|id| text(id).unwrap()).collect();
+    let logits = reranker().score(query, &texts.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let mut expected: Vec<(&String, f32)> = plain.iter().zip(logits).collect();
+    expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let ids: Vec<&String> = expected.iter().map(|(id, _)| *id).chain(&plain[3..]).collect();
+    assert_eq!(answer.ids().iter().collect::<Vec<_>>(), ids);
+    for (hit, (_, logit)) in answer.json()["hits"].as_array().unwrap().iter().zip(&expected) {
+        assert!((hit["score"].as_f64().unwrap() as f32 - logit).abs() < 1e-4);
+        assert_eq!(hit["arms"].as_array().unwrap().last().unwrap()["name"], "rerank");
+    }
+
+    for depth in [json!(0), json!(4), json!(-1), json!(1.5), json!("3")] {
+        let refused = client.post("/search", &json!({"query": query, "rerank": depth}));
+        assert_eq!(refused.status, 422, "{depth}");
+    }
+    let refused = client.get("/search?query=a&rerank=4");
+    assert!(refused.status == 422 && refused.error().contains("--max-rerank"), "{}", refused.error());
+    let document = client.get("/openapi.json").json();
+    assert_eq!(document["components"]["schemas"]["SearchBody"]["properties"]["rerank"]["maximum"], 3);
+    server.stop();
+
+    // A server without one says so, and its description does not offer it.
+    let server = start(folder.path(), by_hand());
+    let mut client = server.client();
+    let refused = client.post("/search", &json!({"query": query, "rerank": 3}));
+    assert!(refused.status == 422 && refused.error().contains("no re-ranker"), "{}", refused.error());
+    assert!(client.get("/info").json()["reranker"].is_null());
+    let document = client.get("/openapi.json").json();
+    assert!(document["components"]["schemas"]["SearchBody"]["properties"]["rerank"].is_null());
+    let parameters = document["paths"]["/search"]["get"]["parameters"].as_array().unwrap();
+    assert!(parameters.iter().any(|one| one["name"] == "top") && !parameters.iter().any(|one| one["name"] == "rerank"));
+    server.stop();
+}
+
+#[test]
+fn long_documents_are_one_hit_each_however_many_chunks_they_have() {
+    if !has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_in_chunks(folder.path(), by_hand());
+    let mut client = server.client();
+    let water = "plants grow from light and water in the green sun ".repeat(3);
+    let text = format!("{water}crows bend wire into hooks {water}");
+    let documents = json!([
+        {"id": "long", "title": "Long", "text": text, "metadata": {"kind": "bird"}},
+        {"id": "short", "text": "iron makes blood red", "metadata": {"kind": "matter"}},
+        {"id": "water", "text": water, "metadata": {"kind": "matter"}},
+    ]);
+    let taken = client.post("/documents?commit=true", &documents);
+    assert_eq!((taken.status, taken.json()), (200, json!({"accepted": 3, "committed": true})));
+    assert_eq!(client.get("/info").json()["documents"], 3, "chunks are no documents");
+
+    let query = "crows bend wire into hooks";
+    for mode in ["bm25", "dense", "hybrid"] {
+        let found = client.post("/search", &json!({"query": query, "mode": mode, "snippets": true}));
+        let mut ids = found.ids();
+        ids.sort();
+        assert_eq!(ids, if mode == "bm25" { vec!["long"] } else { vec!["long", "short", "water"] }, "{mode}");
+        let hits = found.json()["hits"].as_array().unwrap().clone();
+        let hit = hits.iter().find(|hit| hit["id"] == "long").unwrap();
+        let snippet = &hit["snippet"];
+        if mode == "bm25" {
+            assert!(snippet["chunk"].is_null());
+            continue;
+        }
+        // The range is the snippet's place in the embedded text, and the document is as near to the query as that chunk.
+        let range: (usize, usize) = serde_json::from_value(snippet["chunk"].clone()).unwrap();
+        let chunk = &format!("Long {text}")[range.0..range.1];
+        assert_eq!(chunk, snippet["text"].as_str().unwrap());
+        let ours = model().encode(&[chunk], TextKind::Document).unwrap().remove(0);
+        let theirs = model().encode(&[query], TextKind::Query).unwrap().remove(0);
+        let length = |vector: &[f32]| vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let cosine = ours.iter().zip(&theirs).map(|(a, b)| a * b).sum::<f32>() / (length(&ours) * length(&theirs));
+        let raw =
+            hit["arms"].as_array().unwrap().iter().find(|arm| arm["name"] == "dense").unwrap()["raw"].as_f64().unwrap();
+        assert!((raw as f32 - cosine).abs() < 1e-4, "{mode}: {raw} {cosine}");
+    }
+    assert_eq!(client.get("/search?query=crows&mode=dense&filters=kind:matter").ids().len(), 2);
+    let stored = client.get("/documents/long").json();
+    assert_eq!((&stored["text"], &stored["metadata"]), (&json!(text), &json!({"kind": "bird"})));
+
+    // A shorter version leaves none of the old chunks, and a deleted document none at all.
+    client.post("/documents?commit=true", &json!({"id": "long", "text": "snow"}));
+    let nearest = client.post("/search", &json!({"query": "wire hooks", "mode": "dense", "snippets": true})).json();
+    assert!(!nearest.to_string().contains("crows"), "{nearest}");
+    assert_eq!(client.get("/info").json()["documents"], 3);
+    assert_eq!(client.send("DELETE", "/documents/water?commit=true", None, b"").unwrap().status, 200);
+    let mut left = client.get("/search?query=water&mode=dense").ids();
+    left.sort();
+    assert_eq!(left, ["long", "short"]);
+    server.stop();
 }
 
 #[test]

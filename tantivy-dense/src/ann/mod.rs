@@ -33,6 +33,8 @@
 pub mod choose;
 pub mod file;
 mod index;
+#[cfg(test)]
+mod memory_tests;
 #[cfg(not(feature = "faiss"))]
 #[path = "absent.rs"]
 mod native;

@@ -13,7 +13,7 @@ use crate::DenseError;
 static NOT_CANCELLED: AtomicBool = AtomicBool::new(false);
 
 /// Rows in clusters of different sizes, as embeddings lie, normalised where inner products are compared.
-fn clustered(rows: usize, dimension: usize, seed: u64) -> Vec<f32> {
+pub(super) fn clustered(rows: usize, dimension: usize, seed: u64) -> Vec<f32> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut normal = move || {
         // The sum of twelve uniform numbers is close enough to a normal one.
@@ -56,7 +56,7 @@ fn recall(found: &[(u32, f32)], truth: &[(u32, f32)]) -> f64 {
     hits as f64 / truth.len() as f64
 }
 
-fn bits(rows: usize, keep: impl Fn(usize) -> bool) -> Vec<u64> {
+pub(super) fn bits(rows: usize, keep: impl Fn(usize) -> bool) -> Vec<u64> {
     let mut words = vec![0; rows.div_ceil(64)];
     (0..rows).filter(|&row| keep(row)).for_each(|row| words[row / 64] |= 1 << (row % 64));
     words

@@ -1,5 +1,7 @@
 //! The rows of a segment: the `.vec` file, written front to back and read where it lies.
 
+#[cfg(test)]
+mod golden_tests;
 mod layout;
 mod quantise;
 mod reader;

@@ -1,5 +1,7 @@
 //! Rows as small whole numbers: one signed byte a value and one scale a row.
 
+use crate::norm::{largest, squares};
+
 /// A row's scale, and the length of what rounding took away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rounded {
@@ -11,23 +13,40 @@ pub(crate) struct Rounded {
 
 /// Rounds `row` to whole steps from -127 to 127 of a scale of its own and appends them to `codes`.
 pub(crate) fn quantise(row: &[f32], codes: &mut Vec<i8>) -> Rounded {
-    let largest = row.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let scale = largest / 127.0;
+    let scale = largest(row) / 127.0;
     if scale < f32::MIN_POSITIVE {
         // All zero, or so near that a step could not be told from it.
         codes.resize(codes.len() + row.len(), 0);
-        let error = row.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>().sqrt();
-        return Rounded { scale: 0.0, error: round_up(error) };
+        return Rounded { scale: 0.0, error: round_up(squares(row).sqrt()) };
     }
-    let mut squares = 0.0_f64;
     let start = codes.len();
-    codes.extend(row.iter().map(|&value| (value / scale).round().clamp(-127.0, 127.0) as i8));
-    for (&value, &code) in row.iter().zip(&codes[start..]) {
+    codes.extend(row.iter().map(|&value| step(value / scale)));
+    // In parts that do not wait for each other; the sum of few, rounded up below, by far more than it can be off.
+    let mut squares = [0.0_f64; 16];
+    let mut add = |at: usize, value: f32, code: i8| {
         // As `decode_int8` computes it, so that the error is that of the decoded value.
         let difference = f64::from(value) - f64::from(f32::from(code) * scale);
-        squares += difference * difference;
+        squares[at] += difference * difference;
+    };
+    let (values, last_values) = row.as_chunks::<16>();
+    let (steps, last_steps) = codes[start..].as_chunks::<16>();
+    for (values, steps) in values.iter().zip(steps) {
+        for at in 0..16 {
+            add(at, values[at], steps[at]);
+        }
     }
-    Rounded { scale, error: round_up(squares.sqrt()) }
+    for (&value, &code) in last_values.iter().zip(last_steps) {
+        add(0, value, code);
+    }
+    Rounded { scale, error: round_up(squares.iter().sum::<f64>().sqrt()) }
+}
+
+/// The whole number nearest to one between -127.5 and 127.5, without a call or a branch: with 3 x 2^22 added, a float has
+/// no room for a fraction and its low bits are the whole number.
+#[inline]
+fn step(value: f32) -> i8 {
+    const SHIFT: f32 = 12_582_912.0;
+    (value + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i8
 }
 
 /// The floats that a rounded row stands for.
@@ -56,7 +75,6 @@ impl RoundedQuery {
     pub(crate) fn new(query: &[f32]) -> RoundedQuery {
         let mut codes = Vec::with_capacity(query.len());
         let Rounded { scale, error } = quantise(query, &mut codes);
-        let squares: f64 = query.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
-        RoundedQuery { codes, scale, error, norm: squares.sqrt() as f32 * 1.000_01 }
+        RoundedQuery { codes, scale, error, norm: squares(query).sqrt() as f32 * 1.000_01 }
     }
 }

@@ -6,11 +6,13 @@
 
 use std::io::Write;
 
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use tantivy::DocId;
 
 use super::layout::{ALIGNMENT, Extent, FieldTable, Presence, Section, SectionTable, Table, encode_trailer};
 use super::quantise::{decode_int8, quantise};
-use crate::field::{length, normalised};
+use crate::norm::{length, normalised};
 use crate::{DenseError, Element, Metric, VectorField};
 
 /// Rows and codes are handed to the file in pieces of about this size. Small, because every indexing thread has one
@@ -187,8 +189,6 @@ impl FieldWriter {
                 return Err(DenseError::SecondVector { field: self.field.name().to_owned() });
             }
             docs.push(doc);
-        } else if doc < self.rows {
-            return Err(DenseError::SecondVector { field: self.field.name().to_owned() });
         }
         self.rows += 1;
         let options = self.field.options();
@@ -207,8 +207,11 @@ impl FieldWriter {
                 row
             }
             Element::F16 => {
-                decoded.extend(row.iter().map(|&value| half::f16::from_f32(value).to_f32()));
-                self.row_block.extend(row.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()));
+                let mut halves = vec![f16::ZERO; row.len()];
+                halves.convert_from_f32_slice(row);
+                decoded.resize(row.len(), 0.0);
+                halves.convert_to_f32_slice(&mut decoded);
+                self.row_block.extend_from_slice(bytemuck::cast_slice::<u16, u8>(halves.reinterpret_cast()));
                 if options.keeps_scales() {
                     let scale = 1.0 / length(&decoded);
                     self.sides.scales.push(scale);

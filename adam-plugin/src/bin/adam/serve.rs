@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adam_encoder::{SentenceEncoder, TextEncoder};
 use adam_plugin::serve::{Limits, Server, Service, ServiceOptions};
-use adam_plugin::{Engine, OnFailure};
+use adam_plugin::{Engine, OnFailure, Reranker};
 use anyhow::{Context, Result};
 use clap::Args;
 
@@ -22,6 +22,7 @@ use crate::model::Computing;
 Examples:
   adam serve --index scifact-index
   adam serve --index new-index --model student --listen 127.0.0.1:9000
+  adam serve --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --max-rerank 20
   ADAM_API_KEY=... adam serve --index scifact-index --listen 0.0.0.0:8080 --read-only
   curl 'localhost:8080/search?query=vitamin+D&top=3'")]
 pub(crate) struct ServeArgs {
@@ -69,6 +70,12 @@ pub(crate) struct ServeArgs {
     /// Longest text or query, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().text_bytes)]
     max_text: usize,
+    /// A cross-encoder for searches that ask to be re-ranked: its folder in Hugging Face layout with ONNX, or its Hugging Face id.
+    #[arg(long, value_name = "MODEL")]
+    rerank: Option<PathBuf>,
+    /// Most hits of one search that it looks at.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().rerank)]
+    max_rerank: usize,
     /// Most requests at once; further ones hear 503.
     #[arg(long, value_name = "N", default_value_t = Limits::default().requests)]
     max_requests: usize,
@@ -100,13 +107,17 @@ fn policy(text: &str) -> Result<OnFailure, String> {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
-    let (engine, encoder) = open(args)?;
+    let (mut engine, encoder) = open(args)?;
+    if let Some(model) = &args.rerank {
+        engine = engine.with_reranker(Arc::new(Reranker::open(model, &args.computing.running.options())?));
+    }
     let options = ServiceOptions {
         limits: Limits {
             body_bytes: usize::try_from(args.max_body << 20)?,
             batch: args.max_batch,
             documents: args.max_documents,
             text_bytes: args.max_text,
+            rerank: args.max_rerank,
             requests: args.max_requests,
             connections: args.max_connections,
             time: Duration::from_secs_f64(args.timeout),
