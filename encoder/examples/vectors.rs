@@ -7,10 +7,11 @@
 //!
 //! Reads a JSON list of texts from standard input; writes `{"vectors": [..], "seconds": s, "p50_ms": ms, ..}`. With
 //! `--latency` the text is also encoded alone 300 times; with `--no-vectors` only the timings are written. With `--stream`
-//! every line is a list of texts, and is answered by a line `{"seconds": s, "cpu_seconds": s}` before the next is read.
+//! every line is `[TIMES, PAUSE, [TEXT, ..]]`: the texts are encoded together, so many times, each after a pause in seconds, and
+//! a line `{"seconds": [s, ..], "cpu_seconds": s}` answers before the next is read.
 
 use std::io::Read;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder, TextKind};
 
@@ -46,11 +47,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     if stream {
         for line in std::io::stdin().lines() {
-            let texts: Vec<String> = serde_json::from_str(&line?)?;
+            let (times, pause, texts): (usize, f64, Vec<String>) = serde_json::from_str(&line?)?;
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            let (started, used) = (Instant::now(), cpu_seconds());
-            encoder.encode(&texts, kind)?;
-            let seconds = started.elapsed().as_secs_f64();
+            let (used, mut seconds) = (cpu_seconds(), Vec::with_capacity(times));
+            for _ in 0..times {
+                std::thread::sleep(Duration::try_from_secs_f64(pause)?);
+                let started = Instant::now();
+                encoder.encode(&texts, kind)?;
+                seconds.push(started.elapsed().as_secs_f64());
+            }
             println!("{}", serde_json::json!({"seconds": seconds, "cpu_seconds": cpu_seconds() - used}));
         }
         return Ok(());

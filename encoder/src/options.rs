@@ -151,6 +151,9 @@ impl fmt::Display for Provider {
     }
 }
 
+/// Sessions unless asked for otherwise: each takes time to open and memory to work in.
+const MOST_SESSIONS: usize = 8;
+
 /// How a model is opened and run. [`Default`] suits one encoder that has the machine to itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncoderOptions {
@@ -159,11 +162,14 @@ pub struct EncoderOptions {
     /// CPU threads over all sessions together; 0 means one for each core. Each session gets an equal share, at
     /// least one.
     pub threads: usize,
-    /// The most tokens in one batch, padding included. A single text longer than this is a batch of its own.
+    /// The most tokens in one batch, padding included; a single text longer than this is a batch of its own. 0: as suits the
+    /// device: 512 on a CPU, whose caches hold no more, else 16,384.
     pub batch_tokens: usize,
     /// The most tokens of a text that are read; the rest is cut off. `None`: as the folder says.
     pub max_length: Option<usize>,
-    /// How many batches may run at once. More sessions serve more callers; the weights are shared among them.
+    /// How many batches may run at once, each on an equal share of the threads; all share one copy of the weights. A batch that is
+    /// alone gets all threads. 0: as many as threads, eight at most; one where the CPU does not run the model. With 1 a model opens
+    /// fastest, which suits a program that asks one question.
     pub sessions: usize,
     /// Scale vectors to length 1, or leave them. `None`: as the folder says.
     pub normalize: Option<bool>,
@@ -174,7 +180,7 @@ pub struct EncoderOptions {
     pub query_prompt: Option<String>,
     /// Text put before every document, in place of what the folder says.
     pub document_prompt: Option<String>,
-    /// Let idle threads of ONNX Runtime wait in a busy loop. Off by default, since that loop takes the cores from
+    /// Let ONNX Runtime's threads wait for the next batch in a busy loop. Off by default, since that loop takes the cores from
     /// everything else in the process, such as a search.
     pub spinning: bool,
 }
@@ -184,9 +190,9 @@ impl Default for EncoderOptions {
         Self {
             precision: Precision::F32,
             threads: 0,
-            batch_tokens: 2048,
+            batch_tokens: 0,
             max_length: None,
-            sessions: 1,
+            sessions: 0,
             normalize: None,
             providers: Vec::new(),
             query_prompt: None,
@@ -200,14 +206,11 @@ impl EncoderOptions {
     /// Refuses values that could not work.
     pub(crate) fn check(&self) -> Result<(), EncoderError> {
         let refuse = |name, problem: &str| Err(EncoderError::Option { name, problem: problem.to_owned() });
-        if self.batch_tokens == 0 {
-            return refuse("batch_tokens", "is 0; it must be at least 1");
-        }
         if self.batch_tokens > 1 << 24 {
             return refuse("batch_tokens", "is over 16,777,216; no batch that large fits a machine");
         }
-        if self.sessions == 0 || self.sessions > 1024 {
-            return refuse("sessions", "must be between 1 and 1024");
+        if self.sessions > 1024 {
+            return refuse("sessions", "is over 1024");
         }
         if self.threads > 4096 {
             return refuse("threads", "is over 4096");
@@ -228,15 +231,38 @@ impl EncoderOptions {
         if self.threads == 0 { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { self.threads }
     }
 
-    /// CPU threads for each session.
-    pub(crate) fn threads_per_session(&self) -> usize {
-        (self.all_threads() / self.sessions.max(1)).max(1)
+    /// How many batches may run at once.
+    pub(crate) fn all_sessions(&self) -> usize {
+        match self.sessions {
+            0 if self.on_cpu() => self.all_threads().min(MOST_SESSIONS),
+            0 => 1,
+            sessions => sessions,
+        }
     }
 
-    /// True where nothing but the CPU or CUDA will run the graph, so that ONNX Runtime's own fused operators are
-    /// known to be there.
-    pub(crate) fn has_fused_operators(&self) -> bool {
-        self.providers.iter().all(|provider| matches!(provider, Provider::Cpu | Provider::Cuda(_)))
+    /// CPU threads for each session.
+    pub(crate) fn threads_per_session(&self) -> usize {
+        (self.all_threads() / self.all_sessions()).max(1)
+    }
+
+    /// The most tokens in one batch.
+    pub(crate) fn most_tokens(&self) -> usize {
+        match self.batch_tokens {
+            0 if self.on_cpu() => 512,
+            0 => 16_384,
+            tokens => tokens,
+        }
+    }
+
+    /// Whether nothing but the CPU runs the model.
+    pub(crate) fn on_cpu(&self) -> bool {
+        self.providers.iter().all(|provider| *provider == Provider::Cpu)
+    }
+
+    /// Whether CUDA runs the model, whose kernels for ONNX Runtime's own fused operators are worth a file of their own. On a CPU
+    /// the file in standard operators is as fast or faster (`encoder/tests/parity/speed.py --fused`), and others lack them.
+    pub(crate) fn prefers_fused(&self) -> bool {
+        !self.on_cpu() && self.providers.iter().all(|provider| matches!(provider, Provider::Cpu | Provider::Cuda(_)))
     }
 }
 
@@ -282,6 +308,10 @@ mod tests {
         assert_eq!(options(8, 2).threads_per_session(), 4);
         assert_eq!(options(2, 5).threads_per_session(), 1);
         assert!(options(0, 1).threads_per_session() >= 1);
-        assert!(options(0, 0).check().is_err());
+        assert_eq!((options(4, 0).all_sessions(), options(4, 0).threads_per_session()), (4, 1));
+        assert_eq!((options(32, 0).all_sessions(), options(32, 0).threads_per_session()), (8, 4));
+        let device = EncoderOptions { providers: vec![Provider::Cuda(0)], ..options(32, 0) };
+        assert_eq!((device.all_sessions(), device.most_tokens()), (1, 16_384));
+        assert!(options(0, 1025).check().is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::error::EncoderError;
 use crate::fingerprint::Fingerprint;
 use crate::folder::{ModelFolder, OnnxFile};
 use crate::options::EncoderOptions;
-use crate::session::{SessionPool, Values};
+use crate::session::{SessionPool, Share, Values};
 use crate::tokenize::{TextTokenizer, Tokens};
 
 /// Pairs tokenised at a time are so many that their tokens stay below this number, more or less.
@@ -75,7 +75,7 @@ impl PairScorer {
         }
         let output = output.name.clone();
         let scorer =
-            Self { name: spec.name(), fingerprint, batch_tokens: options.batch_tokens, tokenizer, pool, output };
+            Self { name: spec.name(), fingerprint, batch_tokens: options.most_tokens(), tokenizer, pool, output };
         // One pair, so that a model that does not do what it says is refused now and not in the middle of the work.
         scorer.score(&[("What is the capital of Iceland?", "Reykjavík is the capital of Iceland.")])?;
         Ok(scorer)
@@ -110,7 +110,7 @@ impl PairScorer {
             let mut finished = before + lengths.iter().filter(|length| **length == 0).count();
             self.pool.for_each(
                 plan.len(),
-                |index| self.run_batch(plan.batch(index), &tokens),
+                |index, share| self.run_batch(plan.batch(index), share, &tokens),
                 |index, batch_scores| {
                     let batch = plan.batch(index);
                     for (score, pair) in batch_scores.iter().zip(batch) {
@@ -124,9 +124,9 @@ impl PairScorer {
         Ok(scores)
     }
 
-    fn run_batch(&self, batch: &[usize], tokens: &[Tokens]) -> Result<Vec<f32>, EncoderError> {
+    fn run_batch(&self, batch: &[usize], share: Share, tokens: &[Tokens]) -> Result<Vec<f32>, EncoderError> {
         let padded = Padded::new(batch.iter().map(|index| &tokens[*index]), self.tokenizer.pad_id());
-        self.pool.run(&padded, &self.output, |output| self.read(output, batch.len()))
+        self.pool.run(&padded, share, &self.output, |output| self.read(output, batch.len()))
     }
 
     fn read(&self, output: &Values<'_>, rows: usize) -> Result<Vec<f32>, EncoderError> {

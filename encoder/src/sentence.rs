@@ -9,7 +9,7 @@ use crate::error::EncoderError;
 use crate::fingerprint::Fingerprint;
 use crate::folder::{ModelFolder, OnnxFile, Prompts, Step};
 use crate::options::{EncoderOptions, TextEncoder, TextKind};
-use crate::session::{Output, SessionPool, Values};
+use crate::session::{Output, SessionPool, Share, Values};
 use crate::tokenize::{TextTokenizer, Tokens};
 
 /// Texts tokenised at a time are so many that their tokens stay below this number, more or less.
@@ -104,7 +104,7 @@ impl SentenceEncoder {
             name,
             fingerprint,
             dimension,
-            batch_tokens: options.batch_tokens,
+            batch_tokens: options.most_tokens(),
             tokenizer,
             prompts: spec.prompts,
             prompt_tokens,
@@ -138,7 +138,7 @@ impl SentenceEncoder {
             let mut finished = before + lengths.iter().filter(|length| **length == 0).count();
             self.pool.for_each(
                 plan.len(),
-                |index| self.run_batch(plan.batch(index), &tokens),
+                |index, share| self.run_batch(plan.batch(index), share, &tokens),
                 |index, rows| {
                     let batch = plan.batch(index);
                     for (row, text) in rows.rows().into_iter().zip(batch) {
@@ -157,12 +157,12 @@ impl SentenceEncoder {
         Ok(vectors)
     }
 
-    fn run_batch(&self, batch: &[usize], tokens: &[Tokens]) -> Result<Array2<f32>, EncoderError> {
+    fn run_batch(&self, batch: &[usize], share: Share, tokens: &[Tokens]) -> Result<Array2<f32>, EncoderError> {
         let texts = batch.iter().map(|index| &tokens[*index]);
         let padded = Padded::new(texts.clone(), self.tokenizer.pad_id());
         let rows = self
             .pool
-            .run(&padded, self.head.source.name(), |output| self.head.finish(self.pool.path(), output, texts))?;
+            .run(&padded, share, self.head.source.name(), |output| self.head.finish(self.pool.path(), output, texts))?;
         if rows.ncols() != self.dimension || rows.nrows() != batch.len() {
             return Err(EncoderError::Inference {
                 path: self.pool.path().to_path_buf(),
@@ -274,7 +274,9 @@ impl Head {
         }
         let padded = Padded::new(std::iter::once(&probe), tokenizer.pad_id());
         let run = |head: &Self| -> Result<Array2<f32>, EncoderError> {
-            pool.run(&padded, head.source.name(), |output| head.finish(pool.path(), output, std::iter::once(&probe)))
+            pool.run(&padded, Share::Whole, head.source.name(), |output| {
+                head.finish(pool.path(), output, std::iter::once(&probe))
+            })
         };
         let of_tokens =
             |output: Output| Self { source: Source::Tokens(output.name), pooling: pooling.clone(), steps: Vec::new() };

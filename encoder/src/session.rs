@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use ort::ep::{self, ExecutionProviderDispatch};
 use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
@@ -35,7 +36,19 @@ pub(crate) struct Output {
     is_f32: bool,
 }
 
+/// What share of the processor a batch gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// All of it, unless several callers come at once: the batch is the only one of its call, and somebody waits for it.
+    Whole,
+    /// One session's: other batches of the same call run beside it.
+    One,
+}
+
 /// The sessions of one model file.
+///
+/// Many batches go fastest on sessions of few threads each, which never wait for one another within a batch; one batch alone, on a
+/// session of all threads. So there are both, over the same weights.
 pub(crate) struct SessionPool {
     path: PathBuf,
     feeds: Vec<(String, Feed, TensorElementType)>,
@@ -45,8 +58,23 @@ pub(crate) struct SessionPool {
     freed: Condvar,
 }
 
+/// A batch gets all threads once so many in a row ran alone.
+const ALONE: u32 = 8;
+/// On fewer tokens, several threads are slower than one unless they are awake: waking them takes longer than the work.
+const WORTH_WAKING: usize = 64;
+/// How long they are awake after a batch.
+const AWAKE: Duration = Duration::from_micros(200);
+
 struct State {
     idle: Vec<Session>,
+    /// The session of all threads, where the others have fewer; none while it is lent out.
+    whole: Option<Session>,
+    /// Sessions lent out.
+    out: usize,
+    /// Batches in a row that found nothing else running.
+    alone: u32,
+    /// When the last batch ended.
+    ended: Option<Instant>,
     /// Callers that wait, first come first.
     queue: VecDeque<u64>,
     next: u64,
@@ -56,6 +84,7 @@ struct State {
 struct Lent<'a> {
     pool: &'a SessionPool,
     session: Option<Session>,
+    is_whole: bool,
 }
 
 /// One output of one run: its shape, and its values in row-major order.
@@ -69,22 +98,24 @@ impl SessionPool {
         let environment = runtime::environment()?;
         let fault =
             |error: ort::Error| EncoderError::model(&file.path, format!("ONNX Runtime cannot load it: {error}"));
+        let size = options.all_sessions();
         let builder = configure(environment, options).map_err(fault)?;
         // One copy of the weights for all sessions. A single session is better off with its own, which ONNX Runtime
         // frees once it has packed them.
-        let on_cpu = options.providers.iter().all(|provider| *provider == Provider::Cpu);
-        let builder =
-            if options.sessions > 1 && on_cpu { share_weights(builder, file).map_err(fault)? } else { builder };
-        let mut idle = Vec::with_capacity(options.sessions);
-        for _ in 0..options.sessions {
-            let mut builder = builder.clone();
+        let builder = if size > 1 && options.on_cpu() { share_weights(builder, file).map_err(fault)? } else { builder };
+        let open = |threads: usize| {
+            let mut builder = builder.clone().with_intra_threads(threads).map_err(|error| fault(error.into()))?;
             let session = if file.has_external() {
                 builder.commit_from_file(&file.path)
             } else {
                 builder.commit_from_memory(&file.bytes)
             };
-            idle.push(session.map_err(fault)?);
-        }
+            session.map_err(fault)
+        };
+        let each = options.threads_per_session();
+        let idle = (0..size).map(|_| open(each)).collect::<Result<Vec<_>, _>>()?;
+        let has_whole = options.on_cpu() && each < options.all_threads();
+        let whole = has_whole.then(|| open(options.all_threads())).transpose()?;
         let (feeds, outputs) = match idle.first() {
             Some(session) => (read_inputs(&file.path, session.inputs())?, read_outputs(session.outputs())),
             None => (Vec::new(), Vec::new()),
@@ -93,8 +124,16 @@ impl SessionPool {
             path: file.path.clone(),
             feeds,
             outputs,
-            size: options.sessions,
-            state: Mutex::new(State { idle, queue: VecDeque::new(), next: 0 }),
+            size,
+            state: Mutex::new(State {
+                idle,
+                whole,
+                out: 0,
+                alone: ALONE,
+                ended: None,
+                queue: VecDeque::new(),
+                next: 0,
+            }),
             freed: Condvar::new(),
         })
     }
@@ -136,6 +175,7 @@ impl SessionPool {
     pub(crate) fn run<T>(
         &self,
         batch: &Padded,
+        share: Share,
         output: &str,
         read: impl FnOnce(&Values<'_>) -> Result<T, EncoderError>,
     ) -> Result<T, EncoderError> {
@@ -160,7 +200,7 @@ impl SessionPool {
             };
             inputs.push((name, value));
         }
-        let mut lent = self.borrow();
+        let mut lent = self.borrow(share, batch.rows * batch.width);
         let Some(session) = lent.session.as_mut() else {
             return Err(EncoderError::Inference { path: self.path.clone(), problem: "the session is gone".to_owned() });
         };
@@ -182,13 +222,14 @@ impl SessionPool {
     pub(crate) fn for_each<T: Send>(
         &self,
         count: usize,
-        work: impl Fn(usize) -> Result<T, EncoderError> + Sync,
+        work: impl Fn(usize, Share) -> Result<T, EncoderError> + Sync,
         mut done: impl FnMut(usize, T),
     ) -> Result<(), EncoderError> {
         let threads = self.size.min(count);
+        let share = if count == 1 { Share::Whole } else { Share::One };
         if threads <= 1 {
             for index in 0..count {
-                done(index, work(index)?);
+                done(index, work(index, share)?);
             }
             return Ok(());
         }
@@ -204,7 +245,7 @@ impl SessionPool {
                 scope.spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
                         let index = next.fetch_add(1, Ordering::Relaxed);
-                        if index >= count || sender.send((index, work(index))).is_err() {
+                        if index >= count || sender.send((index, work(index, share))).is_err() {
                             break;
                         }
                     }
@@ -232,20 +273,29 @@ impl SessionPool {
 
     /// Takes a session, waiting for one in the order of arrival: a query that comes while an index is being built gets
     /// its turn after the batches already running.
-    fn borrow(&self) -> Lent<'_> {
+    fn borrow(&self, share: Share, tokens: usize) -> Lent<'_> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = state.next;
         state.next += 1;
         state.queue.push_back(ticket);
         loop {
-            if state.queue.front() == Some(&ticket)
-                && let Some(session) = state.idle.pop()
-            {
-                state.queue.pop_front();
-                if !state.idle.is_empty() && !state.queue.is_empty() {
-                    self.freed.notify_all();
+            if state.queue.front() == Some(&ticket) {
+                // Where one batch meets another the next ones will too, and with a session of its own each they do not wait for each
+                // other's threads.
+                state.alone = if state.out == 0 { state.alone.saturating_add(1) } else { 0 };
+                let is_awake = || state.ended.is_some_and(|ended| ended.elapsed() < AWAKE);
+                let pays = tokens >= WORTH_WAKING || is_awake();
+                let has_all = share == Share::Whole && state.alone >= ALONE && pays;
+                let whole = if has_all { state.whole.take() } else { None };
+                let is_whole = whole.is_some();
+                if let Some(session) = whole.or_else(|| state.idle.pop()) {
+                    state.queue.pop_front();
+                    state.out += 1;
+                    if !state.idle.is_empty() && !state.queue.is_empty() {
+                        self.freed.notify_all();
+                    }
+                    return Lent { pool: self, session: Some(session), is_whole };
                 }
-                return Lent { pool: self, session: Some(session) };
             }
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -256,7 +306,13 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             let mut state = self.pool.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.idle.push(session);
+            state.out -= 1;
+            state.ended = Some(Instant::now());
+            if self.is_whole {
+                state.whole = Some(session);
+            } else {
+                state.idle.push(session);
+            }
             if !state.queue.is_empty() {
                 self.pool.freed.notify_all();
             }
@@ -267,11 +323,14 @@ impl Drop for Lent<'_> {
 fn configure(environment: &ort::environment::Environment, options: &EncoderOptions) -> ort::Result<SessionBuilder> {
     let mut builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(options.threads_per_session())?
         .with_inter_threads(1)?
-        .with_intra_op_spinning(options.spinning)?
         // Patterns are kept for each shape seen, and every batch has another.
         .with_memory_pattern(false)?;
+    if !options.spinning {
+        // Threads of a batch wait for each other in a busy loop, since going to sleep takes longer than most operators do on a short
+        // text; but only for a moment, where ONNX Runtime would keep them busy for tens of milliseconds after the batch.
+        builder = builder.with_config_entry("session.intra_op.spin_duration_us", "100")?;
+    }
     if !options.providers.is_empty() {
         let providers: Vec<ExecutionProviderDispatch> =
             options.providers.iter().map(|provider| dispatch(*provider)).collect();

@@ -181,8 +181,8 @@ fn options_out_of_range_are_named() {
     let refused = |options: EncoderOptions| SentenceEncoder::open(whole().path(), &options).unwrap_err().to_string();
     let default = EncoderOptions::default;
     for (options, name) in [
-        (EncoderOptions { batch_tokens: 0, ..default() }, "batch_tokens"),
-        (EncoderOptions { sessions: 0, ..default() }, "sessions"),
+        (EncoderOptions { batch_tokens: 1 << 25, ..default() }, "batch_tokens"),
+        (EncoderOptions { sessions: 2000, ..default() }, "sessions"),
         (EncoderOptions { max_length: Some(1), ..default() }, "max_length"),
         (EncoderOptions { query_prompt: Some("x".repeat(100_000)), ..default() }, "query_prompt"),
     ] {

@@ -43,7 +43,13 @@ impl OnnxFile {
     /// Picks and reads the file for `options`.
     pub(crate) fn open(transformer: &Path, options: &EncoderOptions) -> Result<Self, EncoderError> {
         let path = choose(transformer, options)?;
-        Self::read(path)
+        let mut file = Self::read(path)?;
+        // An index made on one device is searched on another: what identifies the model must not depend on which of the two
+        // files of the same weights runs.
+        if let Some(standard) = standard(transformer, options).ok().filter(|standard| *standard != file.path) {
+            file.hash = Self::read(standard)?.hash;
+        }
+        Ok(file)
     }
 
     fn read(path: PathBuf) -> Result<Self, EncoderError> {
@@ -128,20 +134,28 @@ fn candidates(precision: Precision) -> Vec<&'static str> {
     }
 }
 
+/// The file that suits `options`: the fused one where its operators are known to be there and worth it.
 fn choose(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, EncoderError> {
+    let standard = standard(transformer, options);
     let fused = match options.precision {
         Precision::F32 => "onnx/model_fused.onnx",
         Precision::Int8 => "onnx/model_fused_quantized.onnx",
     };
-    // The fused file uses operators of ONNX Runtime's own. It is trusted to be the same model only where the exporter
-    // that wrote both says so.
-    if options.has_fused_operators() && transformer.join(fused).is_file() {
-        let manifest = transformer.join("adam_export.json");
-        if read_value(&manifest)?.is_some_and(|value| names_file(&value, fused, 0)) {
-            return Ok(transformer.join(fused));
-        }
-        tracing::warn!(file = %transformer.join(fused).display(), "left aside, since adam_export.json does not name it");
+    let path = transformer.join(fused);
+    if !path.is_file() || (standard.is_ok() && !options.prefers_fused()) {
+        return standard;
     }
+    // It is trusted to be the same model only where the exporter that wrote both says so.
+    let manifest = transformer.join("adam_export.json");
+    if read_value(&manifest)?.is_some_and(|value| names_file(&value, fused, 0)) {
+        return Ok(path);
+    }
+    tracing::warn!(file = %path.display(), "left aside, since adam_export.json does not name it");
+    standard
+}
+
+/// The file in standard operators.
+fn standard(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, EncoderError> {
     let names = candidates(options.precision);
     if let Some(path) = names.iter().map(|name| transformer.join(name)).find(|path| path.is_file()) {
         return Ok(path);
@@ -301,18 +315,34 @@ mod tests {
     }
 
     #[test]
+    fn the_fused_file_is_the_same_model() {
+        let folder = folder_with(&model_with_external("w.bin"));
+        std::fs::write(folder.path().join("onnx/w.bin"), [0; 16]).unwrap();
+        std::fs::copy(folder.path().join("onnx/w.bin"), folder.path().join("onnx/v.bin")).unwrap();
+        std::fs::write(folder.path().join("onnx/model_fused.onnx"), model_with_external("v.bin")).unwrap();
+        std::fs::write(folder.path().join("adam_export.json"), br#"["onnx/model_fused.onnx"]"#).unwrap();
+        let cuda = EncoderOptions { providers: vec![crate::Provider::Cuda(0)], ..EncoderOptions::default() };
+        let fused = OnnxFile::open(folder.path(), &cuda).unwrap();
+        let plain = OnnxFile::open(folder.path(), &EncoderOptions::default()).unwrap();
+        assert_ne!(fused.path, plain.path);
+        assert_eq!(fused.hash, plain.hash);
+    }
+
+    #[test]
     fn the_fused_file_needs_the_manifest_to_name_it() {
         let folder = folder_with(b"");
         let chosen = |options: &EncoderOptions| choose(folder.path(), options).unwrap();
         let plain = EncoderOptions::default();
+        let cuda = EncoderOptions { providers: vec![crate::Provider::Cuda(0)], ..EncoderOptions::default() };
         std::fs::write(folder.path().join("onnx/model_fused.onnx"), b"").unwrap();
-        assert!(chosen(&plain).ends_with("onnx/model.onnx"));
+        assert!(chosen(&cuda).ends_with("onnx/model.onnx"));
         std::fs::write(
             folder.path().join("adam_export.json"),
             br#"{"files": {"onnx/model_fused.onnx": {"sha256": "00"}}}"#,
         )
         .unwrap();
-        assert!(chosen(&plain).ends_with("onnx/model_fused.onnx"));
+        assert!(chosen(&cuda).ends_with("onnx/model_fused.onnx"));
+        assert!(chosen(&plain).ends_with("onnx/model.onnx"));
         let elsewhere = EncoderOptions { providers: vec![crate::Provider::OpenVino], ..EncoderOptions::default() };
         assert!(chosen(&elsewhere).ends_with("onnx/model.onnx"));
         let int8 = EncoderOptions { precision: Precision::Int8, ..EncoderOptions::default() };

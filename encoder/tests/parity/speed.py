@@ -3,10 +3,10 @@
     venv/bin/pip install fastembed onnxruntime==1.32.0     # besides what parity.py needs
     cargo build --release --workspace --example vectors
     venv/bin/python encoder/tests/parity/speed.py --onnx .native/minilm-onnx \
-        --reference .native/all-MiniLM-L6-v2 --collection scifact.zip [--count 512] [--slice 64] [--rounds 3] [--json FILE]
+        --reference .native/all-MiniLM-L6-v2 --collection scifact.zip [--count 512] [--slice 64] [--rounds 3] [--fused] [--json FILE]
 
 Every contender encodes the same abstracts, as they are and in the order of the file, a slice at a time, and one short
-query alone. Slice by slice all take their turn, so that a machine that is busy with something else is so for all of them;
+query alone, in calls that follow each other at once and in calls 10 ms apart, as a service gets them. Slice by slice all take their turn, so that a machine that is busy with something else is so for all of them;
 what counts is the median over the slices. CPU time stands beside wall time for the same reason. All run with the settings
 they come with: this crate and sentence-transformers sort a slice by length, plain onnxruntime and fastembed take it in
 batches of 32. Prints one table and who is ahead.
@@ -25,7 +25,7 @@ QUERY = "can crows bend wire into hooks"
 
 
 class Ours:
-    """The example program, kept open: a list of texts in, the seconds it took out."""
+    """The example program, kept open: texts in, the seconds that each of a number of calls in a row took out."""
 
     def __init__(self, onnx, *arguments):
         library = os.environ.get("ORT_DYLIB_PATH", str(ROOT / ".native/onnxruntime/libonnxruntime.so"))
@@ -34,8 +34,8 @@ class Ours:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "ORT_DYLIB_PATH": library},
         )
 
-    def __call__(self, texts):
-        self.process.stdin.write(json.dumps(texts).encode() + b"\n")
+    def __call__(self, texts, times=1, pause=0.0):
+        self.process.stdin.write(json.dumps([times, pause, texts]).encode() + b"\n")
         self.process.stdin.flush()
         report = json.loads(self.process.stdout.readline())
         return report["seconds"], report["cpu_seconds"]
@@ -51,10 +51,14 @@ class Python:
     def __init__(self, encode):
         self.encode = encode
 
-    def __call__(self, texts):
-        wall, cpu = time.perf_counter(), time.process_time()
-        self.encode(texts)
-        return time.perf_counter() - wall, time.process_time() - cpu
+    def __call__(self, texts, times=1, pause=0.0):
+        seconds, cpu = [], time.process_time()
+        for _ in range(times):
+            time.sleep(pause)
+            started = time.perf_counter()
+            self.encode(texts)
+            seconds.append(time.perf_counter() - started)
+        return seconds, time.process_time() - cpu
 
     def close(self):
         pass
@@ -109,7 +113,7 @@ def fast(folder, file):
     return lambda texts: list(model.embed(texts, batch_size=32))
 
 
-def contenders(onnx, reference):
+def contenders(onnx, reference, fused):
     whole, small = "onnx/model.onnx", "onnx/model_quantized.onnx"
     for precision, name, make in [
         ("f32", "adam-encoder", lambda: Ours(onnx)),
@@ -119,7 +123,11 @@ def contenders(onnx, reference):
         ("int8", "adam-encoder", lambda: Ours(onnx, "--precision", "int8")),
         ("int8", "onnxruntime", lambda: Python(plain(onnx, small))),
         ("int8", "fastembed", lambda: Python(fast(onnx, small))),
+        ("f32", "onnxruntime, fused file", fused and (lambda: Python(plain(onnx, "onnx/model_fused.onnx")))),
+        ("int8", "onnxruntime, fused file", fused and (lambda: Python(plain(onnx, "onnx/model_fused_quantized.onnx")))),
     ]:
+        if not make:
+            continue
         try:
             yield (precision, name), make()
         except Exception as error:  # noqa: BLE001 - a rival that is not installed is reported, not fatal
@@ -135,16 +143,18 @@ def main():
     parser.add_argument("--slice", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queries", type=int, default=300)
+    parser.add_argument("--fused", action="store_true", help="also plain onnxruntime on the files in its fused operators")
     parser.add_argument("--json")
     arguments = parser.parse_args()
     documents, _, _ = collection(arguments.collection)
     texts = [text for _, text in documents[: arguments.count]]
     slices = [texts[at : at + arguments.slice] for at in range(0, len(texts), arguments.slice)]
 
-    field = dict(contenders(arguments.onnx, arguments.reference))
+    field = dict(contenders(arguments.onnx, arguments.reference, arguments.fused))
     rates = {key: [] for key in field}
     cpu = {key: [] for key in field}
     singles = {key: [] for key in field}
+    spaced = {key: [] for key in field}
     order = list(field)
     for key in order:
         field[key](texts[:8])
@@ -153,23 +163,26 @@ def main():
         # Another one goes first each time.
         for key in order[turn % len(order) :] + order[: turn % len(order)]:
             seconds, used = field[key](part)
-            rates[key].append(len(part) / seconds)
+            rates[key].append(len(part) / seconds[0])
             cpu[key].append(used / len(part))
-    for turn in range(arguments.queries):
+    for turn in range(-(-arguments.queries // 10)):
         for key in order[turn % len(order) :] + order[: turn % len(order)]:
-            # The first call after the others have had the caches is not what a service sees.
-            field[key]([QUERY])
-            singles[key].append(field[key]([QUERY])[0])
+            # Threads of the one before may still wait in a busy loop, and the first calls after the others have had the caches are
+            # not what a service sees.
+            time.sleep(0.05)
+            singles[key].extend(field[key]([QUERY], 12)[0][2:])
+            spaced[key].extend(field[key]([QUERY], 12, 0.01)[0][2:])
     for contender in field.values():
         contender.close()
 
     rows = {
-        key: (np.median(rates[key]), np.median(cpu[key]) * 1e3, np.median(singles[key]) * 1e3) for key in order
+        key: (np.median(rates[key]), np.median(cpu[key]) * 1e3, np.median(singles[key]) * 1e3, np.median(spaced[key]) * 1e3)
+        for key in order
     }
     print(f"{len(texts)} texts in slices of {arguments.slice}, {arguments.rounds} rounds; medians")
-    print(f"{'':30}{'texts/s':>10}{'CPU ms/text':>13}{'query p50 ms':>14}")
-    for (precision, name), (rate, used, single) in rows.items():
-        print(f"{precision:6}{name:24}{rate:10.1f}{used:13.2f}{single:14.2f}")
+    print(f"{'':30}{'texts/s':>10}{'CPU ms/text':>13}{'query p50 ms':>14}{'10 ms apart':>13}")
+    for (precision, name), (rate, used, single, apart) in rows.items():
+        print(f"{precision:6}{name:24}{rate:10.1f}{used:13.2f}{single:14.2f}{apart:13.2f}")
     for precision in ("f32", "int8"):
         rivals = [key for key in order if key[0] == precision and key[1] != "adam-encoder"]
         own = rows.get((precision, "adam-encoder"))
@@ -177,7 +190,7 @@ def main():
             best = max(rows[key][0] for key in rivals)
             print(f"{precision}: {own[0] / best:.2f} times the best other rate; {own[1] / min(rows[key][1] for key in rivals):.2f} of its CPU time")
     if arguments.json:
-        report = {f"{name} {precision}": dict(zip(("texts/s", "cpu_ms", "p50_ms"), map(float, row)))
+        report = {f"{name} {precision}": dict(zip(("texts/s", "cpu_ms", "p50_ms", "p50_spaced_ms"), map(float, row)))
                   for (precision, name), row in rows.items()}
         with open(arguments.json, "w") as file:
             json.dump(report, file, indent=1)

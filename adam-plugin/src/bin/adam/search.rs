@@ -71,7 +71,7 @@ fn fusion(text: &str) -> Result<FusionName, String> {
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let mut engine = Engine::open(&args.index)?;
     if args.mode != Mode::Bm25 {
-        engine = engine.with_pinned_encoder(args.model.as_deref(), &args.running.options())?;
+        engine = engine.with_pinned_encoder(args.model.as_deref(), &args.running.options_for_one())?;
     }
     engine = args.rerank.add_to(engine, &args.running)?;
     let response = engine.search(&SearchRequest {
