@@ -29,12 +29,14 @@
 //! | `tokenizer.json` | the tokenizer |
 //! | `onnx/model.onnx` or `model.onnx` | the model, for [`Precision::F32`] |
 //! | `onnx/model_quantized.onnx` and other names of it | the model, for [`Precision::Int8`] |
-//! | `onnx/model_fused.onnx`, `onnx/model_fused_quantized.onnx` | the same models in ONNX Runtime's fused operators, where `adam_export.json` names them |
+//! | `onnx/model_fused.onnx`, `onnx/model_fused_quantized.onnx` | the same models in ONNX Runtime's fused operators, for CUDA, where `adam_export.json` names them |
 //!
 //! # Speed
 //!
-//! Texts are sorted by length and share a batch by number of tokens, so little of a batch is padding. On a CPU this
-//! is worth more than any other setting; [`Precision::Int8`] comes next.
+//! Texts are sorted by length and share small batches by number of tokens, which run side by side on sessions of one thread each: little
+//! is padding, what a batch works on stays in the processor's caches, and no thread waits for another. A batch that is alone gets all
+//! threads. [`Precision::Int8`] then more than doubles the speed. `benches/records/` has this beside other libraries, measured by
+//! `encoder/tests/parity/speed.py`.
 //!
 //! # ONNX Runtime
 //!
