@@ -10,6 +10,7 @@ pub mod engine;
 mod error;
 mod hash;
 pub mod import;
+mod lookup;
 mod query;
 mod rerank;
 pub mod serve;

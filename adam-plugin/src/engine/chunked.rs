@@ -7,12 +7,13 @@ use tantivy::collector::{DocSetCollector, TopDocs};
 use tantivy::query::{
     Bm25StatisticsProvider, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, TermSetQuery,
 };
-use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyError, Term};
+use tantivy::schema::Field;
+use tantivy::{DocAddress, Searcher, TantivyError, Term};
 use tantivy_dense::hybrid::Ranking;
 use tantivy_dense::{DenseError, KnnQuery, Metric};
 
 use crate::chunk::ChunkFields;
+use crate::lookup::documents_with;
 
 /// Ranks documents by their nearest chunk.
 #[derive(Clone, Debug)]
@@ -51,23 +52,7 @@ impl NearestChunk {
 
     /// A document and its further chunks, in no order.
     fn chunks(&self, searcher: &Searcher, key: &str) -> Result<Vec<DocAddress>, DenseError> {
-        let term = self.fields.all_of(key);
-        let mut found = Vec::new();
-        for (ordinal, reader) in (0..).zip(searcher.segment_readers()) {
-            let postings = reader
-                .inverted_index(term.field())?
-                .read_postings(&term, IndexRecordOption::Basic)
-                .map_err(TantivyError::from)?;
-            let Some(mut postings) = postings else { continue };
-            let mut doc = postings.doc();
-            while doc != TERMINATED {
-                if !reader.is_deleted(doc) {
-                    found.push(DocAddress::new(ordinal, doc));
-                }
-                doc = postings.advance();
-            }
-        }
-        Ok(found)
+        Ok(documents_with(searcher, &self.fields.all_of(key))?)
     }
 
     /// A filter that further chunks pass where their document does.

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use tantivy::postings::Postings;
-use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{DocAddress, DocSet, Index, IndexReader, Searcher, TERMINATED, Term};
+use tantivy::schema::Field;
+use tantivy::{Index, IndexReader, Searcher, Term};
 use tantivy_dense::{Dense, VectorField};
 
 use crate::error::PluginError;
 use crate::hash::HashFields;
+use crate::lookup::documents_with;
 
 /// What is to be done about a document that may be there already.
 #[derive(Debug, PartialEq)]
@@ -87,7 +87,7 @@ impl Committed {
             None if self.uncertain => return Ok(Standing::New),
             None => {}
         }
-        let found = self.find(key)?;
+        let found = documents_with(&self.searcher, key)?;
         // Two documents of one key are no state that this writer leaves; writing puts it right.
         let [address] = found.as_slice() else {
             return Ok(Standing::New);
@@ -108,24 +108,5 @@ impl Committed {
             return Ok(Standing::SameText(vectors));
         }
         Ok(Standing::New)
-    }
-
-    fn find(&self, key: &Term) -> Result<Vec<DocAddress>, PluginError> {
-        let mut found = Vec::new();
-        for (ordinal, reader) in (0..).zip(self.searcher.segment_readers()) {
-            let inverted = reader.inverted_index(key.field())?;
-            let postings =
-                inverted.read_postings(key, IndexRecordOption::Basic).map_err(tantivy::TantivyError::from)?;
-            let Some(mut postings) = postings else { continue };
-            debug_assert!(postings.term_freq() >= 1);
-            let mut doc = postings.doc();
-            while doc != TERMINATED {
-                if !reader.is_deleted(doc) {
-                    found.push(DocAddress::new(ordinal, doc));
-                }
-                doc = postings.advance();
-            }
-        }
-        Ok(found)
     }
 }

@@ -1,8 +1,6 @@
 //! `adam import` and `adam reembed`: an index becomes one with vectors, or with those of another model.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use adam_plugin::WriterSettings;
 use adam_plugin::import::{ImportOptions, Imported, count, import, reembed};
@@ -10,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::model::{Chunks, Computing};
-use crate::screen::Progress;
+use crate::screen::WriterProgress;
 
 /// Bring over a tantivy index that has no vectors, from its stored fields. Interrupted, it goes on when started again.
 #[derive(Clone, Debug, Args)]
@@ -93,20 +91,10 @@ fn count_adam(path: &std::path::Path) -> Result<u64> {
 
 /// Does the work with a bar.
 fn watched(name: &str, total: u64, work: impl FnOnce(WriterSettings) -> Result<Imported>) -> Result<()> {
-    let bar = Arc::new(Mutex::new(Progress::new(name, total)));
-    let unchanged = Arc::new(AtomicU64::new(0));
-    let (shown, counted) = (Arc::clone(&bar), Arc::clone(&unchanged));
-    let settings = WriterSettings::default().progress(move |progress| {
-        counted.store(progress.unchanged, Ordering::Relaxed);
-        let message = if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
-        shown.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, &message);
-    });
-    let imported = work(settings)?;
-    if let Ok(bar) = Arc::try_unwrap(bar) {
-        let unchanged = unchanged.load(Ordering::Relaxed);
-        let message = format!("{} documents ({unchanged} unchanged)", imported.documents);
-        bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&message);
-    }
+    let watched = WriterProgress::new(name, total);
+    let imported = work(watched.watch(WriterSettings::default()))?;
+    let message = format!("{} documents ({} unchanged)", imported.documents, watched.unchanged());
+    watched.finish(&message);
     if !imported.lost.is_empty() {
         eprintln!("not stored in the old index, so empty in the new one: {}", imported.lost.join(", "));
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use adam_plugin::engine::Document;
 use adam_plugin::{Engine, OnFailure, WriterSettings};
@@ -12,7 +11,7 @@ use clap::Args;
 
 use crate::encode::read_vectors;
 use crate::model::{Chunks, Computing};
-use crate::screen::Progress;
+use crate::screen::WriterProgress;
 
 /// Index a collection: its text for BM25, its vectors by a model, in one tantivy index.
 ///
@@ -88,18 +87,10 @@ fn add(
     total: u64,
     vectors: &mut HashMap<String, Vec<f32>>,
 ) -> Result<()> {
-    let bar = Arc::new(Mutex::new(Progress::new("index", total)));
-    let shown = Arc::clone(&bar);
+    let watched = WriterProgress::new("index", total);
     let batch = usize::try_from(args.batch)?;
-    let settings =
-        WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure).progress(
-            move |progress| {
-                let message =
-                    if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
-                shown.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, &message);
-            },
-        );
-    let mut writer = engine.writer(usize::try_from(args.memory)? << 20, settings)?;
+    let settings = WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure);
+    let mut writer = engine.writer(usize::try_from(args.memory)? << 20, watched.watch(settings))?;
     for (number, record) in (1..).zip(collection.records()?) {
         let beir::Record { document, metadata } = record?;
         let vector = vectors.remove(&document.id);
@@ -122,14 +113,12 @@ fn add(
     writer.wait_merging_threads()?;
     engine.reload()?;
     let documents = engine.documents();
-    if let Ok(bar) = Arc::try_unwrap(bar) {
-        bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(&format!(
-            "{documents} documents in {} ({} encoded, {} unchanged, {} failed)",
-            args.index.display(),
-            progress.encoded,
-            progress.unchanged,
-            progress.failed
-        ));
-    }
+    watched.finish(&format!(
+        "{documents} documents in {} ({} encoded, {} unchanged, {} failed)",
+        args.index.display(),
+        progress.encoded,
+        progress.unchanged,
+        progress.failed
+    ));
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! What people see: progress on standard error, tables on standard output.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use adam_plugin::WriterSettings;
 use anyhow::Result;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -42,6 +45,41 @@ impl Progress {
     pub(crate) fn finish(self, message: &str) {
         self.bar.finish_and_clear();
         eprintln!("{}: {message}", self.name);
+    }
+}
+
+/// A bar that a writer moves from its own thread.
+pub(crate) struct WriterProgress {
+    bar: Arc<Mutex<Progress>>,
+    unchanged: Arc<AtomicU64>,
+}
+
+impl WriterProgress {
+    pub(crate) fn new(name: &str, total: u64) -> Self {
+        Self { bar: Arc::new(Mutex::new(Progress::new(name, total))), unchanged: Arc::default() }
+    }
+
+    /// The settings of the writer that is to move the bar.
+    pub(crate) fn watch(&self, settings: WriterSettings) -> WriterSettings {
+        let (bar, unchanged) = (Arc::clone(&self.bar), Arc::clone(&self.unchanged));
+        settings.progress(move |progress| {
+            unchanged.store(progress.unchanged, Ordering::Relaxed);
+            let message =
+                if progress.unchanged > 0 { format!("{} unchanged", progress.unchanged) } else { String::new() };
+            bar.lock().unwrap_or_else(PoisonError::into_inner).set(progress.documents, &message);
+        })
+    }
+
+    /// Documents so far that were there already.
+    pub(crate) fn unchanged(&self) -> u64 {
+        self.unchanged.load(Ordering::Relaxed)
+    }
+
+    /// Takes the bar away and says what was done; the writer must be gone.
+    pub(crate) fn finish(self, message: &str) {
+        if let Ok(bar) = Arc::try_unwrap(self.bar) {
+            bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(message);
+        }
     }
 }
 
