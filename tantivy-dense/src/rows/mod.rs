@@ -3,6 +3,7 @@
 mod layout;
 mod quantise;
 mod reader;
+mod source;
 mod writer;
 
 pub(crate) use layout::{EXTENSION, Presence, Section};
