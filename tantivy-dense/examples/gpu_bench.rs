@@ -89,14 +89,7 @@ impl Arguments {
 
     fn device(&self) -> Result<Device, Failure> {
         let options = DeviceOptions::default().lists(self.lists).least_values(0);
-        let device = match self.device.as_str() {
-            "host" => Device::host_with(options),
-            name => {
-                let number = name.strip_prefix("gpu").map(|rest| rest.strip_prefix(':').unwrap_or("0"));
-                let number = number.and_then(|number| number.parse().ok());
-                Device::gpu_with(number.ok_or_else(|| format!("no device is called {name}"))?, options)
-            }
-        };
+        let device = Device::named(&self.device, options)?;
         match device.unavailable() {
             None => Ok(device),
             Some(why) => Err(format!("{} cannot be used: {why}", device.name()).into()),

@@ -45,7 +45,7 @@ impl Corpus {
         let fixture = Fixture::with(options, |schema| class = Some(schema.add_u64_field("class", INDEXED)));
         let dense = Dense::with_options(DenseOptions::default().device(device.clone()).ann(policy));
         let index = dense.index_builder().schema(fixture.schema.clone()).create_in_ram().unwrap();
-        let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000).unwrap();
+        let writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000).unwrap();
         writer.set_merge_policy(Box::new(NoMergePolicy));
         // The first operation of a writer must be no deletion.
         writer.run([]).unwrap();

@@ -5,7 +5,7 @@ use tantivy::directory::OwnedBytes;
 use super::MOST;
 use super::backend::{Backend, Nearest, Trouble, in_pieces};
 use crate::DenseError;
-use crate::ann::{AnnBuild, AnnIndex, AnnKind, AnnSearch, AnnSpec, RowSource, Similarity};
+use crate::ann::{AnnIndex, AnnKind, AnnSearch, AnnSpec, RowSource, Similarity};
 
 /// faiss on the processor.
 pub(super) struct Host {

@@ -20,6 +20,7 @@ mod owner;
 mod tests;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -31,6 +32,7 @@ pub(crate) use blocks::Key;
 pub(crate) use owner::{Answer, Source, rows_bytes};
 use owner::{Ask, Message};
 
+use crate::DenseError;
 use crate::warm::lock;
 
 /// The most rows that faiss on a GPU selects for one query.
@@ -229,6 +231,28 @@ impl Device {
         }
     }
 
+    /// The device of this name, as [`Device::name`] gives it: `gpu:NUMBER`, `gpu` for the first one, or `host`. That is
+    /// also how a device is parsed, with default options.
+    ///
+    /// # Errors
+    /// [`DenseError::NoDevice`] for another name. Whether there is such a GPU is said by [`Device::unavailable`].
+    ///
+    /// ```
+    /// use tantivy_dense::{Device, DeviceOptions};
+    /// assert_eq!(Device::named("gpu", DeviceOptions::default())?.name(), "gpu:0");
+    /// assert_eq!("host".parse::<Device>()?.name(), "host");
+    /// assert!("tpu".parse::<Device>().is_err());
+    /// # Ok::<(), tantivy_dense::DenseError>(())
+    /// ```
+    pub fn named(name: &str, options: DeviceOptions) -> Result<Device, DenseError> {
+        match (name, name.strip_prefix("gpu:").map(str::parse)) {
+            ("host", _) => Ok(Device::host_with(options)),
+            ("gpu", _) => Ok(Device::gpu_with(0, options)),
+            (_, Some(Ok(number))) => Ok(Device::gpu_with(number, options)),
+            _ => Err(DenseError::NoDevice { name: name.to_owned() }),
+        }
+    }
+
     fn with_backend<B: Backend>(
         name: String,
         options: DeviceOptions,
@@ -307,6 +331,14 @@ impl Device {
             // A thread that has ended holds nothing any more.
             let _ = sender.send(Message::Release(key, token));
         }
+    }
+}
+
+impl FromStr for Device {
+    type Err = DenseError;
+
+    fn from_str(name: &str) -> Result<Device, DenseError> {
+        Device::named(name, DeviceOptions::default())
     }
 }
 
