@@ -102,13 +102,14 @@ impl<T> Blocks<T> {
                 "its {bytes} bytes do not fit beside the {taken} in use there, of {limit} that blocks may take"
             ));
         }
-        while self.bytes.saturating_add(bytes) > self.limit && self.evict_one() {}
+        while self.bytes.saturating_add(bytes) > self.limit && self.evict_one(None) {}
         Ok(())
     }
 
-    /// Evicts the block that was unused for longest, if one may be.
-    pub(super) fn evict_one(&mut self) -> bool {
-        let Some(key) = self.idle().min_by_key(|(_, kept)| kept.used).map(|(key, _)| *key) else { return false };
+    /// Evicts the block that was unused for longest, but not that of `except`; whether there was one.
+    pub(super) fn evict_one(&mut self, except: Option<&Key>) -> bool {
+        let others = self.idle().filter(|(key, _)| Some(*key) != except);
+        let Some(key) = others.min_by_key(|(_, kept)| kept.used).map(|(key, _)| *key) else { return false };
         self.remove(&key);
         self.evicted += 1;
         true
@@ -156,7 +157,7 @@ mod tests {
         let error = blocks.make_room(50).unwrap_err();
         assert!(error.contains("do not fit beside the 60"), "{error}");
         blocks.make_room(40).unwrap();
-        assert!(blocks.contains(&a) && !blocks.evict_one());
+        assert!(blocks.contains(&a) && !blocks.evict_one(None));
     }
 
     #[test]

@@ -199,7 +199,7 @@ impl<B: Backend> Live<B> {
         let batch = call.iter().map(Ask::count).sum::<usize>();
         loop {
             let Some(kept) = self.blocks.touch(&key, first.token) else {
-                return Err(Trouble::Full("its memory was needed while it was to be searched".to_owned()));
+                return Err(Trouble::Refused("its rows are not there".to_owned()));
             };
             if batch == 0 {
                 let nearest = Nearest::default();
@@ -215,7 +215,7 @@ impl<B: Backend> Live<B> {
                 }
                 // A search takes memory, too.
                 Err(Trouble::Full(why)) => {
-                    if !self.blocks.evict_one() {
+                    if !self.blocks.evict_one(Some(&key)) {
                         return Err(Trouble::Refused(why));
                     }
                 }
@@ -254,7 +254,7 @@ impl<B: Backend> Live<B> {
                 }
                 // The limit promised more than there is.
                 Err(Trouble::Full(why)) => {
-                    if !self.blocks.evict_one() {
+                    if !self.blocks.evict_one(None) {
                         return Err(Trouble::Refused(why));
                     }
                 }

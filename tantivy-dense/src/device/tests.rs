@@ -328,9 +328,10 @@ fn memory_that_is_not_there_is_made_by_evicting_and_a_reason_where_it_cannot_be(
     ask(&b, &in_b).unwrap();
     assert_eq!((device.usage().blocks, device.usage().evicted), (1, 2));
     // There is nothing else to evict.
-    lock(&script.searches).extend([full(), full()]);
-    assert!(ask(&b, &in_b).is_err());
+    lock(&script.searches).push_back(full());
+    assert_eq!(ask(&b, &in_b), Err("out of memory".to_owned()));
     ask(&b, &in_b).unwrap();
+    assert_eq!((device.usage().copied, device.usage().evicted, device.usage().failed), (3, 2, 1));
 }
 
 #[test]
