@@ -83,7 +83,7 @@ impl Corpus {
 
     fn add(&self, id: u64) {
         let values = &self.values[id as usize % self.values.len()];
-        let mut document = self.fixture.document(id, (id % 11 != 0).then_some(values));
+        let mut document = self.fixture.document(id, (!id.is_multiple_of(11)).then_some(values));
         for divisor in [2, 10, 100, 1000] {
             if id % divisor == 1 {
                 document.add_u64(self.class, divisor);

@@ -16,7 +16,8 @@ mod gpu;
 mod host;
 mod nothing;
 mod owner;
-#[cfg(all(test, feature = "faiss"))]
+#[cfg(feature = "faiss")]
+#[cfg(test)]
 mod tests;
 
 use std::fmt;
