@@ -174,7 +174,9 @@ fn main() -> Result<(), Failure> {
 
     let knn = KnnQuery::new(&dense, field, queries[0].clone(), k);
     let checked = &queries[..queries.len().min(CHECKED)];
+    let started = Instant::now();
     let truth = knn.clone().exact().on_device(false).search_batch(&searcher, checked)?;
+    let exact = checked.len() as f64 / started.elapsed().as_secs_f64();
     let mut json = arguments.json.as_deref().map(File::create).transpose()?;
     for &batch in &arguments.batches {
         let line = time(&knn, &searcher, &queries, batch, &truth)?;
@@ -185,6 +187,8 @@ fn main() -> Result<(), Failure> {
             "milliseconds": line.median, "milliseconds_p95": line.p95, "runs": line.runs,
             "queries_per_second": batch as f64 * 1e3 / line.median, "recall": line.recall,
             "same_bits": line.same_bits, "on_device": line.on_device, "bytes_on_device": usage.bytes,
+            // The exact search by the processor that the hits were held against, once, as one batch.
+            "processor_queries_per_second": exact, "processor_batch": checked.len(),
         });
         println!("{line}");
         if let Some(file) = &mut json {

@@ -38,7 +38,7 @@ struct Corpus {
 
 /// For every search, however small.
 fn always() -> DeviceOptions {
-    DeviceOptions::default().least_values(0).threads(1)
+    DeviceOptions::default().least_values(0)
 }
 
 /// The processor, or what DENSE_TEST_DEVICE names.

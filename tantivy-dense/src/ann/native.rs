@@ -126,7 +126,6 @@ unsafe extern "C" {
         count: u64,
         queries: *const f32,
         k: u64,
-        threads: c_int,
         distances: *mut f32,
         labels: *mut i64,
         message: *mut c_char,
@@ -477,7 +476,6 @@ impl Native {
         queries: &[f32],
         dimension: usize,
         k: usize,
-        threads: usize,
     ) -> Result<(Vec<f32>, Vec<i64>), Failure> {
         if dimension == 0 || !queries.len().is_multiple_of(dimension) || k == 0 {
             return Err(Failure::Refused("queries of another dimension, or for no rows".to_owned()));
@@ -485,7 +483,6 @@ impl Native {
         let count = queries.len() / dimension;
         let room = count.checked_mul(k).ok_or(Failure::NoMemory)?;
         let (mut distances, mut labels) = (vec![0.0; room], vec![-1; room]);
-        let threads = to_int(threads, "threads")?.max(1);
         if self.info()?.dimension != dimension as u64 {
             return Err(Failure::Refused("queries of another dimension".to_owned()));
         }
@@ -497,7 +494,6 @@ impl Native {
                     count as u64,
                     queries.as_ptr(),
                     k as u64,
-                    threads,
                     distances.as_mut_ptr(),
                     labels.as_mut_ptr(),
                     message,

@@ -8,17 +8,7 @@ use crate::DenseError;
 use crate::ann::{AnnIndex, AnnKind, AnnSearch, AnnSpec, RowSource, Similarity};
 
 /// faiss on the processor.
-pub(super) struct Host {
-    threads: usize,
-}
-
-impl Host {
-    /// With so many threads; 0 for as many as the machine has.
-    pub(super) fn new(threads: usize) -> Host {
-        let all = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Host { threads: if threads == 0 { all() } else { threads } }
-    }
-}
+pub(super) struct Host;
 
 fn refused(error: DenseError) -> Trouble {
     Trouble::Refused(error.to_string())
@@ -42,7 +32,7 @@ impl Backend for Host {
         dimension: usize,
     ) -> Result<AnnIndex, Trouble> {
         let mut flat = AnnIndex::flat(similarity, dimension, rows.len()).map_err(refused)?;
-        in_pieces(rows, dimension, |_, values| flat.append(values, self.threads).map_err(refused))?;
+        in_pieces(rows, dimension, |_, values| flat.append(values).map_err(refused))?;
         Ok(flat)
     }
 
@@ -57,7 +47,7 @@ impl Backend for Host {
 
     fn nearest(&mut self, block: &AnnIndex, queries: &[f32], k: usize, nprobe: usize) -> Result<Nearest, Trouble> {
         if block.kind() == AnnKind::Flat {
-            let (similarities, rows) = block.search_flat(queries, k, self.threads).map_err(refused)?;
+            let (similarities, rows) = block.search_flat(queries, k).map_err(refused)?;
             return Ok(Nearest { similarities, rows });
         }
         let search = AnnSearch { nprobe: Some(nprobe), ..AnnSearch::default() };

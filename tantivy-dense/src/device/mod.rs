@@ -60,8 +60,6 @@ pub struct DeviceOptions {
     pub most: usize,
     /// The most queries in one call. Default: 1024.
     pub batch: usize,
-    /// Threads of [`Device::host`]; 0, the default, for as many as the machine has.
-    pub threads: usize,
 }
 
 impl Default for DeviceOptions {
@@ -73,7 +71,6 @@ impl Default for DeviceOptions {
             lists: false,
             most: MOST,
             batch: 1024,
-            threads: 0,
         }
     }
 }
@@ -118,13 +115,6 @@ impl DeviceOptions {
     #[must_use]
     pub fn batch(mut self, queries: usize) -> DeviceOptions {
         self.batch = queries.max(1);
-        self
-    }
-
-    /// Threads of [`Device::host`].
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> DeviceOptions {
-        self.threads = threads;
         self
     }
 }
@@ -212,7 +202,8 @@ impl Device {
     ///
     /// Queries that wait at the same time are answered by one product of matrices, which compares more rows in a second
     /// than one query after another does, at the price of a copy of all rows in memory; a single query
-    /// gains nothing. It is also how a program that will run on a GPU is tried out on a machine that has none.
+    /// gains nothing. The product runs on BLAS's threads (`OPENBLAS_NUM_THREADS`), all else on one. It is also how a
+    /// program that will run on a GPU is tried out on a machine that has none.
     pub fn host() -> Device {
         Device::host_with(DeviceOptions::default())
     }
@@ -222,8 +213,7 @@ impl Device {
         let name = "host".to_owned();
         #[cfg(feature = "faiss")]
         {
-            let threads = options.threads;
-            Device::with_backend(name, options, move || Ok(host::Host::new(threads)))
+            Device::with_backend(name, options, || Ok(host::Host))
         }
         #[cfg(not(feature = "faiss"))]
         {

@@ -149,7 +149,7 @@ impl Backend for Scripted {
 
 fn device(options: DeviceOptions) -> (Device, Script) {
     let script = Script::default();
-    let scripted = Scripted { host: Host::new(1), script: script.clone() };
+    let scripted = Scripted { host: Host, script: script.clone() };
     (Device::with_backend("scripted".to_owned(), options, move || Ok(scripted)), script)
 }
 
