@@ -3,45 +3,67 @@
 fn main() -> Result<(), String> {
     println!("cargo:rerun-if-changed=build.rs");
     #[cfg(feature = "faiss")]
-    compile_shim()?;
+    shims::compile()?;
     Ok(())
 }
 
-/// The shim must be compiled against the headers of the faiss that is linked, and with the same instruction set: the
-/// `cc` crate reads CXXFLAGS from the environment exactly as the build of faiss itself does.
 #[cfg(feature = "faiss")]
-fn compile_shim() -> Result<(), String> {
-    use std::path::PathBuf;
+mod shims {
+    use std::path::{Path, PathBuf};
 
-    const SHIM: &str = "src/ann/shim.cpp";
-    println!("cargo:rerun-if-changed={SHIM}");
-    println!("cargo:rerun-if-env-changed=FAISS_INCLUDE_DIR");
-    let include = match (std::env::var_os("FAISS_INCLUDE_DIR"), std::env::var_os("DEP_FAISS_C_ROOT")) {
-        (Some(folder), _) => PathBuf::from(folder),
-        (None, Some(root)) => PathBuf::from(root).join("include"),
-        (None, None) => {
-            return Err("no faiss headers: faiss-sys did not say where it put them (is its build replaced by a \
-                 `links` override?); set FAISS_INCLUDE_DIR to the folder that holds faiss/Index.h"
-                .to_owned());
-        }
-    };
-    if !include.join("faiss").join("Index.h").is_file() {
-        return Err(format!(
-            "no faiss/Index.h under {}: set FAISS_INCLUDE_DIR to the folder that holds it",
-            include.display()
-        ));
+    /// The shims must be compiled against the headers of the faiss that is linked, and with the same instruction set: the
+    /// `cc` crate reads CXXFLAGS from the environment exactly as the build of faiss itself does.
+    pub(super) fn compile() -> Result<(), String> {
+        println!("cargo:rerun-if-env-changed=FAISS_INCLUDE_DIR");
+        let include = match (std::env::var_os("FAISS_INCLUDE_DIR"), std::env::var_os("DEP_FAISS_C_ROOT")) {
+            (Some(folder), _) => PathBuf::from(folder),
+            (None, Some(root)) => PathBuf::from(root).join("include"),
+            (None, None) => {
+                return Err("no faiss headers: faiss-sys did not say where it put them (is its build replaced by a \
+                     `links` override?); set FAISS_INCLUDE_DIR to the folder that holds faiss/Index.h"
+                    .to_owned());
+            }
+        };
+        has(&include, "faiss/Index.h", "FAISS_INCLUDE_DIR")?;
+        #[cfg(feature = "gpu")]
+        gpu(&include)?;
+        shim(&[&include], "src/ann/shim.cpp", "tantivy_dense_faiss")
     }
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .include(&include)
-        .flag("-fopenmp")
-        // Warnings in faiss's own headers are not ours.
-        .flag_if_supported("-Wno-unused-parameter")
-        .flag_if_supported("-Wno-sign-compare")
-        .flag_if_supported("-Wno-unknown-pragmas")
-        .opt_level(3)
-        .file(SHIM)
-        .try_compile("tantivy_dense_faiss")
-        .map_err(|error| format!("compiling {SHIM}: {error}"))
+
+    /// The shim of the GPU needs CUDA's headers as well. It has no code for the GPU of its own, so g++ compiles it.
+    #[cfg(feature = "gpu")]
+    fn gpu(include: &Path) -> Result<(), String> {
+        println!("cargo:rerun-if-env-changed=CUDA_PATH");
+        let cuda = std::env::var_os("CUDA_PATH").map(PathBuf::from).ok_or(
+            "the feature `gpu` needs CUDA: set CUDA_PATH to the folder that holds include/cuda_runtime.h, or build with \
+             scripts/cuda-build.sh",
+        )?;
+        has(include, "faiss/gpu/GpuDistance.h", "FAISS_INCLUDE_DIR")?;
+        has(&cuda.join("include"), "cuda_runtime.h", "CUDA_PATH")?;
+        shim(&[include, &cuda.join("include")], "src/ann/gpu/shim.cpp", "tantivy_dense_faiss_gpu")
+    }
+
+    fn has(folder: &Path, file: &str, variable: &str) -> Result<(), String> {
+        if folder.join(file).is_file() {
+            return Ok(());
+        }
+        Err(format!("no {file} under {}: set {variable} to where it lies", folder.display()))
+    }
+
+    fn shim(include: &[&Path], file: &str, name: &str) -> Result<(), String> {
+        println!("cargo:rerun-if-changed={file}");
+        cc::Build::new()
+            .cpp(true)
+            .std("c++17")
+            .includes(include)
+            .flag("-fopenmp")
+            // Warnings in faiss's own headers are not ours.
+            .flag_if_supported("-Wno-unused-parameter")
+            .flag_if_supported("-Wno-sign-compare")
+            .flag_if_supported("-Wno-unknown-pragmas")
+            .opt_level(3)
+            .file(file)
+            .try_compile(name)
+            .map_err(|error| format!("compiling {file}: {error}"))
+    }
 }

@@ -15,7 +15,7 @@ use crate::ann::{AnnFile, AnnPolicy};
 use crate::info::SegmentInfo;
 use crate::plugin::{DensePlugin, EXTENSIONS, ann_component};
 use crate::warm::{OpenSegments, SegmentVectors, ann_file_name, open_rows};
-use crate::{DenseError, VectorField};
+use crate::{DenseError, Device, VectorField};
 
 /// Settings of a [`Dense`]. They can differ from one start of a program to the next.
 #[derive(Clone, Debug)]
@@ -30,6 +30,9 @@ pub struct DenseOptions {
     /// graph; from five million rows on an inverted file. A field can name its own index
     /// ([`VectorOptions::index`](crate::VectorOptions::index)).
     pub ann: AnnPolicy,
+    /// Where rows are compared, if not on the processor alone: a GPU, which takes a copy of every segment's rows when it
+    /// is opened. Default: none.
+    pub device: Option<Device>,
 }
 
 impl DenseOptions {
@@ -54,11 +57,18 @@ impl DenseOptions {
         self.ann = policy;
         self
     }
+
+    /// Compares rows on a device where it can, see [`Device`].
+    #[must_use]
+    pub fn device(mut self, device: Device) -> DenseOptions {
+        self.device = Some(device);
+        self
+    }
 }
 
 impl Default for DenseOptions {
     fn default() -> DenseOptions {
-        DenseOptions { verify_on_open: true, ann: AnnPolicy::default() }
+        DenseOptions { verify_on_open: true, ann: AnnPolicy::default(), device: None }
     }
 }
 

@@ -167,6 +167,12 @@ pub enum DenseError {
         /// What went wrong.
         why: String,
     },
+    /// A name that is none of a device.
+    #[error("no device is called `{name}`; there are `gpu`, `gpu:NUMBER` and `host`")]
+    NoDevice {
+        /// The name that was given.
+        name: String,
+    },
     /// The work was stopped by [`Dense::cancel`](crate::Dense::cancel).
     #[error("stopped on request")]
     Cancelled,

@@ -59,7 +59,7 @@ impl SegmentInfo {
             segment: reader.segment_id(),
             max_doc: reader.max_doc(),
             num_docs: reader.num_docs(),
-            fields: vectors.fields().iter().map(FieldInfo::of).collect(),
+            fields: vectors.fields().iter().map(|field| FieldInfo::of(field)).collect(),
         }
     }
 
@@ -77,7 +77,7 @@ impl SegmentInfo {
 
 impl FieldInfo {
     fn of(vectors: &FieldVectors) -> FieldInfo {
-        let FieldVectors { rows, index } = vectors;
+        let FieldVectors { rows, index, .. } = vectors;
         FieldInfo {
             name: rows.field().name().to_owned(),
             rows: rows.len(),

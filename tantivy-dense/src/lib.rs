@@ -62,6 +62,7 @@
 //! | [`.element(Element::F16)`](Element::F16) | half the disk and memory | three decimal digits are kept of each value |
 //! | [`.element(Element::Int8)`](Element::Int8) | a quarter of both, scanned as a first pass is | similarities are of rounded vectors |
 //! | feature `faiss` | approximate indexes, built by merges: large segments in about a millisecond | cmake and OpenBLAS to build the program; minutes of merging a million vectors; a few hits in a hundred |
+//! | feature `gpu`, [`DenseOptions::device`] | exact search at the speed of a GPU's memory; queries that wait are answered together | an hour of building with CUDA; the rows once more, on the GPU; nothing at all where there is no GPU |
 //! | [`VectorOptions::index`], [`DenseOptions::ann`] | an index of your choice, by faiss's factory strings | as above; nothing without the feature |
 //! | [`KnnQuery::ef`], [`nprobe`](KnnQuery::nprobe) | more of the true nearest from approximate indexes | time, about in proportion |
 //! | [`KnnQuery::exact`] | the true nearest | a scan |
@@ -71,7 +72,7 @@
 //! | [`KnnQuery::filter`] | the nearest among what matches | running the filter; then fewer rows are compared |
 //! | [`DenseOptions::verify_on_open`] (default) | a damaged file is found before it answers | each segment is read once when it is opened |
 //!
-//! [`docs::choosing_an_index`] has measurements, [`docs::file_format`] the bytes.
+//! [`docs::choosing_an_index`] has measurements, [`docs::file_format`] the bytes, [`docs::searching_on_a_gpu`] all about GPUs.
 //!
 //! # What to know
 //! - tantivy fixes an index's files when it is made. An index made without this crate cannot get vectors; the example
@@ -92,6 +93,7 @@
 
 pub mod ann;
 mod dense;
+pub mod device;
 pub mod docs;
 mod error;
 mod field;
@@ -107,9 +109,10 @@ mod rows;
 mod warm;
 
 pub use dense::{Dense, DenseOptions};
+pub use device::{Device, DeviceOptions, DeviceUsage};
 pub use error::DenseError;
 pub use field::{Element, MAX_DIMENSION, Metric, TYPE_NAME, VectorField, VectorOptions};
 pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery, Ranking};
 pub use info::{FieldInfo, IndexInfo, SegmentInfo};
 pub use merge_policy::DenseMergePolicy;
-pub use query::{Found, Hit, IndexUse, KnnQuery, SearchPath, SegmentReport};
+pub use query::{DeviceUse, Found, Hit, IndexUse, KnnQuery, SearchPath, SegmentReport};

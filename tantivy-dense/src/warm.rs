@@ -12,8 +12,9 @@ use tantivy::directory::error::OpenReadError;
 use tantivy::index::SegmentId;
 use tantivy::{Opstamp, Searcher, SearcherGeneration, SegmentReader, Warmer};
 
-use crate::ann::{AnnEntry, AnnFile, AnnIndex, AnnSpec, Lookup};
+use crate::ann::{AnnEntry, AnnFile, AnnIndex, AnnKind, AnnSpec, Lookup, RowSource, Similarity};
 use crate::dense::Inner;
+use crate::device::{Device, Key, Slot, Source};
 use crate::plugin::{ann_component, rows_component};
 use crate::query::RowSet;
 use crate::rows::{EXTENSION, FieldRows, RowsFile};
@@ -72,16 +73,59 @@ pub(crate) struct FieldVectors {
     pub rows: FieldRows,
     /// The approximate index over them; else why there is none to use, where there is a file.
     pub index: Result<OpenIndex, Option<String>>,
+    /// Their place on the device, where there is one.
+    pub slot: Option<Slot>,
 }
 
 impl FieldVectors {
-    fn open(rows: FieldRows, file: &Result<Option<AnnFile>, String>) -> FieldVectors {
+    fn open(
+        rows: FieldRows,
+        file: &Result<Option<AnnFile>, String>,
+        segment: SegmentId,
+        device: Option<&Device>,
+    ) -> FieldVectors {
         let index = match file {
             Ok(None) => Err(None),
             Err(why) => Err(Some(why.clone())),
             Ok(Some(file)) => open_index(&rows, file),
         };
-        FieldVectors { rows, index }
+        let (field, checksum) = (rows.field().field().field_id(), rows.rows_checksum());
+        let slot = device.map(|device| Slot::new(device, Key { segment, field, checksum, lists: false }));
+        FieldVectors { rows, index, slot }
+    }
+
+    /// Has the device copy what searches will want of it, where that pays, before there is a search that waits for it.
+    fn prepare(self: &Arc<FieldVectors>) {
+        let Some(slot) = &self.slot else { return };
+        let options = slot.device.options();
+        let values = (self.rows.len() as usize).saturating_mul(self.rows.options().dimension());
+        if values == 0 || values < options.least_values {
+            return;
+        }
+        let lists = options.lists && self.lists().is_some();
+        if let Err(why) = slot.prepare(Arc::clone(self) as Arc<dyn Source>, lists) {
+            // Searches try again, and report it.
+            tracing::info!("{} has not taken a segment's rows: {why}", slot.device.name());
+        }
+    }
+}
+
+impl Source for FieldVectors {
+    fn rows(&self) -> &dyn RowSource {
+        &self.rows
+    }
+
+    fn dimension(&self) -> usize {
+        self.rows.options().dimension()
+    }
+
+    fn similarity(&self) -> Similarity {
+        self.rows.options().metric().into()
+    }
+
+    fn lists(&self) -> Option<(&AnnIndex, u64)> {
+        let open = self.index.as_ref().ok()?;
+        (open.index.kind() == AnnKind::Lists).then_some((&open.index, open.entry.length))
     }
 }
 
@@ -111,7 +155,7 @@ type Alive = (u32, Option<Opstamp>, Arc<RowSet>);
 
 /// The vectors of one segment.
 pub(crate) struct SegmentVectors {
-    fields: Vec<FieldVectors>,
+    fields: Vec<Arc<FieldVectors>>,
     alive: Mutex<Vec<Alive>>,
 }
 
@@ -128,8 +172,9 @@ impl SegmentVectors {
             Ok(Some((file, name))) => AnnFile::open(file, &name).map(Some).map_err(|error| error.to_string()),
             Err(why) => Err(why),
         };
-        let fields: Vec<FieldVectors> =
-            files.rows.into_fields().into_iter().map(|rows| FieldVectors::open(rows, &index)).collect();
+        let (segment, device) = (reader.segment_id(), dense.options.device.as_ref());
+        let open = |rows| Arc::new(FieldVectors::open(rows, &index, segment, device));
+        let fields: Vec<Arc<FieldVectors>> = files.rows.into_fields().into_iter().map(open).collect();
         for field in &fields {
             if let Err(Some(why)) = &field.index {
                 // Once for each time the segment is opened; searches report it too.
@@ -144,12 +189,12 @@ impl SegmentVectors {
     }
 
     /// The vectors of a field.
-    pub(crate) fn field(&self, field: &VectorField) -> Result<&FieldVectors, DenseError> {
+    pub(crate) fn field(&self, field: &VectorField) -> Result<&Arc<FieldVectors>, DenseError> {
         let found = self.fields.iter().find(|vectors| vectors.rows.field() == field);
         found.ok_or_else(|| DenseError::ForeignField { name: field.name().to_owned() })
     }
 
-    pub(crate) fn fields(&self) -> &[FieldVectors] {
+    pub(crate) fn fields(&self) -> &[Arc<FieldVectors>] {
         &self.fields
     }
 
@@ -270,6 +315,7 @@ impl Warmer for SegmentHolder {
         }
         for (reader, files) in opened {
             let vectors = dense.segments.read(&dense, reader, files)?;
+            vectors.fields.iter().for_each(FieldVectors::prepare);
             lock(&self.held).insert(reader.segment_id(), vectors);
         }
         Ok(())

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
 use tantivy::collector::Count;
+use tantivy::directory::MmapDirectory;
 use tantivy::query::TermQuery;
 use tantivy::schema::{IndexRecordOption, OwnedValue, Schema, Value};
 use tantivy::{Index, IndexReader, TantivyDocument};
-use tantivy_dense::Dense;
+use tantivy_dense::{Dense, DenseOptions, Device};
 
 pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
 
@@ -123,7 +124,7 @@ impl Engine {
                 card
             }
         };
-        if Index::exists(&tantivy::directory::MmapDirectory::open(path).map_err(tantivy::TantivyError::from)?)
+        if Index::exists(&MmapDirectory::open(path).map_err(tantivy::TantivyError::from)?)
             .map_err(tantivy::TantivyError::from)?
         {
             let (dense, index) = Dense::open(path)?;
@@ -172,6 +173,19 @@ impl Engine {
     /// The re-ranker, where one was given.
     pub fn reranker(&self) -> Option<&Reranker> {
         self.reranker.as_deref()
+    }
+
+    /// Lets vectors be compared on a device, see [`Device`]. Where it cannot be used searches run on the processor as before, and
+    /// their reports say why.
+    ///
+    /// # Errors
+    /// Opens the index again, and so those of [`Engine::open`].
+    pub fn with_device(self, device: Device) -> Result<Self, PluginError> {
+        let dense = Dense::with_options(DenseOptions::default().device(device));
+        let folder = MmapDirectory::open(&self.path).map_err(tantivy::TantivyError::from)?;
+        let index = dense.open_index(folder)?;
+        let engine = Self::assemble(&self.path, dense, index, self.card, self.encoder)?;
+        Ok(Self { reranker: self.reranker, ..engine })
     }
 
     /// Gives the engine its model.

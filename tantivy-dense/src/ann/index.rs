@@ -139,9 +139,9 @@ pub struct AnnFound {
 ///
 /// Searching takes `&self` and may be done from any number of threads; each search runs on its caller's thread alone.
 pub struct AnnIndex {
-    native: Native,
-    info: Info,
-    mapped_bytes: usize,
+    pub(super) native: Native,
+    pub(super) info: Info,
+    pub(super) mapped_bytes: usize,
 }
 
 /// The first bytes of a written index: magic with version, flags, the number of padding bytes, two zero bytes, the
@@ -162,7 +162,7 @@ fn refused(what: impl Into<String>) -> DenseError {
     DenseError::Ann { field: String::new(), why: what.into() }
 }
 
-fn failed(doing: &str, failure: Failure) -> DenseError {
+pub(super) fn failed(doing: &str, failure: Failure) -> DenseError {
     match failure {
         Failure::Refused(words) => refused(format!("{doing}: {words}")),
         Failure::Cancelled => DenseError::Cancelled,
@@ -175,7 +175,7 @@ fn damaged(what: impl std::fmt::Display) -> DenseError {
 }
 
 /// NaN and overflow break the heaps that a search keeps its candidates in.
-fn check_vector(values: &[f32], what: impl Fn() -> String) -> Result<(), DenseError> {
+pub(super) fn check_vector(values: &[f32], what: impl Fn() -> String) -> Result<(), DenseError> {
     let squared: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
     if squared <= MAX_SQUARED_LENGTH {
         Ok(())
@@ -425,6 +425,17 @@ impl AnnIndex {
         self.collect(found, filter)
     }
 
+    /// How vectors are compared.
+    pub fn similarity(&self) -> Similarity {
+        if self.info.inner_product { Similarity::InnerProduct } else { Similarity::SquaredL2 }
+    }
+
+    /// The faiss index, to be copied to a GPU while `self` lives.
+    #[cfg(feature = "gpu")]
+    pub(super) fn inner(&self) -> *const std::ffi::c_void {
+        self.native.inner()
+    }
+
     /// All rows found whose similarity is at least `least`. Approximate as [`AnnIndex::search`] is: a graph returns those its walk
     /// meets, an inverted file those in the lists it looks into. Range searches take turns with one another.
     pub fn search_within(
@@ -452,7 +463,7 @@ impl AnnIndex {
         Ok(found)
     }
 
-    fn check_query(&self, query: &[f32]) -> Result<(), DenseError> {
+    pub(super) fn check_query(&self, query: &[f32]) -> Result<(), DenseError> {
         if query.len() != self.dimension() {
             return Err(refused(format!("a query of {} values for an index of {}", query.len(), self.dimension())));
         }

@@ -32,6 +32,10 @@
 
 pub mod choose;
 pub mod file;
+#[cfg(feature = "faiss")]
+mod flat;
+#[cfg(feature = "gpu")]
+pub(crate) mod gpu;
 mod index;
 #[cfg(test)]
 mod memory_tests;

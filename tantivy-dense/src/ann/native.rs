@@ -121,6 +121,18 @@ unsafe extern "C" {
         message: *mut c_char,
         capacity: usize,
     ) -> c_int;
+    fn adf_search_flat(
+        index: *const RawIndex,
+        count: u64,
+        queries: *const f32,
+        k: u64,
+        distances: *mut f32,
+        labels: *mut i64,
+        message: *mut c_char,
+        capacity: usize,
+    ) -> c_int;
+    #[cfg(feature = "gpu")]
+    fn adf_inner(index: *const RawIndex) -> *const c_void;
     fn adf_range(
         index: *mut RawIndex,
         query: *const RawQuery,
@@ -455,6 +467,48 @@ impl Native {
             }
         })?;
         Ok(found)
+    }
+
+    /// The `k` nearest rows to each of many queries, one after another in `queries`, by a flat index. For every query `k`
+    /// distances as faiss has them, and row numbers, -1 where there are fewer rows.
+    pub(super) fn search_flat(
+        &self,
+        queries: &[f32],
+        dimension: usize,
+        k: usize,
+    ) -> Result<(Vec<f32>, Vec<i64>), Failure> {
+        if dimension == 0 || !queries.len().is_multiple_of(dimension) || k == 0 {
+            return Err(Failure::Refused("queries of another dimension, or for no rows".to_owned()));
+        }
+        let count = queries.len() / dimension;
+        let room = count.checked_mul(k).ok_or(Failure::NoMemory)?;
+        let (mut distances, mut labels) = (vec![0.0; room], vec![-1; room]);
+        if self.info()?.dimension != dimension as u64 {
+            return Err(Failure::Refused("queries of another dimension".to_owned()));
+        }
+        call(|message, capacity| {
+            // SAFETY: `queries` holds count x dimension floats (checked above), both outputs have room for count x k.
+            unsafe {
+                adf_search_flat(
+                    self.raw.as_ptr(),
+                    count as u64,
+                    queries.as_ptr(),
+                    k as u64,
+                    distances.as_mut_ptr(),
+                    labels.as_mut_ptr(),
+                    message,
+                    capacity,
+                )
+            }
+        })?;
+        Ok((distances, labels))
+    }
+
+    /// The faiss index itself, for the GPU's shim: to be read while `self` lives.
+    #[cfg(feature = "gpu")]
+    pub(super) fn inner(&self) -> *const c_void {
+        // SAFETY: reads a pointer.
+        unsafe { adf_inner(self.raw.as_ptr()) }
     }
 
     /// Every row at least as near as `radius`: a similarity under inner product, a squared distance otherwise.

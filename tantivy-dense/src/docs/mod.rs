@@ -5,3 +5,6 @@ pub mod choosing_an_index {}
 
 #[doc = include_str!("file_format.md")]
 pub mod file_format {}
+
+#[doc = include_str!("searching_on_a_gpu.md")]
+pub mod searching_on_a_gpu {}

@@ -8,7 +8,7 @@ use tantivy::Segment;
 use tantivy::directory::{TerminatingWrite, WritePtr};
 
 use super::{ann_component, rows_component};
-use crate::ann::{AnnBuild, AnnFileWriter, AnnIndex, AnnPlan, RowSource};
+use crate::ann::{AnnBuild, AnnFileWriter, AnnIndex, AnnPlan};
 use crate::dense::Inner;
 use crate::rows::{FieldRows, RowsFile};
 use crate::warm::lock;
@@ -51,29 +51,6 @@ impl Drop for Turn {
     fn drop(&mut self) {
         *lock(&BUSY) = false;
         FREE.notify_all();
-    }
-}
-
-/// The rows of a field, as an index is built from them.
-struct Rows<'a>(&'a FieldRows);
-
-impl RowSource for Rows<'_> {
-    fn len(&self) -> usize {
-        self.0.len() as usize
-    }
-
-    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), DenseError> {
-        let dimension = self.0.options().dimension();
-        let mut scratch = Vec::new();
-        for (at, out) in out.chunks_exact_mut(dimension).enumerate() {
-            let row = self.0.row((first + at) as u32, &mut scratch);
-            if row.len() != dimension {
-                let why = format!("there is no row {}", first + at);
-                return Err(DenseError::Ann { field: self.0.field().name().to_owned(), why });
-            }
-            out.copy_from_slice(row);
-        }
-        Ok(())
     }
 }
 
@@ -123,7 +100,7 @@ pub(super) fn build(dense: &Inner, segment: &Segment, fields: &[VectorField], ma
 fn build_one(dense: &Inner, rows: &FieldRows, build: &AnnBuild) -> Result<AnnIndex, DenseError> {
     let started = std::time::Instant::now();
     tracing::info!(field = rows.field().name(), rows = rows.len(), factory = build.factory, "building an index");
-    let index = AnnIndex::build(build, &Rows(rows), dense.cancel_flag())?;
+    let index = AnnIndex::build(build, rows, dense.cancel_flag())?;
     tracing::info!(
         field = rows.field().name(),
         seconds = started.elapsed().as_secs_f64(),

@@ -154,6 +154,7 @@ pub(super) fn walk(
         nprobe: search.nprobe,
         candidates,
         distances: found.distances,
+        device: None,
     };
     Ok(Walked { best: best.into_sorted(), how, returned: found.rows.len() })
 }

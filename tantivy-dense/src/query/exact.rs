@@ -75,13 +75,14 @@ impl Asked {
         Asked { query, bar: Bar::new(least), best: Mutex::new(Top::new(k)) }
     }
 
-    fn add(&self, found: Vec<Best>) {
+    /// Hits that some way of searching has found, all of them compared in full.
+    pub(crate) fn add(&self, found: Vec<Best>) {
         let mut best = lock(&self.best);
         best.extend(found);
         self.bar.raise(best.bar());
     }
 
-    /// The best found by scans, best first.
+    /// The best added so far, best first.
     pub(crate) fn scanned(&self) -> Vec<Best> {
         lock(&self.best).clone().into_sorted()
     }
@@ -111,7 +112,7 @@ impl Candidates<'_> {
         }
     }
 
-    fn contains(&self, row: u32) -> bool {
+    pub(crate) fn contains(&self, row: u32) -> bool {
         self.selected.as_ref().is_none_or(|set| set.contains(row))
     }
 

@@ -68,6 +68,16 @@ impl KnnQuery {
         self
     }
 
+    /// Whether the [`Device`](crate::Device) of the index may be used, if it has one. Default: true.
+    ///
+    /// A device answers exactly, so [`KnnQuery::exact`] needs not be said for it; `on_device(false)` gives the
+    /// processor's approximate indexes back to a query that wants its answer from them.
+    #[must_use]
+    pub fn on_device(mut self, allowed: bool) -> KnnQuery {
+        self.settings.on_device = allowed;
+        self
+    }
+
     /// Leaves out documents less similar than this.
     #[must_use]
     pub fn min_similarity(mut self, similarity: f32) -> KnnQuery {
@@ -153,7 +163,7 @@ impl KnnQuery {
     /// for each vector, in their order.
     ///
     /// Several times the throughput of one search after another where rows are scanned, since each is read from memory
-    /// once for all vectors. Indexes are searched for one vector after another. Uses the index's search threads
+    /// once for all vectors. Indexes are searched for one vector after another; a device is given all at once. Uses the index's search threads
     /// ([`Index::set_multithread_executor`](tantivy::Index::set_multithread_executor)), as single searches do.
     ///
     /// # Errors
@@ -197,7 +207,7 @@ impl Query for KnnQuery {
 
 impl fmt::Debug for KnnQuery {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { k, filter, exact, min_similarity, ef, nprobe, oversample } = &self.settings;
+        let Settings { k, filter, exact, on_device, min_similarity, ef, nprobe, oversample } = &self.settings;
         let mut out = out.debug_struct("KnnQuery");
         out.field("field", &self.field.name()).field("k", k).field("dimension", &self.vector.len());
         if let Some(filter) = filter {
@@ -213,6 +223,9 @@ impl fmt::Debug for KnnQuery {
         }
         if let Some(oversample) = oversample {
             out.field("oversample", oversample);
+        }
+        if !on_device {
+            out.field("on_device", on_device);
         }
         out.field("exact", exact).finish()
     }

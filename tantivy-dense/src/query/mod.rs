@@ -4,6 +4,7 @@ mod approximate;
 mod bounds;
 mod exact;
 mod knn;
+mod on_device;
 mod report;
 mod rowset;
 mod search;
@@ -11,6 +12,6 @@ mod top;
 mod weight;
 
 pub use knn::KnnQuery;
-pub use report::{Found, Hit, IndexUse, SearchPath, SegmentReport};
+pub use report::{DeviceUse, Found, Hit, IndexUse, SearchPath, SegmentReport};
 pub(crate) use rowset::RowSet;
 pub(crate) use weight::HitsScorer;

@@ -34,8 +34,19 @@ pub struct SegmentReport {
     pub selected: u32,
     /// How they were searched.
     pub path: SearchPath,
-    /// Why the segment's approximate index was not used, or not it alone; `None` where it was, or where there is none.
+    /// Why the segment's approximate index or the [device](crate::Device) was not used, or not it alone; `None` where it
+    /// was, or where there is none.
     pub note: Option<String>,
+}
+
+impl SegmentReport {
+    /// Another thing to say, after what was said before.
+    pub(crate) fn add_note(&mut self, more: String) {
+        self.note = Some(match self.note.take() {
+            Some(note) => format!("{note}; {more}"),
+            None => more,
+        });
+    }
 }
 
 /// A way to search a segment.
@@ -48,8 +59,24 @@ pub enum SearchPath {
     Exact,
     /// Every row's rounded copy was compared, and in full where that left a doubt.
     ExactInTwoPasses,
+    /// A device compared every row, and what it gave was compared in full. The hits are those of [`SearchPath::Exact`].
+    ExactOnDevice(DeviceUse),
     /// The approximate index was asked, and what it found was compared in full.
     Index(IndexUse),
+}
+
+/// How a device was used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceUse {
+    /// Its name, see [`Device::name`](crate::Device::name).
+    pub device: String,
+    /// Rows that it gave in the last call, deleted ones among them.
+    pub candidates: usize,
+    /// Calls it took, each for twice as many rows as the one before.
+    pub calls: usize,
+    /// Queries that were answered together in the last call.
+    pub batch: usize,
 }
 
 /// How an approximate index was searched.
@@ -64,8 +91,10 @@ pub struct IndexUse {
     pub nprobe: Option<usize>,
     /// Candidates it was asked for.
     pub candidates: usize,
-    /// Distances it computed.
+    /// Distances it computed; 0 on a device, which does not count them.
     pub distances: u64,
+    /// Name of the device that searched it; `None` for the processor.
+    pub device: Option<String>,
 }
 
 impl SearchPath {
@@ -84,7 +113,10 @@ impl fmt::Display for IndexUse {
         if let Some(nprobe) = self.nprobe {
             write!(out, ", nprobe {nprobe}")?;
         }
-        write!(out, ", {} candidates, {} distances", self.candidates, self.distances)
+        match &self.device {
+            None => write!(out, ", {} candidates, {} distances", self.candidates, self.distances),
+            Some(device) => write!(out, ", {} candidates, on {device}", self.candidates),
+        }
     }
 }
 
@@ -96,6 +128,10 @@ impl fmt::Display for SegmentReport {
             SearchPath::Exact => write!(out, "exact: {selected} of {rows} rows compared")?,
             SearchPath::ExactInTwoPasses => {
                 write!(out, "exact: {selected} of {rows} rows compared as int8, the doubtful ones in full")?;
+            }
+            SearchPath::ExactOnDevice(DeviceUse { device, candidates, calls, batch }) => {
+                write!(out, "exact: {rows} rows compared on {device}, {candidates} of them again here")?;
+                write!(out, ", for {selected} that may be hits; {batch} queries at once, calls: {calls}")?;
             }
             SearchPath::Index(index) => write!(out, "approximate: {index}, over {selected} of {rows} rows")?,
         }

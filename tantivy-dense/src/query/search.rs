@@ -8,6 +8,7 @@ use tantivy::{Executor, Searcher};
 
 use super::approximate::{self, Part, Walk, Walked};
 use super::exact::{self, Asked, Candidates, Prepared};
+use super::on_device::{self, Given, Wanted};
 use super::report::{Found, Hit, SearchPath, SegmentReport};
 use super::rowset::matching;
 use super::top::{Best, Top};
@@ -20,6 +21,7 @@ pub(super) struct Settings {
     pub k: usize,
     pub filter: Option<Arc<dyn Query>>,
     pub exact: bool,
+    pub on_device: bool,
     pub min_similarity: Option<f32>,
     pub ef: Option<usize>,
     pub nprobe: Option<usize>,
@@ -28,7 +30,16 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn nearest(k: usize) -> Settings {
-        Settings { k, filter: None, exact: false, min_similarity: None, ef: None, nprobe: None, oversample: None }
+        Settings {
+            k,
+            filter: None,
+            exact: false,
+            on_device: true,
+            min_similarity: None,
+            ef: None,
+            nprobe: None,
+            oversample: None,
+        }
     }
 
     fn check(&self, field: &VectorField) -> Result<(), DenseError> {
@@ -101,7 +112,7 @@ fn select<'a>(
 }
 
 struct Segment<'a> {
-    vectors: &'a FieldVectors,
+    vectors: &'a Arc<FieldVectors>,
     candidates: Candidates<'a>,
 }
 
@@ -122,6 +133,25 @@ enum Task {
     Scan { segment: usize, rows: Range<u32>, queries: Arc<[usize]> },
     /// A segment's index, for one query.
     Walk { segment: usize, query: usize, want: usize, deep: bool },
+    /// A segment on a device, for some queries.
+    Device { segment: usize, queries: Arc<[usize]> },
+}
+
+/// What a task came to.
+enum Done {
+    /// What it found was added to the queries.
+    Scan,
+    Walk(Result<Walked, String>),
+    /// One for each of its queries.
+    Device(Vec<Result<Given, String>>),
+}
+
+/// How segments are going to be searched.
+struct Plans {
+    /// By an index on the processor; or why not, if there is one.
+    walks: Vec<Result<Walk, Option<String>>>,
+    /// On a device; or why not. `None` where there is none, or nothing to search.
+    devices: Vec<Option<Result<on_device::Plan, String>>>,
 }
 
 /// What one query has from one segment's index so far.
@@ -133,38 +163,71 @@ struct Taken {
 impl Search<'_> {
     fn run(&self, prepared: Vec<Prepared>) -> Result<Vec<Found>, DenseError> {
         let metric = prepared.first().map(|query| query.metric);
-        let plans: Vec<Result<Walk, Option<String>>> = self.segments.iter().map(|segment| self.plan(segment)).collect();
-        let reports: Vec<SegmentReport> =
-            self.segments.iter().zip(&plans).map(|(segment, plan)| report(&segment.candidates, plan)).collect();
-        let mut reports = vec![reports; prepared.len()];
+        let plans = self.plans(prepared.len());
+        let mut reports = vec![self.reports(&plans); prepared.len()];
         let asked: Vec<Asked> = prepared.into_iter().map(|query| Asked::new(query, self.k, self.least)).collect();
         let mut taken: Vec<Vec<Option<Taken>>> =
             asked.iter().map(|_| self.segments.iter().map(|_| None).collect()).collect();
         let mut tasks = if self.k == 0 { Vec::new() } else { self.first_tasks(&plans, asked.len()) };
         while !tasks.is_empty() {
-            let walked = self.work(&tasks, &plans, &asked)?;
+            let done = self.work(&tasks, &plans, &asked)?;
+            // Per segment, the queries that its index or the device has not answered.
             let mut rescan: Vec<Vec<usize>> = vec![Vec::new(); self.segments.len()];
-            for (task, walked) in tasks.iter().zip(walked) {
-                let (&Task::Walk { segment, query, want, .. }, Some(walked)) = (task, walked) else { continue };
+            let mut recall: Vec<Vec<usize>> = vec![Vec::new(); self.segments.len()];
+            let mut take = |query: usize, segment: usize, want: usize, walked: Result<Walked, String>| {
                 let report = &mut reports[query][segment];
                 let enough = want.min(self.segments[segment].candidates.count() as usize);
                 let short = match walked {
                     Ok(walked) if walked.returned >= enough => {
                         report.path = SearchPath::Index(walked.how);
                         taken[query][segment] = Some(Taken { best: walked.best, want });
-                        continue;
+                        return;
                     }
                     Ok(walked) => format!("{} found {} rows of {enough}", walked.how, walked.returned),
                     Err(why) => why,
                 };
                 report.path = exact_path(&self.segments[segment].candidates);
-                report.note = Some(short);
+                report.add_note(short);
                 taken[query][segment] = None;
                 rescan[segment].push(query);
+            };
+            let mut answers = Vec::new();
+            for (task, done) in tasks.iter().zip(done) {
+                match (task, done) {
+                    (&Task::Walk { segment, query, want, .. }, Done::Walk(walked)) => {
+                        take(query, segment, want, walked);
+                    }
+                    (Task::Device { segment, queries }, Done::Device(given)) => {
+                        for (&query, given) in queries.iter().zip(given) {
+                            match given {
+                                Ok(Given::Lists(walked)) => take(query, *segment, self.k, Ok(walked)),
+                                Ok(Given::Rows(how)) => answers.push((query, *segment, Ok(how))),
+                                Err(why) => answers.push((query, *segment, Err(why))),
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            for (query, segment, given) in answers {
+                let report = &mut reports[query][segment];
+                match given {
+                    Ok(how) => {
+                        report.path = SearchPath::ExactOnDevice(how);
+                        report.note = None;
+                    }
+                    Err(why) => {
+                        report.note = self.note(&plans, segment, Some(&why));
+                        recall[segment].push(query);
+                    }
+                }
             }
             tasks = self.deeper(&asked, &mut taken);
             for (segment, queries) in rescan.into_iter().enumerate() {
                 tasks.extend(self.scans(segment, queries.into()));
+            }
+            for (segment, queries) in recall.into_iter().enumerate() {
+                tasks.extend(self.on_processor(&plans, segment, &queries.into()));
             }
         }
         let found = asked.iter().zip(taken).zip(reports).map(|((asked, taken), segments)| {
@@ -177,6 +240,48 @@ impl Search<'_> {
             Found { hits: hits.collect(), segments }
         });
         Ok(found.collect())
+    }
+
+    fn plans(&self, queries: usize) -> Plans {
+        let walks: Vec<Result<Walk, Option<String>>> = self.segments.iter().map(|segment| self.plan(segment)).collect();
+        let device = |(segment, walk): (&Segment, &Result<Walk, Option<String>>)| {
+            if !self.settings.on_device {
+                return None;
+            }
+            // As it was asked for: less than all documents may be left.
+            let k = if self.settings.k == usize::MAX { usize::MAX } else { self.k };
+            let selected = segment.candidates.count();
+            let wanted = Wanted { k, selected, queries, exact: self.settings.exact };
+            on_device::plan(segment.vectors, wanted, walk.as_ref().ok())
+        };
+        let devices = self.segments.iter().zip(&walks).map(device).collect();
+        Plans { walks, devices }
+    }
+
+    /// How segments are going to be searched; indexes and devices fill in what they did.
+    fn reports(&self, plans: &Plans) -> Vec<SegmentReport> {
+        let report = |(at, segment): (usize, &Segment)| {
+            let candidates = &segment.candidates;
+            let why = plans.devices[at].as_ref().and_then(|plan| plan.as_ref().err());
+            SegmentReport {
+                rows: candidates.rows.len(),
+                selected: candidates.count(),
+                path: exact_path(candidates),
+                note: self.note(plans, at, why.map(String::as_str)),
+            }
+        };
+        self.segments.iter().enumerate().map(report).collect()
+    }
+
+    /// Why neither the device nor the index of a segment is used, as far as there is something to say.
+    fn note(&self, plans: &Plans, segment: usize, device: Option<&str>) -> Option<String> {
+        let name = self.segments[segment].vectors.slot.as_ref().map(|slot| slot.device.name());
+        let device = device.zip(name).map(|(why, name)| format!("{name} is not used: {why}"));
+        let index = plans.walks[segment].as_ref().err().cloned().flatten();
+        match (device, index) {
+            (Some(device), Some(index)) => Some(format!("{device}; {index}")),
+            (device, index) => device.or(index),
+        }
     }
 
     /// How to search the segment's index; or why not, if there is one.
@@ -198,21 +303,29 @@ impl Search<'_> {
         approximate::plan(index, &self.dense.inner.options.ann, self.settings, self.k, part).map_err(Some)
     }
 
-    fn first_tasks(&self, plans: &[Result<Walk, Option<String>>], queries: usize) -> Vec<Task> {
+    fn first_tasks(&self, plans: &Plans, queries: usize) -> Vec<Task> {
         let all: Arc<[usize]> = (0..queries).collect();
         let mut tasks = Vec::new();
-        for (segment, plan) in plans.iter().enumerate() {
-            match plan {
-                Ok(_) => {
-                    let selected = self.segments[segment].candidates.count();
-                    let share = f64::from(selected) / (self.total as f64).max(1.0);
-                    let want = approximate::part_of(self.k, share).max(1);
-                    tasks.extend((0..queries).map(|query| Task::Walk { segment, query, want, deep: false }));
-                }
-                Err(_) => tasks.extend(self.scans(segment, Arc::clone(&all))),
+        for (segment, device) in plans.devices.iter().enumerate() {
+            match device {
+                Some(Ok(_)) => tasks.push(Task::Device { segment, queries: Arc::clone(&all) }),
+                Some(Err(_)) | None => tasks.extend(self.on_processor(plans, segment, &all)),
             }
         }
         tasks
+    }
+
+    /// What it takes to search a segment without a device.
+    fn on_processor(&self, plans: &Plans, segment: usize, queries: &Arc<[usize]>) -> Vec<Task> {
+        match plans.walks[segment] {
+            Ok(_) => {
+                let selected = self.segments[segment].candidates.count();
+                let share = f64::from(selected) / (self.total as f64).max(1.0);
+                let want = approximate::part_of(self.k, share).max(1);
+                queries.iter().map(|&query| Task::Walk { segment, query, want, deep: false }).collect()
+            }
+            Err(_) => self.scans(segment, Arc::clone(queries)).collect(),
+        }
     }
 
     fn scans(&self, segment: usize, queries: Arc<[usize]>) -> impl Iterator<Item = Task> + use<> {
@@ -221,27 +334,27 @@ impl Search<'_> {
         ranges.map(move |rows| Task::Scan { segment, rows, queries: Arc::clone(&queries) })
     }
 
-    /// Does every task; walks have a result, or why there is none.
-    #[allow(clippy::type_complexity)]
-    fn work(
-        &self,
-        tasks: &[Task],
-        plans: &[Result<Walk, Option<String>>],
-        asked: &[Asked],
-    ) -> Result<Vec<Option<Result<Walked, String>>>, DenseError> {
+    /// Does every task.
+    fn work(&self, tasks: &[Task], plans: &Plans, asked: &[Asked]) -> Result<Vec<Done>, DenseError> {
+        let of = |queries: &[usize]| -> Vec<&Asked> { queries.iter().filter_map(|&query| asked.get(query)).collect() };
         let work = |task: &Task| match task {
             Task::Scan { segment, rows, queries } => {
-                let asked: Vec<&Asked> = queries.iter().filter_map(|&query| asked.get(query)).collect();
-                exact::scan(&self.segments[*segment].candidates, rows.clone(), &asked, self.k);
-                Ok(None)
+                exact::scan(&self.segments[*segment].candidates, rows.clone(), &of(queries), self.k);
+                Ok(Done::Scan)
             }
             &Task::Walk { segment, query, want, deep } => {
                 let Segment { vectors, candidates } = &self.segments[segment];
-                let (Ok(walk), Ok(index)) = (&plans[segment], &vectors.index) else {
-                    return Ok(Some(Err("there is no index".to_owned())));
+                let (Ok(walk), Ok(index)) = (&plans.walks[segment], &vectors.index) else {
+                    return Ok(Done::Walk(Err("there is no index".to_owned())));
                 };
                 let walked = approximate::walk(index, walk, candidates, &asked[query], (want, deep));
-                Ok(Some(walked.map_err(|error| error.to_string())))
+                Ok(Done::Walk(walked.map_err(|error| error.to_string())))
+            }
+            Task::Device { segment, queries } => {
+                let Segment { vectors, candidates } = &self.segments[*segment];
+                let Some(Ok(plan)) = plans.devices[*segment] else { return Ok(Done::Scan) };
+                let plan = (plan, plans.walks[*segment].as_ref().ok());
+                Ok(Done::Device(on_device::search(vectors, candidates, &of(queries), plan, self.k)))
             }
         };
         match tasks {
@@ -286,10 +399,4 @@ fn exact_path(candidates: &Candidates) -> SearchPath {
         (_, None) => SearchPath::Exact,
         (_, Some(_)) => SearchPath::ExactInTwoPasses,
     }
-}
-
-/// How a segment is going to be searched; walks fill in what they did.
-fn report(candidates: &Candidates, plan: &Result<Walk, Option<String>>) -> SegmentReport {
-    let note = plan.as_ref().err().cloned().flatten();
-    SegmentReport { rows: candidates.rows.len(), selected: candidates.count(), path: exact_path(candidates), note }
 }

@@ -5,6 +5,7 @@ mod golden_tests;
 mod layout;
 mod quantise;
 mod reader;
+mod source;
 mod writer;
 
 pub(crate) use layout::{EXTENSION, Presence, Section};

@@ -10,7 +10,7 @@ use beir::{Collection, EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use crate::model::{Rerank, Running};
+use crate::model::{Rerank, Running, Searching};
 use crate::screen::{Progress, say, table};
 
 const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
@@ -59,6 +59,8 @@ pub(crate) struct EvalArgs {
     rerank: Rerank,
     #[command(flatten)]
     running: Running,
+    #[command(flatten)]
+    searching: Searching,
 }
 
 /// A row of the table.
@@ -68,7 +70,7 @@ struct Row {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
-    let mut engine = Engine::open(&args.index)?;
+    let mut engine = args.searching.add_to(Engine::open(&args.index)?)?;
     let collection = Collection::open(&args.data)?;
     let queries = collection.queries()?;
     let known: std::collections::HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();

@@ -7,6 +7,7 @@ use adam_encoder::{EncoderOptions, Hub, Precision, Provider, SentenceEncoder, Te
 use adam_plugin::{Chunking, Engine, PinnedModel, Reranker};
 use anyhow::{Result, bail};
 use clap::Args;
+use tantivy_dense::Device;
 
 /// Where models run.
 #[derive(Clone, Debug, Args)]
@@ -28,6 +29,26 @@ impl Running {
     /// For one question: a model with one session opens fastest.
     pub(crate) fn options_for_one(&self) -> EncoderOptions {
         EncoderOptions { sessions: 1, ..self.options() }
+    }
+}
+
+/// Where vectors are compared.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Searching {
+    /// Compare vectors on a device, exactly: gpu[:NUMBER] (in a build with the feature gpu), or host, which answers queries that
+    /// come at the same time together. Where it cannot be used, the processor searches as without it.
+    #[arg(long, value_name = "DEVICE", env = "ADAM_SEARCH_DEVICE")]
+    search_device: Option<Device>,
+}
+
+impl Searching {
+    /// Gives the engine its device, if one was named.
+    pub(crate) fn add_to(&self, engine: Engine) -> Result<Engine> {
+        let Some(device) = &self.search_device else { return Ok(engine) };
+        if let Some(why) = device.unavailable() {
+            eprintln!("adam: warning: {} cannot be used, the processor searches: {why}", device.name());
+        }
+        Ok(engine.with_device(device.clone())?)
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
-use crate::model::{Rerank, Running};
+use crate::model::{Rerank, Running, Searching};
 use crate::screen::{coloured, say};
 
 /// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
@@ -56,6 +56,8 @@ pub(crate) struct SearchArgs {
     rerank: Rerank,
     #[command(flatten)]
     running: Running,
+    #[command(flatten)]
+    searching: Searching,
     /// The question.
     query: String,
 }
@@ -69,7 +71,7 @@ fn fusion(text: &str) -> Result<FusionName, String> {
 }
 
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
-    let mut engine = Engine::open(&args.index)?;
+    let mut engine = args.searching.add_to(Engine::open(&args.index)?)?;
     if args.mode != Mode::Bm25 {
         engine = engine.with_pinned_encoder(args.model.as_deref(), &args.running.options_for_one())?;
     }

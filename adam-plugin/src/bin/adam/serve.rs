@@ -11,7 +11,7 @@ use adam_plugin::{Engine, OnFailure, Reranker};
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::model::Computing;
+use crate::model::{Computing, Searching};
 
 /// Serve an index over HTTP: documents in, searches and embeddings out, and a page to try it at `/`.
 ///
@@ -90,6 +90,8 @@ pub(crate) struct ServeArgs {
     grace: f64,
     #[command(flatten)]
     computing: Computing,
+    #[command(flatten)]
+    searching: Searching,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -145,9 +147,9 @@ fn open(args: &ServeArgs) -> Result<(Engine, Arc<SentenceEncoder>)> {
     if let (false, Some(model)) = (occupied, &args.model) {
         let (encoder, pinned) = args.computing.open(model)?;
         let engine = Engine::open_or_create(&args.index, encoder.clone(), pinned)?;
-        return Ok((engine, encoder));
+        return Ok((args.searching.add_to(engine)?, encoder));
     }
-    let engine = Engine::open(&args.index)?;
+    let engine = args.searching.add_to(Engine::open(&args.index)?)?;
     // What the index was made with decides about precision and length; threads are this machine's business.
     let options = args.computing.running.options();
     let encoder = Arc::new(engine.pinned_encoder(args.model.as_deref(), &options)?);
