@@ -11,6 +11,7 @@ use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef};
 
 use crate::batch::Padded;
+use crate::cuda;
 use crate::error::EncoderError;
 use crate::folder::{OnnxFile, SharedWeight, WeightValues};
 use crate::options::{EncoderOptions, Provider};
@@ -67,14 +68,17 @@ pub(crate) struct Values<'a> {
 impl SessionPool {
     pub(crate) fn open(file: &OnnxFile, options: &EncoderOptions) -> Result<Self, EncoderError> {
         let environment = runtime::environment()?;
-        let fault =
-            |error: ort::Error| EncoderError::model(&file.path, format!("ONNX Runtime cannot load it: {error}"));
-        let builder = configure(environment, options).map_err(fault)?;
+        let missing = cuda::preload(&options.providers);
+        let fault = |error: ort::Error| {
+            let remedy = cuda::remedy(&options.providers, &missing).unwrap_or_default();
+            EncoderError::model(&file.path, format!("ONNX Runtime cannot load it: {error}{remedy}"))
+        };
+        let builder = configure(environment, options).map_err(&fault)?;
         // One copy of the weights for all sessions. A single session is better off with its own, which ONNX Runtime
         // frees once it has packed them.
         let on_cpu = options.providers.iter().all(|provider| *provider == Provider::Cpu);
         let builder =
-            if options.sessions > 1 && on_cpu { share_weights(builder, file).map_err(fault)? } else { builder };
+            if options.sessions > 1 && on_cpu { share_weights(builder, file).map_err(&fault)? } else { builder };
         let mut idle = Vec::with_capacity(options.sessions);
         for _ in 0..options.sessions {
             let mut builder = builder.clone();
@@ -83,7 +87,7 @@ impl SessionPool {
             } else {
                 builder.commit_from_memory(&file.bytes)
             };
-            idle.push(session.map_err(fault)?);
+            idle.push(session.map_err(&fault)?);
         }
         let (feeds, outputs) = match idle.first() {
             Some(session) => (read_inputs(&file.path, session.inputs())?, read_outputs(session.outputs())),

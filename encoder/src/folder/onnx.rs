@@ -110,6 +110,7 @@ impl OnnxFile {
 fn candidates(precision: Precision) -> Vec<&'static str> {
     match precision {
         Precision::F32 => vec!["onnx/model.onnx", "model.onnx"],
+        Precision::F16 => vec!["onnx/model_fp16.onnx", "model_fp16.onnx"],
         Precision::Int8 => {
             let mut names = vec!["onnx/model_quantized.onnx", "model_quantized.onnx", "onnx/model_int8.onnx"];
             // Files that sentence-transformers names after the instructions they were quantised for.
@@ -131,6 +132,7 @@ fn candidates(precision: Precision) -> Vec<&'static str> {
 fn choose(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, EncoderError> {
     let fused = match options.precision {
         Precision::F32 => "onnx/model_fused.onnx",
+        Precision::F16 => "onnx/model_fused_fp16.onnx",
         Precision::Int8 => "onnx/model_fused_quantized.onnx",
     };
     // The fused file uses operators of ONNX Runtime's own. It is trusted to be the same model only where the exporter

@@ -169,10 +169,11 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    fn export_model(&self, model: &Path, output: &Path, int8: bool, card: ModelCard) -> Result<(), TrainError> {
+    fn export_model(&self, model: &Path, output: &Path, whole: bool, card: ModelCard) -> Result<(), TrainError> {
         let config = &self.context.config.student;
         let options = ExportOptions {
-            int8,
+            int8: whole,
+            f16: whole,
             card,
             pooling: config.pooling.map(|pooling| match pooling {
                 crate::model::Pooling::Mean => crate::export::Pooling::Mean,
