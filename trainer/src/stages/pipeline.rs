@@ -7,14 +7,15 @@
 //! step the untouched student is exported and judged (`before/`), so that the verdict compares like with like.
 
 use super::context::{Context, finished, key_of, model_key, stamp};
-use super::eval::{Measured, TestSet, Verdict, encode, encoder, passage_texts};
+use super::encode::{encode, encoder, passage_texts};
+use super::eval::{Measured, TestSet, Verdict};
 use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
 use super::{distil, score, teacher, warm_up};
 use crate::config::{Config, StudentConfig, TeacherKind};
 use crate::error::TrainError;
 use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
 use crate::report::{Reporter, read_curves, write_svg};
-use adam_encoder::{TextEncoder, TextKind};
+use adam_encoder::TextKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
