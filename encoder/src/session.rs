@@ -70,8 +70,11 @@ impl SessionPool {
         let environment = runtime::environment()?;
         let missing = cuda::preload(&options.providers);
         let fault = |error: ort::Error| {
-            let remedy = cuda::remedy(&options.providers, &missing).unwrap_or_default();
-            EncoderError::model(&file.path, format!("ONNX Runtime cannot load it: {error}{remedy}"))
+            let (text, remedy) = (error.to_string(), cuda::remedy(&options.providers, &missing).unwrap_or_default());
+            EncoderError::model(
+                &file.path,
+                format!("ONNX Runtime cannot load it: {}{remedy}", text.trim_end_matches('.')),
+            )
         };
         let builder = configure(environment, options).map_err(&fault)?;
         // One copy of the weights for all sessions. A single session is better off with its own, which ONNX Runtime

@@ -142,6 +142,9 @@ impl Pass {
         let device = work.layout.device;
         let two_passes = self.takes_two_passes(work);
         self.budget.check(self.tokens_at_once(work))?;
+        // On the device before the first batch is on its way: such a copy waits for what went before.
+        let places =
+            work.places.iter().map(|place| Ok(place.f_to_device(device)?)).collect::<Result<Vec<_>, TrainError>>()?;
         let rows_of = |number: usize, part: &Part| -> Result<Tensor, TrainError> {
             let input = part.input.to_device(device)?;
             if self.mode.dropout > 0.0 {
@@ -167,11 +170,8 @@ impl Pass {
             all = all.f_detach()?.f_set_requires_grad(true)?;
         }
         // Batches are in order of length; the loss wants the groups' order.
-        let inputs = work
-            .places
-            .iter()
-            .map(|place| Ok(all.f_index_select(0, &place.f_to_device(device)?)?))
-            .collect::<Result<Vec<_>, TrainError>>()?;
+        let inputs =
+            places.iter().map(|place| Ok(all.f_index_select(0, place)?)).collect::<Result<Vec<_>, TrainError>>()?;
         let total = loss(&inputs)?;
         total.f_backward()?;
         if two_passes {
