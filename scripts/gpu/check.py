@@ -170,8 +170,8 @@ class Check:
     def memory(self):
         """A shortage of memory, real on the device, set by a limit without one."""
         quick = self.arguments.quick
-        pairs = self.pairs(12 if quick else 512)
-        batch = 6 if quick else 256
+        pairs = self.pairs(24 if quick else 512)
+        batch = 12 if quick else 256
         if self.arguments.device == "cuda":
             code = (
                 "import sys, torch; free, _ = torch.cuda.mem_get_info(); "
@@ -187,7 +187,7 @@ class Check:
                 hog.wait(timeout=20)
         else:
             # A little over what MiniLM's weights, gradients and moments take.
-            limit = "--memory-limit=415MB" if quick else "--memory-limit=450MB"
+            limit = "--memory-limit=430MB" if quick else "--memory-limit=450MB"
             rows, text = self.warm_up("memory", pairs, "cpu", batch, [limit, "run.precision=bf16"])
         said = [line for line in text.splitlines() if "out of memory" in line and "begins again" in line]
         self.add("memory", "shortage answered by smaller batches", f"{len(said)} times, {len(rows)} steps done", ">= 1", bool(said and rows))

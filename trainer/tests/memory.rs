@@ -41,7 +41,7 @@ fn a_run_within_a_limit_ends_like_one_without() {
     let (_, ended) = run("hopeless", &["--memory-limit", "110kB"]);
     let text = said(&ended);
     assert_eq!(ended.status.code(), Some(1), "{text}");
-    assert!(text.contains("error: out of memory: ") && text.contains("one by one"), "{text}");
+    assert!(text.contains("error: out of memory: ") && text.contains("alone already"), "{text}");
     let (_, ended) = run("wrong", &["--memory-limit", "lots"]);
     assert_eq!(ended.status.code(), Some(2), "{}", said(&ended));
 }

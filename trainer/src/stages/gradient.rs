@@ -90,6 +90,11 @@ impl Work {
         self.parts.iter().map(|part| part.input.tokens() as usize).max().unwrap_or(0)
     }
 
+    /// Whether no smaller batch could take the place of the largest.
+    fn largest_is_one_text(&self) -> bool {
+        self.parts.iter().max_by_key(|part| part.input.tokens()).is_none_or(|part| part.input.sequences() == 1)
+    }
+
     /// The lengths of all sequences.
     pub(crate) fn lengths(&self) -> impl Iterator<Item = usize> {
         self.groups.iter().flat_map(|group| group.sequences.iter().map(Sequence::len))
@@ -235,10 +240,9 @@ impl<'a> Room<'a> {
             let (largest, at_once) = (work.largest(), pass.tokens_at_once(&work));
             // Batches that shared one graph come one by one first; those that came one by one are halved.
             let smaller = if at_once > largest { largest } else { largest.min(cap) / 2 };
-            let one_by_one = work.parts.len() == work.lengths().count();
-            if one_by_one && at_once == largest || smaller == 0 {
+            if at_once == largest && work.largest_is_one_text() || smaller == 0 {
                 return Err(TrainError::OutOfMemory(format!(
-                    "{error}; texts go through the model one by one already, the longest has {} tokens: shorten \
+                    "{error}; the longest text, of {} tokens, goes through the model alone already: shorten \
                      `passage_length`, freeze layers, or allow more memory",
                     work.lengths().max().unwrap_or(0)
                 )));
