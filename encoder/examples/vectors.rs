@@ -1,6 +1,6 @@
 //! The encoder's side of `tests/parity`: texts in, vectors and timings out.
 //!
-//!     vectors --model FOLDER [--precision f32|int8] [--threads N] [--sessions N] [--batch-tokens N]
+//!     vectors --model FOLDER [--precision f32|f16|int8] [--threads N] [--sessions N] [--batch-tokens N]
 //!             [--query-prompt TEXT] [--document-prompt TEXT] [--max-length N] [--spinning]
 //!             [--query] [--latency TEXT] < texts.json > vectors.json
 //!     vectors --model FOLDER ... --stream < lists.jsonl

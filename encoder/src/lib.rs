@@ -28,6 +28,7 @@
 //! | `config_sentence_transformers.json` | prompts for queries and documents |
 //! | `tokenizer.json` | the tokenizer |
 //! | `onnx/model.onnx` or `model.onnx` | the model, for [`Precision::F32`] |
+//! | `onnx/model_fp16.onnx` or `model_fp16.onnx` | the model, for [`Precision::F16`] |
 //! | `onnx/model_quantized.onnx` and other names of it | the model, for [`Precision::Int8`] |
 //! | `onnx/model_fused.onnx`, `onnx/model_fused_quantized.onnx` | the same models in ONNX Runtime's fused operators, for CUDA, where `adam_export.json` names them |
 //!
@@ -43,6 +44,7 @@
 //! The library is found at run time ([`runtime::init`] says where it is looked for); nothing is linked.
 
 mod batch;
+mod cuda;
 mod error;
 mod fingerprint;
 mod folder;

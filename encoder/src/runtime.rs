@@ -103,16 +103,7 @@ impl Search {
         if let Some(cache) = cache {
             places.extend(newest_first(&cache, "onnxruntime-"));
         }
-        for python in [variable("VIRTUAL_ENV"), variable("CONDA_PREFIX")].into_iter().flatten() {
-            places.extend(capi_folders(&python.join("lib")));
-            places.push(python.join("Lib/site-packages/onnxruntime/capi"));
-        }
-        if let Some(home) = &home {
-            places.extend(capi_folders(&home.join(".local/lib")));
-        }
-        for lib in ["/usr/local/lib", "/usr/lib"] {
-            places.extend(capi_folders(Path::new(lib)));
-        }
+        places.extend(python_folders().iter().map(|packages| packages.join("onnxruntime/capi")));
         for variable in ["LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
             if let Some(paths) = std::env::var_os(variable) {
                 places.extend(std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()));
@@ -151,14 +142,28 @@ fn library_in(folder: &Path) -> Option<PathBuf> {
     newest_first(folder, &format!("{name}.")).into_iter().find(|path| path.is_file())
 }
 
-/// `onnxruntime/capi` of every `pythonX.Y` below a folder, newest Python first.
-fn capi_folders(lib: &Path) -> Vec<PathBuf> {
+/// The folders of packages of every `pythonX.Y` below a folder, newest Python first.
+fn package_folders(lib: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     newest_first(lib, "python3")
         .into_iter()
-        .flat_map(|python| {
-            ["site-packages", "dist-packages"].map(|packages| python.join(packages).join("onnxruntime/capi"))
-        })
-        .collect()
+        .flat_map(|python| ["site-packages", "dist-packages"].map(|packages| python.join(packages)))
+}
+
+/// The folders of packages of the active Python environment, of the user's Python and of the system's.
+pub(crate) fn python_folders() -> Vec<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let mut folders = Vec::new();
+    for python in [variable("VIRTUAL_ENV"), variable("CONDA_PREFIX")].into_iter().flatten() {
+        folders.extend(package_folders(&python.join("lib")));
+        folders.push(python.join("Lib/site-packages"));
+    }
+    if let Some(home) = variable("HOME").or_else(|| variable("USERPROFILE")) {
+        folders.extend(package_folders(&home.join(".local/lib")));
+    }
+    for lib in ["/usr/local/lib", "/usr/lib"] {
+        folders.extend(package_folders(Path::new(lib)));
+    }
+    folders
 }
 
 /// Entries of a folder whose name starts with `prefix`, the highest version first.

@@ -12,6 +12,7 @@ use ort::session::{OutputSelector, RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, Tensor, TensorElementType, TensorRef};
 
 use crate::batch::Padded;
+use crate::cuda;
 use crate::error::EncoderError;
 use crate::folder::{OnnxFile, SharedWeight, WeightValues};
 use crate::options::{EncoderOptions, Provider};
@@ -96,13 +97,20 @@ pub(crate) struct Values<'a> {
 impl SessionPool {
     pub(crate) fn open(file: &OnnxFile, options: &EncoderOptions) -> Result<Self, EncoderError> {
         let environment = runtime::environment()?;
-        let fault =
-            |error: ort::Error| EncoderError::model(&file.path, format!("ONNX Runtime cannot load it: {error}"));
+        let missing = cuda::preload(&options.providers);
+        let fault = |error: ort::Error| {
+            let (text, remedy) = (error.to_string(), cuda::remedy(&options.providers, &missing).unwrap_or_default());
+            EncoderError::model(
+                &file.path,
+                format!("ONNX Runtime cannot load it: {}{remedy}", text.trim_end_matches('.')),
+            )
+        };
         let size = options.all_sessions();
-        let builder = configure(environment, options).map_err(fault)?;
+        let builder = configure(environment, options).map_err(&fault)?;
         // One copy of the weights for all sessions. A single session is better off with its own, which ONNX Runtime
         // frees once it has packed them.
-        let builder = if size > 1 && options.on_cpu() { share_weights(builder, file).map_err(fault)? } else { builder };
+        let builder =
+            if size > 1 && options.on_cpu() { share_weights(builder, file).map_err(&fault)? } else { builder };
         let open = |threads: usize| {
             let mut builder = builder.clone().with_intra_threads(threads).map_err(|error| fault(error.into()))?;
             let session = if file.has_external() {
@@ -110,7 +118,7 @@ impl SessionPool {
             } else {
                 builder.commit_from_memory(&file.bytes)
             };
-            session.map_err(fault)
+            session.map_err(&fault)
         };
         let each = options.threads_per_session();
         let idle = (0..size).map(|_| open(each)).collect::<Result<Vec<_>, _>>()?;

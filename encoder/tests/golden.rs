@@ -3,7 +3,7 @@
 
 mod common;
 
-use adam_encoder::{EncoderOptions, PairScorer, Precision, SentenceEncoder, TextEncoder, TextKind};
+use adam_encoder::{EncoderOptions, PairScorer, Precision, Provider, SentenceEncoder, TextEncoder, TextKind};
 use common::*;
 
 fn open(folder: &std::path::Path) -> SentenceEncoder {
@@ -138,6 +138,22 @@ fn pairs_are_scored_as_transformers_does() {
     assert!(PairScorer::open(&fixture("tiny"), &EncoderOptions::default()).is_err());
 }
 
+/// Nothing falls back to the CPU in silence; what is wanting is said.
+#[test]
+fn a_provider_that_is_not_there_is_refused_with_what_to_do() {
+    if !has_runtime() {
+        return;
+    }
+    let options = EncoderOptions { providers: vec![Provider::Cuda(0)], ..EncoderOptions::default() };
+    match SentenceEncoder::open(&fixture("tiny"), &options) {
+        Ok(_) => println!("skipped: this machine has CUDA"),
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains("model.onnx") && text.contains("onnxruntime-gpu"), "{text}");
+        }
+    }
+}
+
 /// all-MiniLM-L6-v2, exported to ONNX by `make`, against sentence-transformers' own vectors.
 #[test]
 fn minilm() {
@@ -175,6 +191,18 @@ fn minilm() {
     let queries = head(encoder.encode(&texts, TextKind::Query).unwrap());
     let off = difference(&queries, &rows(&golden["prompted"]));
     assert!(off < 1e-4, "{off}");
+
+    let half = EncoderOptions { precision: Precision::F16, ..options.clone() };
+    match SentenceEncoder::open(&folder, &half) {
+        Ok(half) => {
+            assert_ne!(half.fingerprint(), encoder.fingerprint());
+            let exact = encoder.encode(&texts, TextKind::Document).unwrap();
+            let off = difference(&half.encode(&texts, TextKind::Document).unwrap(), &exact);
+            println!("f16 against f32: {off:.1e}");
+            assert!(off < 2e-3, "f16 against f32: {off}");
+        }
+        Err(error) => println!("skipped: f16 part: {error}"),
+    }
 
     let int8 = EncoderOptions { precision: Precision::Int8, ..options };
     match SentenceEncoder::open(&folder, &int8) {

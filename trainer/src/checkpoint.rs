@@ -62,6 +62,9 @@ pub struct Progress {
     pub tokens: u64,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// Most tokens of a batch, where memory did not suffice for what the configuration says.
+    #[serde(default)]
+    pub batch_cap: Option<usize>,
     /// SHA-256 of the tensor file.
     pub tensors: String,
 }

@@ -10,7 +10,7 @@ use crate::data::DataConfig;
 use crate::error::TrainError;
 use crate::model::Pooling;
 use crate::stages::mine::MineConfig;
-use crate::torch::{AdamWConfig, DeviceChoice, PrecisionChoice};
+use crate::torch::{AdamWConfig, DeviceChoice, Machine, MemorySize, PackingChoice, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,12 @@ pub struct RunConfig {
     pub device: DeviceChoice,
     /// f32 or bf16.
     pub precision: PrecisionChoice,
+    /// Whether texts of a batch are padded to one length or lie one after the other.
+    pub packing: PackingChoice,
+    /// The most memory a training step may take, by estimate, as `8GB`: a step that would take more is computed in smaller parts.
+    /// Absent: what the device has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<MemorySize>,
     /// Minutes between checkpoints of a training loop.
     pub checkpoint_minutes: f64,
     /// The seed of what distillation draws: order, candidates, dark examples, pacing. Absent: `seed`. Runs in one folder that
@@ -88,6 +94,8 @@ impl Default for RunConfig {
             threads: 0,
             device: DeviceChoice::Auto,
             precision: PrecisionChoice::Auto,
+            packing: PackingChoice::Auto,
+            memory_limit: None,
             checkpoint_minutes: 5.0,
             distil_seed: None,
             branch: PathBuf::new(),
@@ -198,10 +206,11 @@ pub struct TrainingConfig {
     pub dropout: f64,
     /// AdamW.
     pub adamw: AdamWConfig,
-    /// Most tokens, padding included, that go through the model together.
+    /// Most tokens, padding included, that go through the model together; 0: 4,096 on the CPU, 32,768 on a GPU. Halved by itself
+    /// where memory does not suffice.
     pub micro_tokens: usize,
     /// A step with more tokens than this is computed in two passes (vectors first, then gradients part by part), which takes a third
-    /// more time and bounded memory. The gradients are the same.
+    /// more time and bounded memory. The gradients are the same. 0: 32,768 on the CPU, 131,072 on a GPU.
     pub most_tokens: usize,
     /// Largest share of padding in what goes through the model together.
     pub max_padding: f64,
@@ -218,8 +227,8 @@ impl Default for TrainingConfig {
             warm_up: 0.1,
             dropout: 0.0,
             adamw: AdamWConfig::default(),
-            micro_tokens: 4096,
-            most_tokens: 32_768,
+            micro_tokens: 0,
+            most_tokens: 0,
             max_padding: 0.05,
             evaluations: 1,
         }
@@ -227,6 +236,24 @@ impl Default for TrainingConfig {
 }
 
 impl TrainingConfig {
+    /// Most tokens that go through the model together on a machine.
+    pub fn micro_tokens(&self, machine: Machine) -> usize {
+        match self.micro_tokens {
+            0 if machine.device.is_cuda() => 32_768,
+            0 => 4096,
+            given => given,
+        }
+    }
+
+    /// Most tokens of a step that is computed in one pass on a machine.
+    pub fn most_tokens(&self, machine: Machine) -> usize {
+        match self.most_tokens {
+            0 if machine.device.is_cuda() => 131_072,
+            0 => 32_768,
+            given => given,
+        }
+    }
+
     fn problem(&self) -> Option<String> {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Some(format!("`learning_rate` must be above 0, and is {}", self.learning_rate));
@@ -239,13 +266,13 @@ impl TrainingConfig {
         if !(0.0..1.0).contains(&self.dropout) {
             return Some(format!("`dropout` must lie in 0..1, and is {}", self.dropout));
         }
-        for (name, value) in [
-            ("queries_per_step", self.queries_per_step),
-            ("micro_tokens", self.micro_tokens),
-            ("most_tokens", self.most_tokens),
+        for (name, value, least) in [
+            ("queries_per_step", self.queries_per_step, 1),
+            ("micro_tokens", self.micro_tokens, 0),
+            ("most_tokens", self.most_tokens, 0),
         ] {
-            if value == 0 || value > 1 << 28 {
-                return Some(format!("`{name}` must lie in 1..=268435456, and is {value}"));
+            if !(least..=1 << 28).contains(&value) {
+                return Some(format!("`{name}` must lie in {least}..=268435456, and is {value}"));
             }
         }
         let a = &self.adamw;

@@ -47,6 +47,9 @@ pub enum TrainError {
         /// Ids of the batch's queries.
         queries: String,
     },
+    /// A step does not fit in memory, even with its texts one by one.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
     /// The user asked to stop; a checkpoint was written.
     #[error("interrupted; what was done is kept, the same command goes on from there")]
     Interrupted,

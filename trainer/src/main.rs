@@ -29,6 +29,8 @@ Examples:
       The whole run. The student is runs/scifact/student, the last line the verdict.
   adam-train run trainer/configs/scifact.toml --data scifact.zip --work runs/scifact --set distil.epochs=3
       Distils again for longer; mining, teacher and scores are reused.
+  adam-train run FILE.toml --device cuda --memory-limit 40GB
+      On a GPU: set LIBTORCH to a libtorch 2.11 with CUDA, such as the PyTorch package's folder.
   adam-train export --model all-MiniLM-L6-v2 --output minilm-onnx
       Any BERT-family sentence encoder as a folder with ONNX.
 

@@ -5,7 +5,7 @@ mod common;
 
 use adam_encoder::{EncoderOptions, Precision, SentenceEncoder, TextEncoder, TextKind};
 use adam_train::export::{ExportOptions, export};
-use adam_train::model::{Encoder, Mode, Padded, Pooling, Sequence, Student};
+use adam_train::model::{Encoder, Input, Layout, Mode, Pooling, Sequence, Student};
 use adam_train::torch::Machine;
 use common::tiny_model;
 use serde::Deserialize;
@@ -48,39 +48,99 @@ fn every_family_computes_what_transformers_computes() {
     let all = stored();
     assert_eq!(all.len(), 5);
     for (family, stored) in &all {
+        for packed in [false, true] {
+            check_forward(family, stored, Machine { packed, ..Machine::CPU });
+        }
+    }
+}
+
+fn check_forward(family: &str, stored: &Stored, machine: Machine) {
+    let encoder = Encoder::open(&tiny_model(family), machine).unwrap();
+    let layout = encoder.layout();
+    // A bias by distance cannot be packed: such a model is padded whatever is asked for.
+    assert_eq!(layout.packed, machine.packed && family != "mpnet");
+    let sequences: Vec<Sequence<'_>> =
+        stored.ids.iter().map(|ids| Sequence { second: ids.len(), ids: Cow::Borrowed(ids.as_slice()) }).collect();
+    let members: Vec<&Sequence<'_>> = sequences.iter().collect();
+    let input = layout.input(&members).unwrap();
+    let tokens = tch::no_grad(|| encoder.forward(&input, encoder.inference())).unwrap();
+    for (pooling, expected) in [(Pooling::Mean, &stored.mean), (Pooling::Cls, &stored.first)] {
+        let found = rows(&pooling.pool_batch(&tokens, &input).unwrap());
+        let difference = largest(&found, expected);
+        assert!(difference < 1e-4, "{family}, {pooling:?}: {difference}");
+        println!("{family}, {}, {pooling:?}: {difference:.1e}", machine.describe());
+    }
+    // Company changes nothing: each text alone gives the same.
+    for (sequence, expected) in sequences.iter().zip(&stored.mean) {
+        let alone = layout.input(&[sequence]).unwrap();
+        let tokens = tch::no_grad(|| encoder.forward(&alone, encoder.inference())).unwrap();
+        let found = rows(&Pooling::Mean.pool_batch(&tokens, &alone).unwrap());
+        assert!(largest(&found, std::slice::from_ref(expected)) < 1e-4, "{family} alone");
+    }
+    // bf16 is the same model in coarser numbers, and every weight gets a gradient in f32.
+    let mode = Mode { compute: Kind::BFloat16, dropout: 0.0 };
+    let tokens = encoder.forward(&input, mode).unwrap();
+    let pooled = Pooling::Mean.pool_batch(&tokens, &input).unwrap();
+    let (coarse, fine) = (unit(&rows(&pooled)), unit(&stored.mean));
+    for (a, b) in coarse.iter().zip(&fine) {
+        let cosine: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+        assert!(cosine > 0.99, "{family}, bf16: cosine {cosine}");
+    }
+    (pooled * Tensor::from_slice(&fine.concat()).view([4, 16]).to_kind(Kind::Float)).sum(Kind::Float).backward();
+    for (name, tensor) in encoder.parameters.names().iter().zip(encoder.parameters.tensors()) {
+        let gradient = tensor.grad();
+        assert!(gradient.defined() && gradient.kind() == Kind::Float, "{family}: {name} has no f32 gradient");
+        assert!(f64::try_from(gradient.abs().sum(Kind::Double)).unwrap().is_finite(), "{family}: {name}");
+    }
+}
+
+/// Texts of one and of two parts, in any order of lengths, several of one length.
+fn mixed_texts() -> Vec<Sequence<'static>> {
+    [(9, 9), (3, 3), (14, 6), (9, 4), (1, 1), (14, 14), (9, 9)]
+        .iter()
+        .enumerate()
+        .map(|(at, &(length, second))| {
+            let ids: Vec<u32> = (0..length).map(|place| 5 + (at as u32 * 7 + place * 3) % 40).collect();
+            Sequence { ids: ids.into(), second: second as usize }
+        })
+        .collect()
+}
+
+#[test]
+fn packed_batches_give_the_vectors_and_gradients_of_padded_ones() {
+    for family in stored().keys().filter(|family| *family != "mpnet") {
         let encoder = Encoder::open(&tiny_model(family), Machine::CPU).unwrap();
-        let sequences: Vec<Sequence<'_>> =
-            stored.ids.iter().map(|ids| Sequence { second: ids.len(), ids: Cow::Borrowed(ids.as_slice()) }).collect();
-        let members: Vec<&Sequence<'_>> = sequences.iter().collect();
-        let input = Padded::new(&members, encoder.pad(), Device::Cpu).unwrap();
-        let tokens = tch::no_grad(|| encoder.forward(&input, encoder.inference())).unwrap();
-        for (pooling, expected) in [(Pooling::Mean, &stored.mean), (Pooling::Cls, &stored.first)] {
-            let found = rows(&pooling.pool(&tokens, input.mask.as_ref()).unwrap());
-            let difference = largest(&found, expected);
-            assert!(difference < 1e-4, "{family}, {pooling:?}: {difference}");
-            println!("{family}, {pooling:?}: {difference:.1e}");
-        }
-        // Padding changes nothing: each text alone gives the same.
-        for (sequence, expected) in sequences.iter().zip(&stored.mean) {
-            let alone = Padded::new(&[sequence], encoder.pad(), Device::Cpu).unwrap();
-            let tokens = tch::no_grad(|| encoder.forward(&alone, encoder.inference())).unwrap();
-            let found = rows(&Pooling::Mean.pool(&tokens, None).unwrap());
-            assert!(largest(&found, std::slice::from_ref(expected)) < 1e-4, "{family} alone");
-        }
-        // bf16 is the same model in coarser numbers, and every weight gets a gradient in f32.
-        let mode = Mode { compute: Kind::BFloat16, dropout: 0.0 };
-        let tokens = encoder.forward(&input, mode).unwrap();
-        let pooled = Pooling::Mean.pool(&tokens, input.mask.as_ref()).unwrap();
-        let (coarse, fine) = (unit(&rows(&pooled)), unit(&stored.mean));
-        for (a, b) in coarse.iter().zip(&fine) {
-            let cosine: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
-            assert!(cosine > 0.99, "{family}, bf16: cosine {cosine}");
-        }
-        (pooled * Tensor::from_slice(&fine.concat()).view([4, 16]).to_kind(Kind::Float)).sum(Kind::Float).backward();
-        for (name, tensor) in encoder.parameters.names().iter().zip(encoder.parameters.tensors()) {
-            let gradient = tensor.grad();
-            assert!(gradient.defined() && gradient.kind() == Kind::Float, "{family}: {name} has no f32 gradient");
-            assert!(f64::try_from(gradient.abs().sum(Kind::Double)).unwrap().is_finite(), "{family}: {name}");
+        let texts = mixed_texts();
+        let members: Vec<&Sequence<'_>> = texts.iter().collect();
+        for pooling in [Pooling::Mean, Pooling::Cls] {
+            let mut found = Vec::new();
+            for packed in [false, true] {
+                let input = Layout { packed, ..encoder.layout() }.input(&members).unwrap();
+                assert_eq!(matches!(input, Input::Packed(_)), packed);
+                assert_eq!(input.tokens(), if packed { 59 } else { 7 * 14 });
+                let tokens = encoder.forward(&input, encoder.inference()).unwrap();
+                let vectors = pooling.pool_batch(&tokens, &input).unwrap();
+                let weight = Tensor::arange(7 * 16, (Kind::Float, Device::Cpu)).sin().view([7, 16]);
+                (&vectors * weight).sum(Kind::Float).backward();
+                let gradients: Vec<Tensor> = encoder
+                    .parameters
+                    .tensors()
+                    .iter()
+                    .map(|t| {
+                        let gradient = t.grad().copy();
+                        let _ = t.grad().zero_();
+                        gradient
+                    })
+                    .collect();
+                found.push((vectors.detach(), gradients));
+            }
+            let difference = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+            assert!(difference(&found[0].0, &found[1].0) < 1e-5, "{family}, {pooling:?}");
+            for (at, name) in encoder.parameters.names().iter().enumerate() {
+                let (padded, packed) = (&found[0].1[at], &found[1].1[at]);
+                let scale = padded.abs().max().double_value(&[]).max(1.0);
+                assert!(difference(padded, packed) < 1e-5 * scale, "{family}, {pooling:?}: gradient of {name}");
+            }
         }
     }
 }

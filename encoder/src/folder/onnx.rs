@@ -116,6 +116,7 @@ impl OnnxFile {
 fn candidates(precision: Precision) -> Vec<&'static str> {
     match precision {
         Precision::F32 => vec!["onnx/model.onnx", "model.onnx"],
+        Precision::F16 => vec!["onnx/model_fp16.onnx", "model_fp16.onnx"],
         Precision::Int8 => {
             let mut names = vec!["onnx/model_quantized.onnx", "model_quantized.onnx", "onnx/model_int8.onnx"];
             // Files that sentence-transformers names after the instructions they were quantised for.
@@ -139,6 +140,7 @@ fn choose(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, Encod
     let standard = standard(transformer, options);
     let fused = match options.precision {
         Precision::F32 => "onnx/model_fused.onnx",
+        Precision::F16 => "onnx/model_fused_fp16.onnx",
         Precision::Int8 => "onnx/model_fused_quantized.onnx",
     };
     let path = transformer.join(fused);

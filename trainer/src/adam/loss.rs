@@ -5,7 +5,7 @@
 
 use crate::error::TrainError;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// How the student learns from the teacher's scores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +159,26 @@ pub struct StepTargets {
     pub natural_share: Tensor,
     /// `[queries]`: factor on the distillation over all candidates.
     pub dark_share: Tensor,
+}
+
+impl StepTargets {
+    /// The same on a device.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn to_device(&self, device: Device) -> Result<Self, TrainError> {
+        let moved = |tensor: &Tensor| tensor.f_to_device(device);
+        Ok(Self {
+            candidates: moved(&self.candidates)?,
+            present: moved(&self.present)?,
+            natural: moved(&self.natural)?,
+            teacher: moved(&self.teacher)?,
+            allowed: moved(&self.allowed)?,
+            contrastive: moved(&self.contrastive)?,
+            natural_share: moved(&self.natural_share)?,
+            dark_share: moved(&self.dark_share)?,
+        })
+    }
 }
 
 /// A step's loss and what it is made of.

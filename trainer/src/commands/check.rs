@@ -3,9 +3,7 @@
 //! It needs no GPU and runs no model: rows and tokens are counted, steps and memory follow from the settings, the model's
 //! size from the headers of its files.
 
-mod model_size;
-
-pub use model_size::ModelSize;
+pub use crate::model::ModelSize;
 
 use crate::data::batches::{BatchLimits, Padding, pack};
 use crate::data::scores::{KnownScores, Passage};

@@ -14,7 +14,7 @@ pub struct ExportCommand {
     /// A run's configuration: exports that run's student, after whatever stage is missing before it. Without it, name
     /// --model and --output.
     #[arg(value_name = "FILE.toml", conflicts_with_all = ["output", "kind", "max_length", "pooling", "query_prompt",
-        "document_prompt", "no_int8", "name", "licence", "if_missing"])]
+        "document_prompt", "no_int8", "no_fp16", "name", "licence", "if_missing"])]
     configuration: Option<PathBuf>,
     /// With a configuration: training data instead of `data.path`.
     #[arg(long, value_name = "PATH", requires = "configuration")]
@@ -42,6 +42,7 @@ impl ExportCommand {
                 work: self.work,
                 model: self.model.model,
                 device: None,
+                memory_limit: None,
                 settings: self.settings,
             }),
             None => Err(Box::new(self.model)),
@@ -53,7 +54,7 @@ impl ExportCommand {
 /// OpenSearch and `adam` load.
 ///
 /// Every f32 file is run and compared with the trainer's own forward pass; above a difference of 1e-4 nothing is
-/// written. Int8 files are compared and the result is reported.
+/// written. The f16 file is left out above a difference of 1e-2. Int8 files are compared and the result is reported.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// Folder with config.json, model.safetensors and tokenizer.json.
@@ -83,6 +84,9 @@ pub struct ExportArgs {
     /// Leave the int8 files out.
     #[arg(long)]
     pub no_int8: bool,
+    /// Leave the f16 file, which is for GPUs, out.
+    #[arg(long)]
+    pub no_fp16: bool,
     /// The model's title on its card [default: the output folder's name].
     #[arg(long, value_name = "TEXT")]
     pub name: Option<String>,
@@ -128,6 +132,7 @@ pub fn run(args: &ExportArgs) -> Result<(), TrainError> {
         },
         max_length: args.max_length,
         int8: !args.no_int8,
+        f16: !args.no_fp16,
         pooling: args.pooling.map(|pooling| match pooling {
             PoolingName::Mean => Pooling::Mean,
             PoolingName::Cls => Pooling::Cls,

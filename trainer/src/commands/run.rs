@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::model::ModelTokenizer;
 use crate::report::Reporter;
 use crate::stages::{Pipeline, Stage, Verdict};
-use crate::torch::DeviceChoice;
+use crate::torch::{DeviceChoice, Machine, MemorySize};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -30,6 +30,9 @@ pub struct RunArgs {
     /// Where to compute instead of `run.device`.
     #[arg(long, value_enum, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
+    /// Most memory a training step may take instead of `run.memory_limit`, such as 8GB; larger steps are computed in parts.
+    #[arg(long, value_name = "SIZE")]
+    pub memory_limit: Option<MemorySize>,
     /// One setting over the file's, such as --set distil.epochs=2. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
@@ -55,6 +58,7 @@ impl RunArgs {
         if let Some(device) = self.device {
             config.run.device = device;
         }
+        config.run.memory_limit = self.memory_limit.or(config.run.memory_limit);
         Ok(config)
     }
 }
@@ -82,7 +86,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         epochs: training.epochs as f64,
         queries: training.queries_per_step,
         passages,
-        tokens_at_once: Some(training.micro_tokens),
+        tokens_at_once: Some(training.micro_tokens(Machine::CPU)),
     };
     let mut stages = Vec::new();
     if config.warm_up.training.epochs > 0 {
@@ -105,7 +109,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         model: Some(ModelSize::of_folder(&config.student.model)?),
         activation_bytes: 4,
         batches: BatchLimits {
-            max_tokens: config.distil.micro_tokens,
+            max_tokens: config.distil.micro_tokens(Machine::CPU),
             max_texts: 4096,
             max_padding: config.distil.max_padding,
         },

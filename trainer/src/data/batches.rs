@@ -67,6 +67,31 @@ pub fn pack(lengths: &[usize], limits: &BatchLimits) -> Vec<Batch> {
     pack_in_order(lengths, order, limits)
 }
 
+/// Cuts texts into batches that need no padding because texts lie one after the other: each holds at most `max_tokens` tokens and
+/// `max_texts` texts, a single text longer than that alone. Longest first. The width is that of the longest text, as everywhere.
+pub fn pack_tight(lengths: &[usize], limits: &BatchLimits) -> Vec<Batch> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by(|&a, &b| lengths[b].cmp(&lengths[a]));
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut tokens = 0usize;
+    for text in order {
+        let length = lengths[text];
+        match batches.last_mut() {
+            Some(batch)
+                if batch.texts.len() < limits.max_texts && tokens.saturating_add(length) <= limits.max_tokens =>
+            {
+                batch.texts.push(text);
+                tokens += length;
+            }
+            _ => {
+                batches.push(Batch { texts: vec![text], width: length });
+                tokens = length;
+            }
+        }
+    }
+    batches
+}
+
 /// As [`pack`], for the texts named in `order`; texts of equal length stay in that order.
 fn pack_in_order(lengths: &[usize], mut order: Vec<usize>, limits: &BatchLimits) -> Vec<Batch> {
     order.sort_by(|&a, &b| lengths[b].cmp(&lengths[a]));
@@ -172,6 +197,28 @@ mod tests {
                 prop_assert!(padding.share() <= max_padding + 1e-9, "{}", padding.share());
             }
             prop_assert!(Padding::of(&batches, &lengths).share() <= max_padding + 1e-9);
+        }
+
+        #[test]
+        fn tight_batches_hold_every_text_once_within_their_bounds(
+            lengths in prop::collection::vec(1usize..300, 0..400), max_tokens in 1usize..4000, max_texts in 1usize..64,
+        ) {
+            let limits = BatchLimits { max_tokens, max_texts, max_padding: 0.0 };
+            let batches = pack_tight(&lengths, &limits);
+            let mut all: Vec<usize> = batches.iter().flat_map(|b| b.texts.clone()).collect();
+            prop_assert!(all.windows(2).all(|w| lengths[w[0]] >= lengths[w[1]]));
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
+            for batch in &batches {
+                let tokens: usize = batch.texts.iter().map(|&t| lengths[t]).sum();
+                prop_assert!(batch.texts.len() == 1 || tokens <= max_tokens);
+                prop_assert!(batch.texts.len() <= max_texts);
+            }
+            // Two neighbours never fit in one.
+            for pair in batches.windows(2) {
+                let tokens: usize = pair[0].texts.iter().map(|&t| lengths[t]).sum();
+                prop_assert!(pair[0].texts.len() == max_texts || tokens + lengths[pair[1].texts[0]] > max_tokens);
+            }
         }
 
         #[test]

@@ -12,7 +12,7 @@ use super::files::{Settings, make_folder, write_json, write_text};
 use super::graph::{self, Form, Numbers, Writer};
 use super::head::{Head, Pooling};
 use super::onnx::OPSET;
-use super::parity::{LEAST_COSINE, LIMIT, Parity, Reference, sibling};
+use super::parity::{LEAST_COSINE, LIMIT, LIMIT_F16, Parity, Reference, sibling};
 use super::source::Source;
 
 /// The report of an export; also the mark of a folder that a later export may replace.
@@ -41,6 +41,8 @@ pub struct ExportOptions {
     pub max_length: Option<usize>,
     /// Write the int8 files too.
     pub int8: bool,
+    /// Write the f16 file too, for GPUs.
+    pub f16: bool,
     /// How tokens are pooled. `None`: as the folder says.
     pub pooling: Option<Pooling>,
     /// Whether vectors are scaled to length 1. `None`: as the folder says.
@@ -58,7 +60,7 @@ pub struct ExportOptions {
 }
 
 impl ExportOptions {
-    /// The usual settings: a sentence encoder, as its folder says, f32 and int8.
+    /// The usual settings: a sentence encoder, as its folder says, f32, f16 and int8.
     pub fn new(model: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
@@ -66,6 +68,7 @@ impl ExportOptions {
             kind: Kind::Sentence,
             max_length: None,
             int8: true,
+            f16: true,
             pooling: None,
             normalised: None,
             query_prompt: None,
@@ -84,7 +87,7 @@ pub struct FileReport {
     pub name: String,
     /// `standard` or `fused`.
     pub operators: &'static str,
-    /// `f32` or `int8`.
+    /// `f32`, `f16` or `int8`.
     pub numbers: &'static str,
     /// Size in bytes.
     pub bytes: u64,
@@ -108,9 +111,10 @@ pub struct Exported {
 }
 
 /// The ONNX files of an export.
-const FILES: [(&str, Form, Numbers); 4] = [
+const FILES: [(&str, Form, Numbers); 5] = [
     ("onnx/model.onnx", Form::Standard, Numbers::F32),
     ("onnx/model_fused.onnx", Form::Fused, Numbers::F32),
+    ("onnx/model_fp16.onnx", Form::Standard, Numbers::F16),
     ("onnx/model_quantized.onnx", Form::Standard, Numbers::Int8),
     ("onnx/model_fused_quantized.onnx", Form::Fused, Numbers::Int8),
 ];
@@ -159,13 +163,15 @@ pub fn export(options: &ExportOptions) -> Result<Exported, ExportError> {
     for (name, form, numbers) in FILES {
         let precision = match numbers {
             Numbers::F32 => Precision::F32,
+            Numbers::F16 => Precision::F16,
             Numbers::Int8 => Precision::Int8,
         };
-        let obstacle = match form {
-            Form::Fused => Writer::fused_obstacle(&source.architecture, numbers),
-            Form::Standard => None,
+        let obstacle = match (form, numbers) {
+            (Form::Fused, _) => Writer::fused_obstacle(&source.architecture, numbers),
+            (Form::Standard, Numbers::F16) => Writer::f16_obstacle(&source.weights),
+            (Form::Standard, _) => None,
         };
-        if precision == Precision::Int8 && !options.int8 {
+        if precision == Precision::Int8 && !options.int8 || precision == Precision::F16 && !options.f16 {
             continue;
         }
         if let Some(why) = obstacle {
@@ -178,6 +184,15 @@ pub fn export(options: &ExportOptions) -> Result<Exported, ExportError> {
         let size = bytes.len() as u64;
         drop(bytes);
         let parity = reference.compare(folder, name, precision)?;
+        // Written so that a difference that is no number is left out too.
+        let close = parity.max_difference <= LIMIT_F16;
+        if precision == Precision::F16 && !close {
+            std::fs::remove_file(&path).map_err(ExportError::io(&path))?;
+            let why = format!("16 bits do not hold this model's numbers: {parity}");
+            tracing::warn!(file = name, "{why}");
+            exported.left_out.push((name.to_owned(), why));
+            continue;
+        }
         tracing::info!(file = name, bytes = size, %parity, "written");
         if parity.mean_cosine < LEAST_COSINE {
             tracing::warn!(file = name, %parity, "int8 is far from f32 for this model; measure before using it");
@@ -185,7 +200,11 @@ pub fn export(options: &ExportOptions) -> Result<Exported, ExportError> {
         exported.files.push(FileReport {
             name: name.to_owned(),
             operators: if form == Form::Fused { "fused" } else { "standard" },
-            numbers: if precision == Precision::F32 { "f32" } else { "int8" },
+            numbers: match precision {
+                Precision::F32 => "f32",
+                Precision::F16 => "f16",
+                Precision::Int8 => "int8",
+            },
             bytes: size,
             parity: Some(parity),
         });
@@ -309,6 +328,7 @@ fn write_report(
         "parity": {
             "reference": "the trainer's forward pass in libtorch, f32, on the CPU",
             "limit_f32": LIMIT,
+            "limit_f16": LIMIT_F16,
         },
         "files": files,
         "left_out": exported.left_out.iter().map(|(name, why)| json!({"file": name, "why": why})).collect::<Vec<_>>(),

@@ -16,6 +16,11 @@ impl Writer<'_> {
         architecture: &super::architecture::Architecture,
         numbers: Numbers,
     ) -> Option<&'static str> {
+        if numbers == Numbers::F16 {
+            return Some(
+                "the fused operators of the CPU take no 16-bit numbers, so that the file could not be checked",
+            );
+        }
         if architecture.activation == Activation::Relu {
             return Some("there is no fused operator for its activation, ReLU");
         }
@@ -28,7 +33,7 @@ impl Writer<'_> {
     pub(super) fn fused_encoder(&mut self) -> Result<Value, ExportError> {
         let mask = self.graph.cast("mask/int32", "attention_mask", data_type::INT32);
         let mut hidden = match self.numbers {
-            Numbers::F32 => self.fused_embeddings()?,
+            Numbers::F32 | Numbers::F16 => self.fused_embeddings()?,
             // The fused embedding operator has one scale for the whole table; a scale for each row is worth four nodes.
             Numbers::Int8 => self.embeddings()?,
         };
@@ -128,11 +133,11 @@ impl Writer<'_> {
             }
             bias.extend_from_slice(&self.weights.get(&format!("{part_name}.bias"), &[hidden])?.values);
         }
-        let bias = self.graph.constant(&format!("{stem}.bias"), &[3 * hidden], &bias);
+        let bias = self.floats(&format!("{stem}.bias"), &[3 * hidden], &bias);
         match self.numbers {
-            Numbers::F32 => {
+            Numbers::F32 | Numbers::F16 => {
                 let dims = [hidden, 3 * hidden];
-                let weight = self.graph.constant(&format!("{stem}.weight_t"), &dims, &weight);
+                let weight = self.floats(&format!("{stem}.weight_t"), &dims, &weight);
                 let mut inputs = vec![input, &weight, &bias, mask];
                 if let Some(relative) = relative {
                     inputs.extend(["", relative]);
@@ -166,8 +171,8 @@ impl Writer<'_> {
         let weight = transposed(&tensor.values, outputs, inputs);
         let product = format!("{name}/product");
         match self.numbers {
-            Numbers::F32 => {
-                let weight = self.graph.constant(&format!("{name}.weight_t"), &[inputs, outputs], &weight);
+            Numbers::F32 | Numbers::F16 => {
+                let weight = self.floats(&format!("{name}.weight_t"), &[inputs, outputs], &weight);
                 Ok(self.graph.op("MatMul", &product, &[input, &weight]))
             }
             Numbers::Int8 => {

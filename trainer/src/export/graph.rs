@@ -19,6 +19,9 @@ use super::weights::Weights;
 /// Added to the attention scores of padding. Finite, so that a row that is all padding gives numbers.
 pub(super) const MASKED: f32 = f32::MIN;
 
+/// The same in 16 bits, whose lowest number is -65504: so far from it that a score can be added.
+const MASKED_F16: f32 = -30_000.0;
+
 /// protobuf holds less than 2 GiB; some room is left for the nodes.
 const FILE_LIMIT: usize = (2 << 30) - (16 << 20);
 
@@ -36,6 +39,8 @@ pub(crate) enum Form {
 pub(crate) enum Numbers {
     /// 32-bit floating point.
     F32,
+    /// 16-bit floating point, for GPUs; outputs and what comes after the encoder stay in 32 bits.
+    F16,
     /// Signed 8-bit weights; activations quantised as they come.
     Int8,
 }
@@ -104,7 +109,10 @@ impl Writer<'_> {
                 for layer in 0..self.architecture.layers {
                     hidden = self.standard_layer(layer, &hidden, &bias)?;
                 }
-                Ok(hidden)
+                Ok(match self.numbers {
+                    Numbers::F16 => self.graph.cast("last_hidden_state", &hidden, data_type::FLOAT),
+                    Numbers::F32 | Numbers::Int8 => hidden,
+                })
             }
             Form::Fused => self.fused_encoder(),
         }
@@ -127,7 +135,7 @@ impl Writer<'_> {
         let (rows, width) = (self.architecture.vocabulary, self.architecture.hidden);
         let name = "embeddings.word_embeddings.weight";
         match self.numbers {
-            Numbers::F32 => {
+            Numbers::F32 | Numbers::F16 => {
                 let table = self.table(name, rows)?;
                 Ok(self.graph.op("Gather", "embeddings/words", &[&table, "input_ids"]))
             }
@@ -170,7 +178,7 @@ impl Writer<'_> {
                 row.iter_mut().zip(&types.values).for_each(|(value, add)| *value += add);
             }
         }
-        Ok(self.graph.constant(name, &[rows, width], &values))
+        Ok(self.floats(name, &[rows, width], &values))
     }
 
     /// Positions as RoBERTa and MPNet count them: tokens other than padding are numbered from the padding token's
@@ -190,12 +198,15 @@ impl Writer<'_> {
     /// What is added to the attention scores: `[batch, 1, 1, sequence]`, or with a relative bias
     /// `[batch, heads, sequence, sequence]`.
     fn attention_bias(&mut self) -> Result<Value, ExportError> {
+        let (one, masked) = match self.numbers {
+            Numbers::F16 => (self.number("one", 1.0), self.number("masked", MASKED_F16)),
+            Numbers::F32 | Numbers::Int8 => (self.number("one", 1.0), self.number("masked", MASKED)),
+        };
+        let element = self.element();
         let graph = &mut self.graph;
-        let mask = graph.cast("mask/float", "attention_mask", data_type::FLOAT);
+        let mask = graph.cast("mask/float", "attention_mask", element);
         let axes = graph.list("axes_1_2", &[1, 2]);
         let mask = graph.op("Unsqueeze", "mask/expanded", &[&mask, &axes]);
-        let one = graph.scalar("one", 1.0f32);
-        let masked = graph.scalar("masked", MASKED);
         let absent = graph.op("Sub", "mask/absent", &[&one, &mask]);
         let bias = graph.op("Mul", "mask/bias", &[&absent, &masked]);
         if self.architecture.family != Family::MpNet {
@@ -210,8 +221,8 @@ impl Writer<'_> {
         let longest = self.architecture.longest();
         let values = self.architecture.relative_bias(self.weights)?;
         let dims = [1, self.architecture.heads, 2 * longest - 1];
+        let table = self.floats("encoder.relative_attention_bias.by_distance", &dims, &values);
         let graph = &mut self.graph;
-        let table = graph.constant("encoder.relative_attention_bias.by_distance", &dims, &values);
         let length = graph.node("Shape", "relative/length", &["input_ids"]).int("start", 1).int("end", 2).done();
         let first = graph.list("first", &[0]);
         let length = graph.op("Squeeze", "relative/length_scalar", &[&length, &first]);
@@ -242,9 +253,9 @@ impl Writer<'_> {
         self.normalise(&names.output_norm, &name, &sum)
     }
 
-    /// What a layer's result is called; the last one's is the model's first output.
+    /// What a layer's result is called; the last one's is the model's first output, unless that is still to be cast.
     pub(super) fn layer_output(&self, layer: usize) -> String {
-        if layer + 1 == self.architecture.layers {
+        if layer + 1 == self.architecture.layers && self.numbers != Numbers::F16 {
             "last_hidden_state".to_owned()
         } else {
             format!("layer.{layer}/output")
@@ -264,6 +275,9 @@ impl Writer<'_> {
         let query = self.linear(&names.query, input, hidden, hidden)?;
         let key = self.linear(&names.key, input, hidden, hidden)?;
         let value = self.linear(&names.value, input, hidden, hidden)?;
+        let scale = self.number("attention_scale", 1.0 / (width as f32).sqrt());
+        // In 16 bits a product of unscaled queries and keys could overflow.
+        let scale_first = self.numbers == Numbers::F16;
         let graph = &mut self.graph;
         // 0 keeps the size of an axis.
         let split = graph.list("split_heads", &[0, 0, heads as i64, width as i64]);
@@ -272,12 +286,16 @@ impl Writer<'_> {
             let parts = graph.op("Reshape", &at(&format!("{name}_parts")), &[value, &split]);
             graph.node("Transpose", &at(name), &[&parts]).ints("perm", &order).done()
         };
-        let query = heads_of(&query, "query", [0, 2, 1, 3]);
+        let mut query = heads_of(&query, "query", [0, 2, 1, 3]);
         let key = heads_of(&key, "key", [0, 2, 3, 1]);
         let value = heads_of(&value, "value", [0, 2, 1, 3]);
-        let scores = graph.op("MatMul", &at("products"), &[&query, &key]);
-        let scale = graph.scalar("attention_scale", 1.0 / (width as f32).sqrt());
-        let scores = graph.op("Mul", &at("scaled"), &[&scores, &scale]);
+        if scale_first {
+            query = graph.op("Mul", &at("scaled"), &[&query, &scale]);
+        }
+        let mut scores = graph.op("MatMul", &at("products"), &[&query, &key]);
+        if !scale_first {
+            scores = graph.op("Mul", &at("scaled"), &[&scores, &scale]);
+        }
         let scores = graph.op("Add", &at("scores"), &[&scores, bias]);
         let shares = graph.node("Softmax", &at("shares"), &[&scores]).int("axis", -1).done();
         let mixed = graph.op("MatMul", &at("mixed"), &[&shares, &value]);
@@ -286,14 +304,14 @@ impl Writer<'_> {
     }
 
     fn activation(&mut self, name: &str, input: &str) -> Value {
-        let graph = &mut self.graph;
         let at = |part: &str| format!("{name}/{part}");
         match self.architecture.activation {
-            Activation::Relu => graph.op("Relu", name, &[input]),
+            Activation::Relu => self.graph.op("Relu", name, &[input]),
             Activation::Gelu => {
-                let root = graph.scalar("root_2", std::f32::consts::SQRT_2);
-                let one = graph.scalar("one", 1.0f32);
-                let half = graph.scalar("half", 0.5f32);
+                let root = self.number("root_2", std::f32::consts::SQRT_2);
+                let one = self.number("one", 1.0);
+                let half = self.number("half", 0.5);
+                let graph = &mut self.graph;
                 let scaled = graph.op("Div", &at("scaled"), &[input, &root]);
                 let error = graph.op("Erf", &at("erf"), &[&scaled]);
                 let share = graph.op("Add", &at("share"), &[&error, &one]);
@@ -301,11 +319,12 @@ impl Writer<'_> {
                 graph.op("Mul", name, &[&product, &half])
             }
             Activation::GeluTanh => {
-                let three = graph.scalar("three", 3.0f32);
-                let cubic = graph.scalar("gelu_cubic", 0.044_715f32);
-                let root = graph.scalar("root_2_by_pi", (2.0 / std::f32::consts::PI).sqrt());
-                let one = graph.scalar("one", 1.0f32);
-                let half = graph.scalar("half", 0.5f32);
+                let three = self.number("three", 3.0);
+                let cubic = self.number("gelu_cubic", 0.044_715);
+                let root = self.number("root_2_by_pi", (2.0 / std::f32::consts::PI).sqrt());
+                let one = self.number("one", 1.0);
+                let half = self.number("half", 0.5);
+                let graph = &mut self.graph;
                 let cube = graph.op("Pow", &at("cube"), &[input, &three]);
                 let cube = graph.op("Mul", &at("cubic"), &[&cube, &cubic]);
                 let sum = graph.op("Add", &at("sum"), &[input, &cube]);
@@ -333,14 +352,43 @@ impl Writer<'_> {
     /// A weight vector as a constant.
     pub(super) fn vector(&mut self, name: &str, length: usize) -> Result<Value, ExportError> {
         let tensor = self.weights.get(name, &[length])?;
-        Ok(self.graph.constant(name, &[length], &tensor.values))
+        Ok(self.floats(name, &[length], &tensor.values))
+    }
+
+    /// Constants in the graph's floating-point type: 16 bits in [`Numbers::F16`], else 32.
+    pub(super) fn floats(&mut self, name: &str, dims: &[usize], values: &[f32]) -> Value {
+        match self.numbers {
+            Numbers::F16 => {
+                let halves: Vec<half::f16> = values.iter().map(|value| half::f16::from_f32(*value)).collect();
+                self.graph.constant(name, dims, &halves)
+            }
+            Numbers::F32 | Numbers::Int8 => self.graph.constant(name, dims, values),
+        }
+    }
+
+    /// A single number in that type.
+    fn number(&mut self, name: &str, value: f32) -> Value {
+        self.floats(name, &[], &[value])
+    }
+
+    /// That type.
+    fn element(&self) -> i32 {
+        if self.numbers == Numbers::F16 { data_type::FLOAT16 } else { data_type::FLOAT }
+    }
+
+    /// Why a model cannot be written in 16 bits, where it cannot.
+    pub(super) fn f16_obstacle(weights: &Weights) -> Option<&'static str> {
+        weights
+            .largest()
+            .is_none_or(|value| value > half::f16::MAX.to_f32())
+            .then_some("a weight is too large for 16 bits")
     }
 
     /// A table with rows of the hidden size as a constant.
     pub(super) fn table(&mut self, name: &str, rows: usize) -> Result<Value, ExportError> {
         let dims = [rows, self.architecture.hidden];
         let tensor = self.weights.get(name, &dims)?;
-        Ok(self.graph.constant(name, &dims, &tensor.values))
+        Ok(self.floats(name, &dims, &tensor.values))
     }
 
     /// `input` times a weight plus its bias.
@@ -355,8 +403,8 @@ impl Writer<'_> {
             transposed(&self.weights.get(&format!("{name}.weight"), &[outputs, inputs])?.values, outputs, inputs);
         let bias = self.vector(&format!("{name}.bias"), outputs)?;
         let product = match self.numbers {
-            Numbers::F32 => {
-                let weight = self.graph.constant(&format!("{name}.weight_t"), &[inputs, outputs], &weight);
+            Numbers::F32 | Numbers::F16 => {
+                let weight = self.floats(&format!("{name}.weight_t"), &[inputs, outputs], &weight);
                 self.graph.op("MatMul", &format!("{name}/product"), &[input, &weight])
             }
             Numbers::Int8 => {

@@ -108,7 +108,9 @@ fn small_linear(
     let inputs = writer.architecture.hidden;
     let values = &writer.weights.get(&weight, &[outputs, inputs])?.values;
     let weight = writer.graph.constant(&weight, &[outputs, inputs], values);
-    let bias = writer.vector(&format!("{name}.bias"), outputs)?;
+    let bias = format!("{name}.bias");
+    let values = &writer.weights.get(&bias, &[outputs])?.values;
+    let bias = writer.graph.constant(&bias, &[outputs], values);
     Ok(writer.graph.node("Gemm", output, &[input, &weight, &bias]).int("transB", 1).done())
 }
 

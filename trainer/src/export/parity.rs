@@ -15,12 +15,15 @@ use super::head::Head;
 use super::weights::Weights;
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
-use crate::model::{CrossEncoder, Encoder, Padded, Pooling, Sequence, Student};
+use crate::model::{CrossEncoder, Encoder, Pooling, Sequence, Student};
 use crate::torch::Machine;
 
 /// Largest difference of two values of unit vectors that is accepted in f32; for scores, of scores divided by the
 /// largest one where that is above 1.
 pub(super) const LIMIT: f64 = 1e-4;
+
+/// The same for f16 files: measured differences of unit vectors are some 1e-3, and a value that overflowed shows as far more.
+pub(super) const LIMIT_F16: f64 = 1e-2;
 
 /// An int8 model below this mean cosine gets a warning.
 pub(super) const LEAST_COSINE: f64 = 0.98;
@@ -203,9 +206,9 @@ fn forward(
             sequences
                 .iter()
                 .map(|sequence| {
-                    let input = Padded::new(&[sequence], encoder.pad(), tch::Device::Cpu)?;
+                    let input = encoder.layout().input(&[sequence])?;
                     let tokens = tch::no_grad(|| encoder.forward(&input, encoder.inference()))?;
-                    let first = Pooling::Cls.pool(&tokens, None)?;
+                    let first = Pooling::Cls.pool_batch(&tokens, &input)?;
                     let inner = linear(dense, hidden, &first)?.f_tanh()?;
                     Ok(Vec::try_from(linear(score, 1, &inner)?.f_view([-1])?)?)
                 })
@@ -234,6 +237,7 @@ fn link_with_only(folder: &Path, alone: &Path, file: &str, precision: Precision)
     }
     let name = match precision {
         Precision::F32 => "model.onnx",
+        Precision::F16 => "model_fp16.onnx",
         Precision::Int8 => "model_quantized.onnx",
     };
     link(&folder.join(file), &onnx.join(name))

@@ -93,6 +93,14 @@ impl Weights {
         self.tensors.values().map(|tensor| tensor.values.len()).sum()
     }
 
+    /// The largest magnitude of all values; none where one is not a number, or there is no tensor.
+    pub(crate) fn largest(&self) -> Option<f32> {
+        let all = self.tensors.values().flat_map(|tensor| &tensor.values);
+        all.map(|value| value.abs()).try_fold(None, |most: Option<f32>, value| {
+            if value.is_finite() { Some(Some(most.map_or(value, |most| most.max(value)))) } else { None }
+        })?
+    }
+
     /// A value that is not a number, if there is one: such a model cannot be exported.
     pub(crate) fn refuse_not_finite(&self) -> Result<(), ExportError> {
         match self.tensors.iter().find(|(_, tensor)| tensor.values.iter().any(|value| !value.is_finite())) {

@@ -2,10 +2,10 @@
 
 use super::encoder::{Encoder, Mode};
 use super::folder::{ModelTokenizer, copy_model_files};
-use super::input::{Padded, Sequence};
+use super::input::{Input, Sequence};
 use super::pooling::Pooling;
 use crate::adam::random::KeyedRandom;
-use crate::data::batches::{BatchLimits, pack};
+use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::torch::Machine;
 use serde::{Deserialize, Serialize};
@@ -83,9 +83,9 @@ impl CrossEncoder {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn logits(&self, input: &Padded, mode: Mode) -> Result<Tensor, TrainError> {
+    pub fn logits(&self, input: &Input, mode: Mode) -> Result<Tensor, TrainError> {
         let tokens = self.encoder.forward(input, mode)?;
-        let mut rows = self.pooling.pool(&tokens, input.mask.as_ref())?;
+        let mut rows = self.pooling.pool_batch(&tokens, input)?;
         if mode.dropout > 0.0 {
             rows = rows.f_dropout(mode.dropout, true)?;
         }
@@ -105,9 +105,10 @@ impl CrossEncoder {
     ) -> Result<Vec<f32>, TrainError> {
         let lengths: Vec<usize> = sequences.iter().map(Sequence::len).collect();
         let mut scores = vec![0f32; sequences.len()];
-        for batch in pack(&lengths, limits) {
+        let layout = self.encoder.layout();
+        for batch in layout.batches(&lengths, limits) {
             let members: Vec<&Sequence<'_>> = batch.texts.iter().map(|&i| &sequences[i]).collect();
-            let input = Padded::new(&members, self.encoder.pad(), self.encoder.machine().device)?;
+            let input = layout.input(&members)?.to_device(layout.device)?;
             let logits = tch::no_grad(|| self.logits(&input, self.encoder.inference()))?;
             let logits: Vec<f32> = Vec::try_from(logits.f_to_device(tch::Device::Cpu)?)?;
             for (&place, logit) in batch.texts.iter().zip(logits) {

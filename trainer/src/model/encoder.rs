@@ -1,10 +1,13 @@
 //! The encoder itself: BERT and its relatives (RoBERTa, XLM-R, DistilBERT, MPNet), with tensors under Hugging Face names.
 //!
-//! Attention goes through libtorch's fused kernel, query, key and value through one matrix product. In bf16 the weights are
-//! cast once a pass and gradients arrive at the f32 masters.
+//! Attention goes through libtorch's fused kernels, query, key and value through one matrix product. In bf16 the weights are
+//! cast once a pass and gradients arrive at the f32 masters. Padded batches are `[batch, length, hidden]` all the way, packed
+//! ones `[tokens, hidden]`; they differ in the embeddings' positions, in attention (see `attention.rs`) and in pooling.
 
-use super::input::Padded;
+use super::attention;
+use super::input::{Input, Layout, Padded};
 use super::parameters::Parameters;
+use super::size::ModelSize;
 use crate::error::TrainError;
 use crate::export::architecture::{Activation, Architecture, Family};
 use crate::torch::Machine;
@@ -70,6 +73,22 @@ impl Encoder {
         self.machine
     }
 
+    /// How its sequences become tensors.
+    pub fn layout(&self) -> Layout {
+        let a = &self.architecture;
+        // A bias by distance has no place in the kernels for packed sequences; flash attention wants widths in eights.
+        let possible = a.family != Family::MpNet
+            && (!self.machine.device.is_cuda() || a.hidden / a.heads % 8 == 0 && a.hidden / a.heads <= 256);
+        Layout { pad: a.pad_id, packed: self.machine.packed && possible, device: self.machine.device }
+    }
+
+    /// Its size, for estimates of memory.
+    pub fn size(&self) -> ModelSize {
+        let a = &self.architecture;
+        let parameters = self.parameters.tensors().iter().map(|t| t.numel() as u64).sum();
+        ModelSize { parameters, hidden: a.hidden as u64, layers: a.layers as u64 }
+    }
+
     /// A plain pass: the machine's precision and no dropout.
     pub fn inference(&self) -> Mode {
         Mode { compute: self.machine.compute, dropout: 0.0 }
@@ -102,16 +121,16 @@ impl Encoder {
         self.parameters.freeze(&prefixes)
     }
 
-    /// The last layer's token vectors, `[batch, length, hidden]` in the mode's kind.
+    /// The last layer's token vectors in the mode's kind: `[batch, length, hidden]`, or `[tokens, hidden]` for packed input.
     ///
     /// # Errors
     /// When a sequence is longer than the model takes, or libtorch fails.
-    pub fn forward(&self, input: &Padded, mode: Mode) -> Result<Tensor, TrainError> {
+    pub fn forward(&self, input: &Input, mode: Mode) -> Result<Tensor, TrainError> {
         let a = &self.architecture;
-        if input.length > a.longest() as i64 {
+        if input.longest() > a.longest() as i64 {
             return Err(TrainError::config(format!(
                 "a text has {} tokens, and the model takes {} at most",
-                input.length,
+                input.longest(),
                 a.longest()
             )));
         }
@@ -131,27 +150,23 @@ impl Encoder {
 
         let mut x = self.embed(input, mode.compute)?;
         x = drop(norm(&x, "embeddings.LayerNorm")?)?;
-        let bias = self.attention_bias(input, mode.compute)?;
-        let (batch, length) = (input.batch, input.length);
-        let (heads, width) = (a.heads as i64, (a.hidden / a.heads) as i64);
+        let bias = match input {
+            Input::Padded(input) => self.attention_bias(input, mode.compute)?,
+            Input::Packed(_) => None,
+        };
         for layer in 0..a.layers {
             let names = a.layer(layer);
             let parts = [&names.query, &names.key, &names.value];
-            let weights = parts.iter().map(|n| get(&format!("{n}.weight"))).collect::<Result<Vec<_>, _>>()?;
-            let biases = parts.iter().map(|n| get(&format!("{n}.bias"))).collect::<Result<Vec<_>, _>>()?;
-            let joint = x.f_linear(&Tensor::f_cat(&weights, 0)?, Some(&Tensor::f_cat(&biases, 0)?))?;
-            let joint = joint.f_view([batch, length, 3, heads, width])?.f_permute([2, 0, 3, 1, 4])?;
-            let mixed = Tensor::f_scaled_dot_product_attention(
-                &joint.f_select(0, 0)?,
-                &joint.f_select(0, 1)?,
-                &joint.f_select(0, 2)?,
-                bias.as_ref(),
-                0.0,
-                false,
-                None,
-                false,
-            )?;
-            let mixed = mixed.f_transpose(1, 2)?.f_reshape([batch, length, a.hidden as i64])?;
+            let side_by_side = |kind: &str| -> Result<Tensor, TrainError> {
+                let all =
+                    parts.iter().map(|n| self.parameters.get(&format!("{n}.{kind}"))).collect::<Result<Vec<_>, _>>()?;
+                Ok(Tensor::f_cat(&all, 0)?.f_to_kind(mode.compute)?)
+            };
+            let joint = x.f_linear(&side_by_side("weight")?, Some(&side_by_side("bias")?))?;
+            let mixed = match input {
+                Input::Padded(input) => attention::padded(&joint, input, bias.as_ref(), a.heads as i64)?,
+                Input::Packed(input) => attention::packed(&joint, input, a.heads as i64)?,
+            };
             let mixed = drop(linear(&mixed, &names.attention_output)?)?;
             x = norm(&(x.f_add(&mixed)?), &names.attention_norm)?;
             let inner = linear(&x, &names.up)?;
@@ -166,18 +181,29 @@ impl Encoder {
         Ok(x)
     }
 
-    fn embed(&self, input: &Padded, compute: Kind) -> Result<Tensor, TrainError> {
+    fn embed(&self, input: &Input, compute: Kind) -> Result<Tensor, TrainError> {
         let a = &self.architecture;
         let table = |name: &str| self.parameters.get(&format!("embeddings.{name}_embeddings.weight"));
-        let words = Tensor::f_embedding(table("word")?, &input.ids, -1, false, false)?;
-        let offset = a.position_offset() as i64;
-        let positions = table("position")?.f_narrow(0, offset, input.length)?.f_unsqueeze(0)?;
-        let mut sum = words.f_add(&positions)?;
+        let rows = |table: &Tensor, ids: &Tensor| Tensor::f_embedding(table, ids, -1, false, false);
+        let (ids, types) = match input {
+            Input::Padded(input) => (&input.ids, &input.types),
+            Input::Packed(input) => (&input.ids, &input.types),
+        };
+        // Only the rows in use: what is left of the table's gradient is zero.
+        let used = table("position")?.f_narrow(0, a.position_offset() as i64, input.longest())?;
+        let positions = match input {
+            Input::Padded(_) => used.f_unsqueeze(0)?,
+            Input::Packed(input) => rows(&used, &input.positions)?,
+        };
+        let mut sum = rows(table("word")?, ids)?.f_add(&positions)?;
         if a.types > 0 {
-            let types = table("token_type")?;
-            // Models with one type give it to every token.
-            let rows = if a.types > 1 { input.types.shallow_clone() } else { input.types.f_zeros_like()? };
-            sum = sum.f_add(&Tensor::f_embedding(types, &rows, -1, false, false)?)?;
+            let types_table = table("token_type")?;
+            let of_types = match types {
+                Some(types) if a.types > 1 => rows(types_table, types)?,
+                // Models with one type give it to every token; most inputs have one text.
+                _ => types_table.f_narrow(0, 0, 1)?,
+            };
+            sum = sum.f_add(&of_types)?;
         }
         Ok(sum.f_to_kind(compute)?)
     }

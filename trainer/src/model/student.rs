@@ -2,9 +2,9 @@
 
 use super::encoder::{Encoder, Mode};
 use super::folder::{ModelTokenizer, Prompts, copy_model_files};
-use super::input::{Padded, Sequence};
+use super::input::{Input, Sequence};
 use super::pooling::{Pooling, normalise};
-use crate::data::batches::{BatchLimits, pack};
+use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::export::head::{Head, Pooling as FolderPooling};
 use crate::export::source::Source;
@@ -62,9 +62,9 @@ impl Student {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn embed(&self, input: &Padded, mode: Mode) -> Result<Tensor, TrainError> {
+    pub fn embed(&self, input: &Input, mode: Mode) -> Result<Tensor, TrainError> {
         let tokens = self.encoder.forward(input, mode)?;
-        let rows = self.pooling.pool(&tokens, input.mask.as_ref())?;
+        let rows = self.pooling.pool_batch(&tokens, input)?;
         if self.normalised { normalise(&rows) } else { Ok(rows) }
     }
 
@@ -116,12 +116,12 @@ impl Student {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Tensor, TrainError> {
         let lengths: Vec<usize> = sequences.iter().map(Sequence::len).collect();
-        let machine = self.encoder.machine();
+        let (machine, layout) = (self.encoder.machine(), self.encoder.layout());
         let mut order = Vec::with_capacity(sequences.len());
         let mut parts = Vec::new();
-        for batch in pack(&lengths, limits) {
+        for batch in layout.batches(&lengths, limits) {
             let members: Vec<&Sequence<'_>> = batch.texts.iter().map(|&i| &sequences[i]).collect();
-            let input = Padded::new(&members, self.encoder.pad(), machine.device)?;
+            let input = layout.input(&members)?.to_device(machine.device)?;
             parts.push(tch::no_grad(|| self.embed(&input, self.encoder.inference()))?);
             order.extend(batch.texts.iter().map(|&i| i as i64));
             progress(batch.texts.len());

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// The texts of the data as one model's token ids.
@@ -36,14 +36,15 @@ pub(crate) struct Context<'a> {
     pub(crate) reporter: &'a Reporter,
     pub(crate) stop: &'a AtomicBool,
     /// Texts in the student's tokens.
-    pub(crate) texts: Rc<Texts>,
+    pub(crate) texts: Arc<Texts>,
 }
 
 impl<'a> Context<'a> {
     /// Loads data and tokenises it for the student.
     pub(crate) fn load(config: &'a Config, reporter: &'a Reporter, stop: &'a AtomicBool) -> Result<Self, TrainError> {
         config.check()?;
-        let machine = Machine::choose(config.run.device, config.run.precision, config.run.threads)?;
+        let run = &config.run;
+        let machine = Machine::choose(run.device, run.precision, run.packing, run.threads)?;
         reporter.say(&format!("data: {}", config.data.path.display()));
         let data = crate::data::load(&config.data)?;
         reporter.say(&format!(
@@ -54,17 +55,17 @@ impl<'a> Context<'a> {
             data.rows_dropped
         ));
         let data_key = data_key(&data);
-        let texts = Rc::new(tokenise(config, &data, &config.student.model, reporter)?);
+        let texts = Arc::new(tokenise(config, &data, &config.student.model, reporter)?);
         Ok(Self { config, data, data_key, machine, reporter, stop, texts })
     }
 
     /// Texts in the tokens of another model; the student's where the tokenizers are equal.
-    pub(crate) fn texts_for(&self, model: &Path) -> Result<Rc<Texts>, TrainError> {
+    pub(crate) fn texts_for(&self, model: &Path) -> Result<Arc<Texts>, TrainError> {
         let tokens = ModelTokenizer::open(model)?;
         if tokenizer_hash(tokens.tokenizer())? == self.texts.hash {
-            return Ok(Rc::clone(&self.texts));
+            return Ok(Arc::clone(&self.texts));
         }
-        Ok(Rc::new(tokenise(self.config, &self.data, model, self.reporter)?))
+        Ok(Arc::new(tokenise(self.config, &self.data, model, self.reporter)?))
     }
 
     /// A query by its number: training queries first, then held-out ones.

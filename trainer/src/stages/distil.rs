@@ -2,20 +2,20 @@
 
 use super::context::Context;
 use super::dev::{DevSet, StudentInputs};
-use super::gradient::{Group, Pass};
+use super::gradient::{Group, Pass, Room, Work};
 use super::lists::{Lists, QueryList};
 use super::score;
-use super::teacher::{limits, query_limits};
-use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
+use super::teacher::{budget, limits, most_tokens, query_limits};
+use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
 use crate::adam::confidence::{entropy, margin};
 use crate::adam::dark::DarkKind;
 use crate::adam::loss::{StepTargets, flags, step_loss};
 use crate::data::scores::ScoreCache;
 use crate::error::TrainError;
-use crate::model::{Mode, Parameters, Student};
+use crate::model::{Layout, Mode, Parameters, Student};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Which passages have the same text: case and white space make no difference.
 pub(crate) struct SameText(Vec<u64>);
@@ -68,25 +68,65 @@ impl SameText {
     }
 }
 
-struct DistilTraining<'a> {
+/// Makes lists, selection and inputs of steps.
+struct Lesson<'a> {
     context: &'a Context<'a>,
-    student: Student,
-    inputs: StudentInputs<'a>,
-    lists: Lists<'a>,
+    inputs: &'a StudentInputs<'a>,
+    lists: &'a Lists<'a>,
+    layout: Layout,
     cache: ScoreCache,
     same: SameText,
-    dev: Option<DevSet>,
     /// The teacher's margins of all queries in an epoch.
     margins: Option<(u32, Vec<f32>)>,
     steps_per_epoch: usize,
 }
 
-impl DistilTraining<'_> {
-    fn order(&self, step: usize) -> (u32, Vec<usize>) {
-        let queries = self.context.data.queries.len();
-        step_queries(self.context.config.run.distil_seed(), queries, self.context.config.distil.queries_per_step, step)
-    }
+/// What the loss of a step wants beside its texts.
+struct Targets {
+    lists: Vec<QueryList>,
+    targets: StepTargets,
+    /// What selection says, for the log.
+    selection: Vec<(&'static str, f64)>,
+}
 
+struct DistilTraining<'a> {
+    context: &'a Context<'a>,
+    student: Student,
+    inputs: &'a StudentInputs<'a>,
+    dev: Option<DevSet>,
+}
+
+impl Prepare for Lesson<'_> {
+    type More = Targets;
+
+    fn prepare(&mut self, step: usize, cap: usize) -> Result<Prepared<Targets>, TrainError> {
+        let config = self.context.config;
+        let all = &self.context.data.queries;
+        let seed = config.run.distil_seed();
+        let (epoch, queries) = step_queries(seed, all.len(), config.distil.queries_per_step, step);
+        let lists =
+            queries.iter().map(|&query| self.lists.full(&self.cache, query, epoch)).collect::<Result<Vec<_>, _>>()?;
+        let share = config.pacing.share(step as f64 / self.steps_per_epoch as f64, config.distil.epochs as f64);
+        let ids: Vec<&str> = all.iter().map(|q| q.id.as_str()).collect();
+        let selection = config.pacing.select(seed, share, &ids, self.margins(epoch)?);
+        let (groups, targets) = self.targets(&queries, &lists, &selection.weights)?;
+        Ok(Prepared {
+            queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
+            work: Work::new(groups, self.layout, cap)?,
+            more: Targets {
+                lists,
+                targets,
+                selection: vec![
+                    ("selected", selection.share),
+                    ("confidence", selection.mean_confidence),
+                    ("confidence_selected", selection.selected_confidence),
+                ],
+            },
+        })
+    }
+}
+
+impl Lesson<'_> {
     fn margins(&mut self, epoch: u32) -> Result<&[f32], TrainError> {
         if self.margins.as_ref().is_none_or(|(known, _)| *known != epoch) {
             let margins = (0..self.context.data.queries.len())
@@ -104,12 +144,12 @@ impl DistilTraining<'_> {
     }
 
     /// Model inputs of a step and everything about it that does not depend on the student.
-    fn prepare(
+    fn targets(
         &self,
         queries: &[usize],
         lists: &[QueryList],
         weights: &[f32],
-    ) -> Result<(Vec<Group<'static>>, StepTargets), TrainError> {
+    ) -> Result<(Vec<Group>, StepTargets), TrainError> {
         let config = self.context.config;
         let room = self.inputs.passage_room();
         let mut column: HashMap<u32, i64> = HashMap::new();
@@ -155,22 +195,21 @@ impl DistilTraining<'_> {
             row.resize(passages.len(), false);
         }
         let treatments: Vec<_> = queries.iter().map(|&q| config.pacing.treatment(weights[q])).collect();
-        let device = self.context.machine.device;
         let shape = [lists.len() as i64, width as i64];
         let factor = |pick: &dyn Fn(&crate::adam::pacing::Treatment) -> f32| -> Result<Tensor, TrainError> {
-            Ok(Tensor::f_from_slice(&treatments.iter().map(pick).collect::<Vec<_>>())?.f_to_device(device)?)
+            Ok(Tensor::f_from_slice(&treatments.iter().map(pick).collect::<Vec<_>>())?)
         };
         let targets = StepTargets {
-            candidates: Tensor::f_from_slice(&candidates)?.f_view(shape)?.f_to_device(device)?,
-            present: flags(&present)?.f_to_device(device)?,
-            natural: flags(&natural)?.f_to_device(device)?,
-            teacher: Tensor::f_from_slice(&teacher)?.f_view(shape)?.f_to_device(device)?,
-            allowed: flags(&allowed)?.f_to_device(device)?,
+            candidates: Tensor::f_from_slice(&candidates)?.f_view(shape)?,
+            present: flags(&present)?,
+            natural: flags(&natural)?,
+            teacher: Tensor::f_from_slice(&teacher)?.f_view(shape)?,
+            allowed: flags(&allowed)?,
             contrastive: factor(&|t| t.contrastive)?,
             natural_share: factor(&|t| t.natural)?,
             dark_share: factor(&|t| t.dark)?,
         };
-        let tight = limits(&config.distil);
+        let tight = limits(&config.distil, self.context.machine);
         let groups = vec![
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
@@ -220,36 +259,34 @@ fn describe(lists: &[QueryList], by_candidate: &[Vec<f32>], temperature: f32) ->
     ]
 }
 
-impl Objective for DistilTraining<'_> {
+impl Objective<Targets> for DistilTraining<'_> {
     fn parameters(&mut self) -> &mut Parameters {
         &mut self.student.encoder.parameters
     }
 
-    fn step(&mut self, step: usize) -> Result<StepReport, TrainError> {
+    fn flops_per_token(&self, length: usize) -> f64 {
+        self.student.encoder.flops_per_token(length)
+    }
+
+    fn step(
+        &mut self,
+        step: usize,
+        work: Work,
+        Targets { lists, targets, selection: mut values }: Targets,
+        room: &Room<'_>,
+    ) -> Result<StepReport, TrainError> {
         let config = self.context.config;
-        let (epoch, queries) = self.order(step);
-        let lists =
-            queries.iter().map(|&query| self.lists.full(&self.cache, query, epoch)).collect::<Result<Vec<_>, _>>()?;
-        let share = config.pacing.share(step as f64 / self.steps_per_epoch as f64, config.distil.epochs as f64);
-        let margins = self.margins(epoch)?.to_vec();
-        let ids: Vec<&str> = self.context.data.queries.iter().map(|q| q.id.as_str()).collect();
-        let selection = config.pacing.select(config.run.distil_seed(), share, &ids, &margins);
-        let (groups, targets) = self.prepare(&queries, &lists, &selection.weights)?;
-        let pass = Pass {
-            device: self.context.machine.device,
-            pad: self.student.encoder.pad(),
-            mode: Mode { compute: self.context.machine.compute, dropout: config.distil.dropout },
-            most_tokens: config.distil.most_tokens,
-            seed: config.run.distil_seed().wrapping_mul(37).wrapping_add(step as u64),
-        };
-        let mut values = vec![
-            ("selected", selection.share),
-            ("confidence", selection.mean_confidence),
-            ("confidence_selected", selection.selected_confidence),
-        ];
+        let targets = targets.to_device(self.context.machine.device)?;
         let student = &self.student;
+        let pass = Pass {
+            mode: Mode { compute: self.context.machine.compute, dropout: config.distil.dropout },
+            most_tokens: most_tokens(&config.distil, self.context.machine),
+            seed: config.run.distil_seed().wrapping_mul(37).wrapping_add(step as u64),
+            budget: budget(self.context, &student.encoder),
+        };
         let mut whole = None;
-        let computed = pass.run(&groups, &|input, mode| student.embed(input, mode), &mut |rows| {
+        let parameters = student.encoder.parameters.tensors();
+        let computed = room.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
             student.nested_loss(rows, &config.student.matryoshka, &mut |rows| {
                 let similarities = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?;
                 let loss = step_loss(&similarities, &targets, &config.loss)?;
@@ -261,20 +298,16 @@ impl Objective for DistilTraining<'_> {
         if let Some(loss) = whole {
             values.push(("contrastive", f64::try_from(loss.contrastive.f_to_kind(Kind::Double)?)?));
             values.push(("distillation", f64::try_from(loss.distillation.f_to_kind(Kind::Double)?)?));
-            let parts: Vec<Vec<f32>> = Vec::try_from(loss.by_candidate.f_to_device(tch::Device::Cpu)?)?;
+            let parts: Vec<Vec<f32>> = Vec::try_from(loss.by_candidate.f_to_device(Device::Cpu)?)?;
             values.extend(describe(&lists, &parts, config.loss.teacher_temperature as f32));
         }
         Ok(StepReport { loss: computed.loss, tokens: computed.padding.real, padded: computed.padding.padded, values })
     }
 
-    fn queries(&self, step: usize) -> Vec<String> {
-        self.order(step).1.into_iter().map(|q| self.context.data.queries[q].id.clone()).collect()
-    }
-
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        let limits = limits(&self.context.config.distil);
+        let limits = limits(&self.context.config.distil, self.context.machine);
         match &self.dev {
-            Some(dev) => dev.student(&self.student, &self.inputs, &limits).map(Some),
+            Some(dev) => dev.student(&self.student, self.inputs, &limits).map(Some),
             None => Ok(None),
         }
     }
@@ -298,22 +331,23 @@ pub(crate) fn distil(
     let lists = score::lists(context)?;
     let dev = DevSet::of(context, &lists.pools);
     let steps_per_epoch = context.data.queries.len().div_ceil(config.distil.queries_per_step);
-    let mut training = DistilTraining {
+    let mut lesson = Lesson {
+        context,
+        inputs: &inputs,
+        lists: &lists,
+        layout: student.encoder.layout(),
         cache: score::cache(context, teacher_key)?,
         same: SameText::of(context),
-        context,
-        student,
-        inputs,
-        lists,
-        dev,
         margins: None,
         steps_per_epoch,
     };
+    let mut training = DistilTraining { context, student, inputs: &inputs, dev };
     let around = Loop {
         stage: "distil",
         config: &config.distil,
         configuration: key.to_owned(),
         steps_per_epoch,
+        device: context.machine.device,
         judge_start: true,
         run: &context.own(""),
         folder,
@@ -321,7 +355,7 @@ pub(crate) fn distil(
         reporter: context.reporter,
         stop: context.stop,
     };
-    let outcome = around.run(&mut training)?;
+    let outcome = around.run(&mut lesson, &mut training)?;
     training.student.save(&folder.join("model"))?;
     around.clear();
     Ok(outcome)

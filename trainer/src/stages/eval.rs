@@ -1,86 +1,18 @@
-//! Evaluation on whole passages through the exported ONNX model, exactly as it will be served; and the verdict.
+//! Evaluation on whole passages through the exported model, as it will be served; and the verdict.
 
 use super::context::Context;
-use super::vectors::Vectors;
+use super::encode::{encode, encoder, passage_texts};
 use crate::checkpoint::write_whole;
-use crate::data::Passages;
 use crate::error::TrainError;
-use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder, TextKind};
+use adam_encoder::TextKind;
 use beir::significance::{CompareOptions, compare_evaluations};
 use beir::{Collection, EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 /// What is measured.
 pub(crate) const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
-
-/// Opens an exported model.
-pub(crate) fn encoder(context: &Context<'_>, folder: &Path) -> Result<SentenceEncoder, TrainError> {
-    let options = EncoderOptions {
-        threads: context.config.run.threads,
-        batch_tokens: context.config.eval.batch_tokens,
-        ..EncoderOptions::default()
-    };
-    Ok(SentenceEncoder::open(folder, &options)?)
-}
-
-/// Texts encoded between two looks at the stop flag.
-const CHUNK: usize = 512;
-
-/// Vectors of texts, from `path` when they are there already. What is done is kept from chunk to chunk by length, so texts are sorted
-/// first: batches of equal length waste nothing.
-pub(crate) fn encode(
-    context: &Context<'_>,
-    encoder: &SentenceEncoder,
-    texts: &[String],
-    kind: TextKind,
-    path: &Path,
-    name: &str,
-) -> Result<Vectors, TrainError> {
-    let mut hash = Sha256::new();
-    hash.update(encoder.fingerprint().as_bytes());
-    hash.update([u8::from(kind == TextKind::Query)]);
-    for text in texts {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
-    }
-    let key: [u8; 32] = hash.finalize().into();
-    if path.exists() {
-        match Vectors::read(path, &key) {
-            Ok(vectors) => return Ok(vectors),
-            Err(reason) => tracing::info!("{}: made again: {reason}", path.display()),
-        }
-    }
-    let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(texts[i].len()), i));
-    let dimension = encoder.dimension();
-    let mut values = vec![0f32; texts.len() * dimension];
-    let mut bar = context.reporter.bar(name, texts.len(), 0);
-    let mut done = 0;
-    for chunk in order.chunks(CHUNK) {
-        if context.stop.load(Ordering::Relaxed) {
-            return Err(TrainError::Interrupted);
-        }
-        let members: Vec<&str> = chunk.iter().map(|&i| texts[i].as_str()).collect();
-        let vectors = encoder.encode_with_progress(&members, kind, &mut |n| bar.set(done + n))?;
-        for (&place, vector) in chunk.iter().zip(vectors) {
-            values[place * dimension..(place + 1) * dimension].copy_from_slice(&vector);
-        }
-        done += chunk.len();
-    }
-    drop(bar);
-    let vectors = Vectors { dimension, values };
-    vectors.write(path, &key)?;
-    Ok(vectors)
-}
-
-/// The texts of the data's passages.
-pub(crate) fn passage_texts(passages: &Passages) -> Vec<String> {
-    (0..passages.len() as u32).map(|p| passages.full_text(p).unwrap_or_default()).collect()
-}
 
 /// What is evaluated on: queries with judgements, and documents.
 pub(crate) struct TestSet {
@@ -152,9 +84,9 @@ impl TestSet {
                 encode(context, &encoder, &texts, TextKind::Document, &folder.join("passages.vectors"), name)?
             }
         };
-        corpus.share(&folder.join("passages.npy"), &encoder, &self.ids)?;
+        corpus.share(&folder.join("passages.npy"), encoder.exported(), &self.ids)?;
         let texts: Vec<&str> = self.queries.iter().map(|q| q.1.as_str()).collect();
-        let vectors = encoder.encode(&texts, TextKind::Query)?;
+        let vectors = encoder.encode(&texts, TextKind::Query, &mut |_| ())?;
         let mut run = Run::new();
         for ((id, _), vector) in self.queries.iter().zip(&vectors) {
             let hits = corpus.nearest(vector, context.config.eval.depth);

@@ -3,6 +3,7 @@
 mod context;
 mod dev;
 mod distil;
+mod encode;
 mod eval;
 mod gradient;
 mod grid;

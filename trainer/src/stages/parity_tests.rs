@@ -1,12 +1,12 @@
 //! Three training steps against PyTorch and transformers, with the values that `tests/parity/make.py` stored.
 
-use super::gradient::{Group, Pass};
+use super::gradient::{Group, Pass, Work};
 use super::training::rate;
 use crate::adam::loss::{Distillation, LossConfig, StepTargets, contrastive, flags, listwise, step_loss};
 use crate::config::TrainingConfig;
 use crate::data::batches::BatchLimits;
-use crate::model::{CrossEncoder, Mode, Parameters, Pooling, Sequence, Student, read_tensors};
-use crate::torch::{AdamW, AdamWConfig, Machine};
+use crate::model::{CrossEncoder, Layout, Mode, Parameters, Pooling, Sequence, Student, read_tensors};
+use crate::torch::{AdamW, AdamWConfig, Budget, Machine};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -103,12 +103,13 @@ impl Stored {
     }
 
     /// Queries and passages, batched as training batches them.
-    fn groups(&self) -> Vec<Group<'static>> {
+    fn work(&self, packed: bool) -> Work {
         let limits = BatchLimits { max_tokens: 64, max_texts: 4, max_padding: 0.3 };
-        [&self.queries, &self.passages]
+        let groups = [&self.queries, &self.passages]
             .into_iter()
             .map(|texts| Group { sequences: texts.iter().map(|ids| single(ids)).collect(), limits })
-            .collect()
+            .collect();
+        Work::new(groups, layout(packed), usize::MAX).unwrap()
     }
 
     /// Makes the steps of a case and compares each, and the weights at the end. `most_tokens` decides between one pass and two.
@@ -197,26 +198,30 @@ impl Model for CrossEncoder {
 }
 
 fn pass(most_tokens: usize) -> Pass {
-    Pass { device: Device::Cpu, pad: 0, mode: Mode { compute: Kind::Float, dropout: 0.0 }, most_tokens, seed: 1 }
+    Pass { mode: Mode { compute: Kind::Float, dropout: 0.0 }, most_tokens, seed: 1, budget: Budget::default() }
+}
+
+fn layout(packed: bool) -> Layout {
+    Layout { pad: 0, packed, device: Device::Cpu }
 }
 
 fn student() -> Student {
     Student::open(&stored("bert"), Machine::CPU).unwrap()
 }
 
-/// In one pass, and in two with cached gradients: both must be PyTorch's.
-const BOTH: [usize; 2] = [usize::MAX, 0];
+/// In one pass, and in two with cached gradients, padded and packed: all must be PyTorch's.
+const ALL: [(usize, bool); 4] = [(usize::MAX, false), (0, false), (usize::MAX, true), (0, true)];
 
 #[test]
 fn distillation_steps_are_those_of_pytorch() {
     let stored = read();
     for (name, kind) in [("kl", Distillation::Kl), ("margin-mse", Distillation::MarginMse)] {
-        for most_tokens in BOTH {
-            let (targets, config, groups) = (stored.targets(), stored.loss(kind), stored.groups());
+        for (most_tokens, packed) in ALL {
+            let (targets, config, work) = (stored.targets(), stored.loss(kind), stored.work(packed));
             stored.check(name, |m| m.parameters(), &mut student(), &|model| {
                 let student = model.student().unwrap();
                 let forward = |input: &_, mode| student.embed(input, mode);
-                let computed = pass(most_tokens).run(&groups, &forward, &mut |rows| {
+                let computed = pass(most_tokens).run(&work, &forward, &mut |rows| {
                     let similarities = rows[0].matmul(&rows[1].transpose(0, 1));
                     Ok(step_loss(&similarities, &targets, &config)?.total)
                 });
@@ -229,14 +234,15 @@ fn distillation_steps_are_those_of_pytorch() {
 #[test]
 fn warm_up_steps_are_those_of_pytorch() {
     let stored = read();
-    let (allowed, groups) = (mask(&stored.allowed), stored.groups());
+    let allowed = mask(&stored.allowed);
     let positives: Vec<i64> = stored.candidates.iter().map(|row| row[0]).collect();
     let positives = Tensor::from_slice(&positives);
-    for most_tokens in BOTH {
+    for (most_tokens, packed) in ALL {
+        let work = stored.work(packed);
         stored.check("warm-up", |m| m.parameters(), &mut student(), &|model| {
             let student = model.student().unwrap();
             let forward = |input: &_, mode| student.embed(input, mode);
-            let computed = pass(most_tokens).run(&groups, &forward, &mut |rows| {
+            let computed = pass(most_tokens).run(&work, &forward, &mut |rows| {
                 let scores = rows[0].matmul(&rows[1].transpose(0, 1)) * stored.loss.scale;
                 Ok(contrastive(&scores, &allowed, &positives)?.mean(Kind::Float))
             });
@@ -250,7 +256,7 @@ fn teacher_steps_are_those_of_pytorch() {
     let stored = read();
     let present = mask(&stored.present);
     let content = |ids: &[u32]| ids[1..ids.len() - 1].to_vec();
-    for most_tokens in BOTH {
+    for (most_tokens, packed) in ALL {
         let mut teacher = CrossEncoder::open(&self::stored("bert"), Pooling::Cls, Machine::CPU, 1).unwrap();
         assert_eq!(teacher.pooling, Pooling::Mean, "the folder's own head says how it pools");
         let mut sequences = Vec::new();
@@ -261,12 +267,12 @@ fn teacher_steps_are_those_of_pytorch() {
             }
         }
         let limits = BatchLimits { max_tokens: 128, max_texts: 4, max_padding: 0.3 };
-        let groups = [Group { sequences, limits }];
+        let work = Work::new(vec![Group { sequences, limits }], layout(packed), usize::MAX).unwrap();
         stored.check("teacher", |m| m.parameters(), &mut teacher, &|model| {
             let teacher = model.teacher().unwrap();
             let forward = |input: &_, mode| teacher.logits(input, mode);
             let computed = pass(most_tokens)
-                .run(&groups, &forward, &mut |rows| Ok(listwise(&rows[0].view([3, 4]), &present)?.mean(Kind::Float)));
+                .run(&work, &forward, &mut |rows| Ok(listwise(&rows[0].view([3, 4]), &present)?.mean(Kind::Float)));
             computed.unwrap().loss
         });
     }

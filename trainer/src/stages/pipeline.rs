@@ -7,14 +7,15 @@
 //! step the untouched student is exported and judged (`before/`), so that the verdict compares like with like.
 
 use super::context::{Context, finished, key_of, model_key, stamp};
-use super::eval::{Measured, TestSet, Verdict, encode, encoder, passage_texts};
+use super::encode::{encode, encoder, passage_texts};
+use super::eval::{Measured, TestSet, Verdict};
 use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
 use super::{distil, score, teacher, warm_up};
 use crate::config::{Config, StudentConfig, TeacherKind};
 use crate::error::TrainError;
 use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
 use crate::report::{Reporter, read_curves, write_svg};
-use adam_encoder::{TextEncoder, TextKind};
+use adam_encoder::TextKind;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -169,10 +170,11 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    fn export_model(&self, model: &Path, output: &Path, int8: bool, card: ModelCard) -> Result<(), TrainError> {
+    fn export_model(&self, model: &Path, output: &Path, whole: bool, card: ModelCard) -> Result<(), TrainError> {
         let config = &self.context.config.student;
         let options = ExportOptions {
-            int8,
+            int8: whole,
+            f16: whole,
             card,
             pooling: config.pooling.map(|pooling| match pooling {
                 crate::model::Pooling::Mean => crate::export::Pooling::Mean,

@@ -24,8 +24,10 @@ pub struct ScoreOutcome {
     pub calibration: Calibration,
 }
 
-/// Pairs scored between two flushes of the cache.
-const CHUNK: usize = 512;
+/// Pairs scored between two flushes of the cache, after each of which a run can be stopped.
+fn chunk(context: &Context<'_>) -> usize {
+    if context.machine.device.is_cuda() { 16_384 } else { 512 }
+}
 
 /// The most tokens of a passage that both models read, so that both judge the same text.
 pub(crate) fn common_cap(context: &Context<'_>) -> usize {
@@ -176,7 +178,7 @@ fn run(
     work: &[(usize, Vec<u32>)],
     bar: &mut Bar,
 ) -> Result<(), TrainError> {
-    for chunk in work.chunks(CHUNK) {
+    for chunk in work.chunks(chunk(context)) {
         let pairs: Vec<Pair<'_>> = chunk.iter().map(|(query, passage)| Pair { query: *query, passage }).collect();
         let scores = scorer.score(context, &pairs)?;
         for ((query, tokens), score) in chunk.iter().zip(scores) {

@@ -2,30 +2,42 @@
 
 use super::context::{Context, Texts};
 use super::dev::DevSet;
-use super::gradient::{Group, Pass};
+use super::gradient::{Group, Pass, Room, Work};
 use super::lists::positive_of;
-use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
+use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{flags, listwise};
-use crate::config::{TeacherConfig, TeacherKind};
+use crate::config::{TeacherConfig, TeacherKind, TrainingConfig};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
-use crate::model::{CrossEncoder, Mode, Parameters, Sequence};
-use crate::torch::Machine;
+use crate::model::{CrossEncoder, Encoder, Layout, Mode, Parameters, Sequence};
+use crate::torch::{Budget, Machine};
 use adam_encoder::{EncoderOptions, PairScorer};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// Batches of a training configuration.
-pub(crate) fn limits(config: &crate::config::TrainingConfig) -> BatchLimits {
-    BatchLimits { max_tokens: config.micro_tokens, max_texts: 4096, max_padding: config.max_padding }
+pub(crate) fn limits(config: &TrainingConfig, machine: Machine) -> BatchLimits {
+    BatchLimits { max_tokens: config.micro_tokens(machine), max_texts: 4096, max_padding: config.max_padding }
+}
+
+/// Above this many tokens a step runs in two passes.
+pub(crate) fn most_tokens(config: &TrainingConfig, machine: Machine) -> usize {
+    config.most_tokens(machine)
+}
+
+/// What a training step of this encoder may take.
+pub(crate) fn budget(context: &Context<'_>, encoder: &Encoder) -> Budget {
+    let bytes = if context.machine.compute == Kind::BFloat16 { 2 } else { 4 };
+    let (fixed, with_one) = (encoder.size().training_bytes(0, bytes), encoder.size().training_bytes(1, bytes));
+    Budget { limit: context.config.run.memory_limit, fixed, per_token: with_one - fixed }
 }
 
 /// Batches of a step's queries, which are few and short. On the CPU a small batch costs little more than its tokens, so padding is
 /// bounded as elsewhere; on a GPU a batch costs its launch, and some padded tokens are cheaper than more batches.
-pub(crate) fn query_limits(config: &crate::config::TrainingConfig, machine: Machine) -> BatchLimits {
-    let tight = limits(config);
+pub(crate) fn query_limits(config: &TrainingConfig, machine: Machine) -> BatchLimits {
+    let tight = limits(config, machine);
     if machine.device == tch::Device::Cpu {
         tight
     } else {
@@ -38,31 +50,40 @@ pub(crate) fn model_folder<'a>(context: &'a Context<'_>) -> &'a Path {
     context.config.teacher.model.as_deref().unwrap_or(&context.config.student.model)
 }
 
+/// Draws candidates and makes inputs of steps.
+struct Lesson<'a> {
+    context: &'a Context<'a>,
+    config: &'a TeacherConfig,
+    texts: Arc<Texts>,
+    layout: Layout,
+    pools: Vec<Vec<Candidate>>,
+    length: usize,
+}
+
+/// What the loss of a step wants beside its texts.
+struct Targets {
+    /// `[queries, candidates]`, int64: rows of the pairs; the first is the positive's.
+    columns: Tensor,
+    /// `[queries, candidates]`, bool: which are there.
+    present: Tensor,
+}
+
 struct TeacherTraining<'a> {
     context: &'a Context<'a>,
     config: &'a TeacherConfig,
     teacher: CrossEncoder,
-    texts: Rc<Texts>,
-    pools: Vec<Vec<Candidate>>,
+    texts: Arc<Texts>,
     dev: Option<DevSet>,
     length: usize,
 }
 
-impl TeacherTraining<'_> {
-    fn order(&self, step: usize) -> (u32, Vec<usize>) {
-        let queries = self.context.data.queries.len();
-        step_queries(self.context.config.run.seed, queries, self.config.training.queries_per_step, step)
-    }
-}
+impl Prepare for Lesson<'_> {
+    type More = Targets;
 
-impl Objective for TeacherTraining<'_> {
-    fn parameters(&mut self) -> &mut Parameters {
-        &mut self.teacher.encoder.parameters
-    }
-
-    fn step(&mut self, step: usize) -> Result<StepReport, TrainError> {
-        let (epoch, queries) = self.order(step);
+    fn prepare(&mut self, step: usize, cap: usize) -> Result<Prepared<Targets>, TrainError> {
         let seed = self.context.config.run.seed;
+        let all = &self.context.data.queries;
+        let (epoch, queries) = step_queries(seed, all.len(), self.config.training.queries_per_step, step);
         let draw = CandidateConfig {
             negatives: self.config.negatives,
             sampling: Sampling::Random,
@@ -74,7 +95,7 @@ impl Objective for TeacherTraining<'_> {
         let mut columns: Vec<i64> = Vec::new();
         let mut present: Vec<Vec<bool>> = Vec::new();
         for &query in &queries {
-            let of = &self.context.data.queries[query];
+            let of = &all[query];
             let pool = &self.pools[query];
             let mut passages = vec![positive_of(of, seed, epoch)];
             passages.extend(sample(&draw, seed, epoch, &of.id, pool).into_iter().map(|place| pool[place].passage));
@@ -92,42 +113,60 @@ impl Objective for TeacherTraining<'_> {
             }
             present.push(row);
         }
-        let device = self.context.machine.device;
-        let columns =
-            Tensor::f_from_slice(&columns)?.f_view([queries.len() as i64, width as i64])?.f_to_device(device)?;
-        let present = flags(&present)?.f_to_device(device)?;
-        let mut hits = 0.0;
-        let pass = Pass {
-            device,
-            pad: self.teacher.encoder.pad(),
-            mode: Mode { compute: self.context.machine.compute, dropout: self.config.training.dropout },
-            most_tokens: self.config.training.most_tokens,
-            seed: seed.wrapping_mul(31).wrapping_add(step as u64),
-        };
-        let groups = [Group { sequences, limits: limits(&self.config.training) }];
+        let columns = Tensor::f_from_slice(&columns)?.f_view([queries.len() as i64, width as i64])?;
+        let groups = vec![Group { sequences, limits: limits(&self.config.training, self.context.machine) }];
+        Ok(Prepared {
+            queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
+            work: Work::new(groups, self.layout, cap)?,
+            more: Targets { columns, present: flags(&present)? },
+        })
+    }
+}
+
+impl Objective<Targets> for TeacherTraining<'_> {
+    fn parameters(&mut self) -> &mut Parameters {
+        &mut self.teacher.encoder.parameters
+    }
+
+    fn flops_per_token(&self, length: usize) -> f64 {
+        self.teacher.encoder.flops_per_token(length)
+    }
+
+    fn step(&mut self, step: usize, work: Work, targets: Targets, room: &Room<'_>) -> Result<StepReport, TrainError> {
+        let machine = self.context.machine;
+        let (columns, present) =
+            (targets.columns.f_to_device(machine.device)?, targets.present.f_to_device(machine.device)?);
+        let mut hits = None;
         let teacher = &self.teacher;
-        let computed = pass.run(&groups, &|input, mode| teacher.logits(input, mode), &mut |rows| {
+        let pass = Pass {
+            mode: Mode { compute: machine.compute, dropout: self.config.training.dropout },
+            most_tokens: most_tokens(&self.config.training, machine),
+            seed: self.context.config.run.seed.wrapping_mul(31).wrapping_add(step as u64),
+            budget: budget(self.context, &teacher.encoder),
+        };
+        let parameters = teacher.encoder.parameters.tensors();
+        let computed = room.run(&pass, work, parameters, &|input, mode| teacher.logits(input, mode), &mut |rows| {
             let logits = rows[0].f_take(&columns)?;
             let best = logits.f_masked_fill(&present.f_logical_not()?, -1e30)?.f_argmax(1, false)?;
-            hits = f64::try_from(best.f_eq(0)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?)?;
+            hits = Some(best.f_eq(0)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?);
             Ok(listwise(&logits, &present)?.f_mean(Kind::Float)?)
         })?;
         Ok(StepReport {
             loss: computed.loss,
             tokens: computed.padding.real,
             padded: computed.padding.padded,
-            values: vec![("positive_first", hits)],
+            values: hits
+                .map(|hits| Ok::<_, TrainError>(("positive_first", f64::try_from(hits)?)))
+                .transpose()?
+                .into_iter()
+                .collect(),
         })
-    }
-
-    fn queries(&self, step: usize) -> Vec<String> {
-        self.order(step).1.into_iter().map(|q| self.context.data.queries[q].id.clone()).collect()
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
         match (&self.dev, self.context.config.dev.teacher) {
             (Some(dev), true) => {
-                let limits = limits(&self.config.training);
+                let limits = limits(&self.config.training, self.context.machine);
                 dev.teacher(&self.teacher, &self.texts, self.config.query_length, self.length, &limits).map(Some)
             }
             _ => Ok(None),
@@ -148,12 +187,15 @@ pub(crate) fn train(context: &Context<'_>, folder: &Path, key: &str) -> Result<T
     let pools = context.pools()?;
     let dev = DevSet::of(context, &pools);
     let length = config.length.min(teacher.encoder.longest());
-    let mut training = TeacherTraining { context, config, teacher, texts, pools, dev, length };
+    let layout = teacher.encoder.layout();
+    let mut lesson = Lesson { context, config, texts: Arc::clone(&texts), layout, pools, length };
+    let mut training = TeacherTraining { context, config, teacher, texts, dev, length };
     let around = Loop {
         stage: "teacher",
         config: &config.training,
         configuration: key.to_owned(),
         steps_per_epoch: context.data.queries.len().div_ceil(config.training.queries_per_step),
+        device: context.machine.device,
         judge_start: false,
         run: &context.config.run.output,
         folder,
@@ -161,7 +203,7 @@ pub(crate) fn train(context: &Context<'_>, folder: &Path, key: &str) -> Result<T
         reporter: context.reporter,
         stop: context.stop,
     };
-    let outcome = around.run(&mut training)?;
+    let outcome = around.run(&mut lesson, &mut training)?;
     training.teacher.save(folder)?;
     around.clear();
     Ok(outcome)
@@ -170,7 +212,7 @@ pub(crate) fn train(context: &Context<'_>, folder: &Path, key: &str) -> Result<T
 /// A teacher that scores.
 pub(crate) enum Scorer {
     /// One of ours.
-    Torch(Box<CrossEncoder>, Rc<Texts>),
+    Torch(Box<CrossEncoder>, Arc<Texts>),
     /// Any in ONNX; it reads text.
     Onnx(Box<PairScorer>),
 }
@@ -208,7 +250,7 @@ impl Scorer {
         let config = &context.config.teacher;
         match self {
             Self::Torch(teacher, texts) => {
-                let same = Rc::ptr_eq(texts, &context.texts);
+                let same = Arc::ptr_eq(texts, &context.texts);
                 let mut sequences: Vec<Sequence<'static>> = Vec::with_capacity(pairs.len());
                 let length = config.length.min(teacher.encoder.longest());
                 for pair in pairs {
@@ -226,7 +268,7 @@ impl Scorer {
                     }
                 }
                 let limits = BatchLimits {
-                    max_tokens: config.training.micro_tokens.max(8192),
+                    max_tokens: config.training.micro_tokens(context.machine).max(8192),
                     max_texts: 4096,
                     max_padding: config.training.max_padding,
                 };

@@ -1,27 +1,53 @@
 //! The loop that every training stage shares: schedule, optimiser, evaluation, checkpoints, metrics, and stops.
+//!
+//! A step's data is made ahead on a thread of its own, in the order of steps, a few steps at most before it is used. What it is
+//! depends on the step alone, so a run that is stopped and gone on with sees the same data as one that is not.
 
+use super::gradient::{Room, Work};
 use crate::checkpoint::{Checkpoints, Progress};
 use crate::config::TrainingConfig;
 use crate::error::TrainError;
 use crate::model::Parameters;
 use crate::report::{Metrics, Reporter};
-use crate::torch::AdamW;
+use crate::torch::{AdamW, held_at_most};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
-use tch::Tensor;
+use tch::{Device, Tensor};
+
+/// Makes the data of steps, ahead of them and on a thread of its own.
+pub(crate) trait Prepare: Send {
+    /// What a step wants beside its texts.
+    type More: Send;
+    /// A step's data, in batches of at most `cap` tokens.
+    fn prepare(&mut self, step: usize, cap: usize) -> Result<Prepared<Self::More>, TrainError>;
+}
+
+/// The data of a step.
+pub(crate) struct Prepared<More> {
+    /// The ids of its queries, for messages.
+    pub(crate) queries: Vec<String>,
+    /// Its texts.
+    pub(crate) work: Work,
+    /// What else the loss wants.
+    pub(crate) more: More,
+}
 
 /// What a stage does in a step and how it measures itself.
-pub(crate) trait Objective {
+pub(crate) trait Objective<More> {
     /// The parameters that are trained.
     fn parameters(&mut self) -> &mut Parameters;
     /// Adds a step's gradients to the parameters.
-    fn step(&mut self, step: usize) -> Result<StepReport, TrainError>;
-    /// The ids of a step's queries.
-    fn queries(&self, step: usize) -> Vec<String>;
+    fn step(&mut self, step: usize, work: Work, more: More, room: &Room<'_>) -> Result<StepReport, TrainError>;
+    /// Floating-point operations of a forward pass over one token in a text of `length`.
+    fn flops_per_token(&self, length: usize) -> f64;
     /// A value on held-out queries, higher is better; none where nothing was held out.
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError>;
 }
+
+/// Steps whose data may lie ready: enough that an uneven step does not leave the device waiting.
+const AHEAD: usize = 4;
 
 /// What a step was like.
 pub(crate) struct StepReport {
@@ -42,6 +68,8 @@ pub(crate) struct Loop<'a> {
     /// Hash of everything the outcome depends on.
     pub(crate) configuration: String,
     pub(crate) steps_per_epoch: usize,
+    /// Where the model runs.
+    pub(crate) device: Device,
     /// Whether the weights before the first step compete too; not for a fresh head.
     pub(crate) judge_start: bool,
     /// The run's folder, for metrics.
@@ -66,6 +94,16 @@ pub struct TrainingOutcome {
     pub tokens: u64,
     /// Seconds of training.
     pub seconds: f64,
+    /// Tokens a second, without padding, over the time of steps alone.
+    #[serde(default)]
+    pub tokens_per_second: f64,
+    /// Floating-point operations of the model a second, in 10^12, over the same time: three forward passes a token, whatever is
+    /// computed twice to save memory.
+    #[serde(default)]
+    pub teraflops: f64,
+    /// Bytes of memory held at most, where the system says.
+    #[serde(default)]
+    pub memory: Option<u64>,
 }
 
 /// The learning rate of a step, counted from 0: a straight rise over the first share, a straight fall to 0.
@@ -97,7 +135,11 @@ impl Loop<'_> {
     /// # Errors
     /// [`TrainError::Interrupted`] after a checkpoint when the stop flag is set; [`TrainError::NotANumber`] with the batch's ids;
     /// whatever the objective or the disk says.
-    pub(crate) fn run(&self, objective: &mut dyn Objective) -> Result<TrainingOutcome, TrainError> {
+    pub(crate) fn run<P: Prepare>(
+        &self,
+        preparer: &mut P,
+        objective: &mut dyn Objective<P::More>,
+    ) -> Result<TrainingOutcome, TrainError> {
         let total = self.total();
         let checkpoints = Checkpoints::new(&self.folder.join("checkpoints"));
         let mut optimiser = AdamW::new(self.config.adamw, objective.parameters().tensors());
@@ -117,41 +159,71 @@ impl Loop<'_> {
             metrics.write(0, &[("dev_ndcg@10", value)])?;
             self.reporter.say(&format!("{}: step 0: development nDCG@10 {value:.4}", self.stage));
         }
+        let room = Room::new(self.stage, self.reporter, place.batch_cap.unwrap_or(usize::MAX));
+        let first = place.step;
+        let state = State { checkpoints, optimiser, metrics, best, place };
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let cap = &room;
+            std::thread::Builder::new()
+                .name("batches".to_owned())
+                .spawn_scoped(scope, move || {
+                    for step in first..total {
+                        let made = preparer.prepare(step, cap.cap());
+                        let failed = made.is_err();
+                        // Nobody listens any more once the loop has ended, for whatever reason.
+                        if sender.send(made).is_err() || failed {
+                            break;
+                        }
+                    }
+                })
+                .map_err(|e| TrainError::config(format!("a thread for the data cannot be started: {e}")))?;
+            self.steps(objective, state, &room, receiver)
+        })
+    }
+
+    /// The loop itself, over data that comes ready.
+    fn steps<More>(
+        &self,
+        objective: &mut dyn Objective<More>,
+        state: State,
+        room: &Room<'_>,
+        data: Receiver<Result<Prepared<More>, TrainError>>,
+    ) -> Result<TrainingOutcome, TrainError> {
+        let total = self.total();
+        let State { checkpoints, mut optimiser, mut metrics, mut best, mut place } = state;
         let mut bar = self.reporter.bar(self.stage, total, place.step);
         let before = place.seconds;
         let began = Instant::now();
         let mut saved = Instant::now();
         let mut smooth: Option<f64> = None;
         let first = place.step;
-        let mut seen = 0u64;
-        let mut training_seconds = 0.0;
+        let mut clock = Clock::default();
         while place.step < total {
             let step = place.step;
             let step_began = Instant::now();
-            let report = objective.step(step)?;
+            let Prepared { queries, work, more } = data.recv().unwrap_or_else(|_| {
+                Err(TrainError::config("the thread that makes batches has ended; its message is above"))
+            })?;
+            let flops: f64 = work.lengths().map(|n| 3.0 * n as f64 * objective.flops_per_token(n)).sum();
+            let report = objective.step(step, work, more, room)?;
+            let not_a_number =
+                || TrainError::NotANumber { stage: self.stage, step: step + 1, queries: queries.join(", ") };
             if !report.loss.is_finite() {
-                return Err(TrainError::NotANumber {
-                    stage: self.stage,
-                    step: step + 1,
-                    queries: objective.queries(step).join(", "),
-                });
+                return Err(not_a_number());
             }
             let rate = rate(self.config, step, total);
             let (tensors, decays) = objective.parameters().for_update();
             let norm = optimiser.step(tensors, decays, rate)?;
             if !norm.is_finite() {
-                return Err(TrainError::NotANumber {
-                    stage: self.stage,
-                    step: step + 1,
-                    queries: objective.queries(step).join(", "),
-                });
+                return Err(not_a_number());
             }
             place.step += 1;
             place.tokens += report.tokens as u64;
-            seen += report.tokens as u64;
+            place.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
             let took = step_began.elapsed().as_secs_f64();
-            training_seconds += took;
-            let speed = seen as f64 / training_seconds.max(1e-9);
+            clock.add(report.tokens, flops, took);
+            let speed = clock.tokens_per_second();
             smooth = Some(smooth.map_or(report.loss, |s| 0.9 * s + 0.1 * report.loss));
             let mut values = vec![
                 ("loss", report.loss),
@@ -160,6 +232,7 @@ impl Loop<'_> {
                 ("tokens_per_second", speed),
                 ("padding", 1.0 - report.tokens as f64 / report.padded.max(1) as f64),
                 ("tokens", report.tokens as f64),
+                ("flops", flops),
                 ("seconds", took),
             ];
             values.extend(report.values);
@@ -197,8 +270,23 @@ impl Loop<'_> {
         if let Some(weights) = &best {
             objective.parameters().restore(weights)?;
         }
+        let held = held_at_most(self.device);
         if total > first {
-            tracing::debug!("{}: {} steps in {:.1} s", self.stage, total - first, began.elapsed().as_secs_f64());
+            let memory = match held {
+                Some((held, Some(all))) => format!(", memory {held} of {all} at most"),
+                Some((held, None)) => format!(", memory {held} at most"),
+                None => String::new(),
+            };
+            self.reporter.say(&format!(
+                "{}: {} steps, {:.0} tokens/s, {}{memory}",
+                self.stage,
+                total - first,
+                clock.tokens_per_second(),
+                clock.speed()
+            ));
+            if let Some((held, _)) = held {
+                metrics.write(total, &[("memory_bytes", held.0 as f64), ("teraflops", clock.teraflops())])?;
+            }
         }
         Ok(TrainingOutcome {
             steps: total,
@@ -206,12 +294,53 @@ impl Loop<'_> {
             evaluations: place.evaluations,
             tokens: place.tokens,
             seconds: place.seconds,
+            tokens_per_second: clock.tokens_per_second(),
+            teraflops: clock.teraflops(),
+            memory: held.map(|(held, _)| held.0),
         })
     }
 
     /// Removes the checkpoints, once the stage's product is written.
     pub(crate) fn clear(&self) {
         Checkpoints::new(&self.folder.join("checkpoints")).clear();
+    }
+}
+
+/// What a loop carries from where it starts.
+struct State {
+    checkpoints: Checkpoints,
+    optimiser: AdamW,
+    metrics: Metrics,
+    best: Option<Vec<Tensor>>,
+    place: Progress,
+}
+
+/// Work done and the time of steps, apart from evaluations and checkpoints.
+#[derive(Default)]
+struct Clock {
+    tokens: u64,
+    flops: f64,
+    seconds: f64,
+}
+
+impl Clock {
+    fn add(&mut self, tokens: usize, flops: f64, seconds: f64) {
+        self.tokens += tokens as u64;
+        self.flops += flops;
+        self.seconds += seconds;
+    }
+
+    fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(1e-9)
+    }
+
+    fn teraflops(&self) -> f64 {
+        self.flops / self.seconds.max(1e-9) / 1e12
+    }
+
+    fn speed(&self) -> String {
+        let teraflops = self.teraflops();
+        if teraflops < 1.0 { format!("{:.1} GFLOP/s", 1e3 * teraflops) } else { format!("{teraflops:.1} TFLOP/s") }
     }
 }
 

@@ -3,44 +3,51 @@
 use super::context::Context;
 use super::dev::{DevSet, StudentInputs};
 use super::distil::SameText;
-use super::gradient::{Group, Pass};
+use super::gradient::{Group, Pass, Room, Work};
 use super::lists::positive_of;
 use super::mine::{MineConfig, Progress, Surroundings, mine};
-use super::teacher::{limits, query_limits};
-use super::training::{Loop, Objective, StepReport, TrainingOutcome, step_queries};
+use super::teacher::{budget, limits, most_tokens, query_limits};
+use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
 use crate::error::TrainError;
-use crate::model::{Mode, Parameters, Student};
+use crate::model::{Layout, Mode, Parameters, Student};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
+/// Draws candidates and makes inputs of steps.
+struct Lesson<'a> {
+    context: &'a Context<'a>,
+    inputs: &'a StudentInputs<'a>,
+    layout: Layout,
+    pools: Vec<Vec<Candidate>>,
+    same: SameText,
+}
+
+/// What the loss of a step wants beside its texts.
+struct Targets {
+    /// `[queries, passages]`, bool: what is compared.
+    allowed: Tensor,
+    /// `[queries]`, int64: each positive's column.
+    columns: Tensor,
+}
+
 struct WarmUp<'a> {
     context: &'a Context<'a>,
     student: Student,
-    inputs: StudentInputs<'a>,
-    pools: Vec<Vec<Candidate>>,
-    same: SameText,
+    inputs: &'a StudentInputs<'a>,
     dev: Option<DevSet>,
 }
 
-impl WarmUp<'_> {
-    fn order(&self, step: usize) -> (u32, Vec<usize>) {
-        let per_step = self.context.config.warm_up.training.queries_per_step;
-        step_queries(self.context.config.run.seed ^ 1, self.context.data.queries.len(), per_step, step)
-    }
-}
+impl Prepare for Lesson<'_> {
+    type More = Targets;
 
-impl Objective for WarmUp<'_> {
-    fn parameters(&mut self) -> &mut Parameters {
-        &mut self.student.encoder.parameters
-    }
-
-    fn step(&mut self, step: usize) -> Result<StepReport, TrainError> {
+    fn prepare(&mut self, step: usize, cap: usize) -> Result<Prepared<Targets>, TrainError> {
         let config = &self.context.config.warm_up;
         let seed = self.context.config.run.seed;
-        let (epoch, queries) = self.order(step);
+        let all = &self.context.data.queries;
+        let (epoch, queries) = step_queries(seed ^ 1, all.len(), config.training.queries_per_step, step);
         let draw = CandidateConfig {
             negatives: config.negatives,
             sampling: Sampling::Random,
@@ -51,7 +58,7 @@ impl Objective for WarmUp<'_> {
         let mut passages: Vec<u32> = Vec::new();
         let (mut own, mut target) = (Vec::new(), Vec::new());
         for &query in &queries {
-            let of = &self.context.data.queries[query];
+            let of = &all[query];
             let pool = &self.pools[query];
             let positive = positive_of(of, seed, epoch);
             let negatives: HashSet<u32> =
@@ -67,35 +74,54 @@ impl Objective for WarmUp<'_> {
             own.push(negatives);
             target.push(positive);
         }
-        let positives: Vec<&[u32]> =
-            queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
-        let device = self.context.machine.device;
-        let allowed = flags(&self.same.allowed(&positives, &own, &target, &passages, true))?.f_to_device(device)?;
+        let positives: Vec<&[u32]> = queries.iter().map(|&q| all[q].positives.as_slice()).collect();
+        let allowed = flags(&self.same.allowed(&positives, &own, &target, &passages, true))?;
         let columns: Vec<i64> = target.iter().map(|p| column[p] as i64).collect();
-        let columns = Tensor::f_from_slice(&columns)?.f_to_device(device)?;
-        let tight = limits(&config.training);
-        let groups = [
+        let machine = self.context.machine;
+        let groups = vec![
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
-                limits: query_limits(&config.training, self.context.machine),
+                limits: query_limits(&config.training, machine),
             },
             Group {
                 sequences: passages
                     .iter()
                     .map(|&p| self.inputs.passage(self.context.texts.passages.get(p as usize)))
                     .collect(),
-                limits: tight,
+                limits: limits(&config.training, machine),
             },
         ];
-        let pass = Pass {
-            device,
-            pad: self.student.encoder.pad(),
-            mode: Mode { compute: self.context.machine.compute, dropout: config.training.dropout },
-            most_tokens: config.training.most_tokens,
-            seed: seed.wrapping_mul(41).wrapping_add(step as u64),
-        };
+        Ok(Prepared {
+            queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
+            work: Work::new(groups, self.layout, cap)?,
+            more: Targets { allowed, columns: Tensor::f_from_slice(&columns)? },
+        })
+    }
+}
+
+impl Objective<Targets> for WarmUp<'_> {
+    fn parameters(&mut self) -> &mut Parameters {
+        &mut self.student.encoder.parameters
+    }
+
+    fn flops_per_token(&self, length: usize) -> f64 {
+        self.student.encoder.flops_per_token(length)
+    }
+
+    fn step(&mut self, step: usize, work: Work, targets: Targets, room: &Room<'_>) -> Result<StepReport, TrainError> {
+        let config = &self.context.config.warm_up;
+        let machine = self.context.machine;
+        let (allowed, columns) =
+            (targets.allowed.f_to_device(machine.device)?, targets.columns.f_to_device(machine.device)?);
         let student = &self.student;
-        let computed = pass.run(&groups, &|input, mode| student.embed(input, mode), &mut |rows| {
+        let pass = Pass {
+            mode: Mode { compute: machine.compute, dropout: config.training.dropout },
+            most_tokens: most_tokens(&config.training, machine),
+            seed: self.context.config.run.seed.wrapping_mul(41).wrapping_add(step as u64),
+            budget: budget(self.context, &student.encoder),
+        };
+        let parameters = student.encoder.parameters.tensors();
+        let computed = room.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
             student.nested_loss(rows, &self.context.config.student.matryoshka, &mut |rows| {
                 let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(config.scale)?;
                 Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
@@ -109,14 +135,10 @@ impl Objective for WarmUp<'_> {
         })
     }
 
-    fn queries(&self, step: usize) -> Vec<String> {
-        self.order(step).1.into_iter().map(|q| self.context.data.queries[q].id.clone()).collect()
-    }
-
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        let limits = limits(&self.context.config.warm_up.training);
+        let limits = limits(&self.context.config.warm_up.training, self.context.machine);
         match &self.dev {
-            Some(dev) => dev.student(&self.student, &self.inputs, &limits).map(Some),
+            Some(dev) => dev.student(&self.student, self.inputs, &limits).map(Some),
             None => Ok(None),
         }
     }
@@ -167,12 +189,15 @@ pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result
         })
         .collect();
     let dev = DevSet::of(context, &pools);
-    let mut training = WarmUp { same: SameText::of(context), context, student, inputs, pools, dev };
+    let layout = student.encoder.layout();
+    let mut lesson = Lesson { context, inputs: &inputs, layout, pools, same: SameText::of(context) };
+    let mut training = WarmUp { context, student, inputs: &inputs, dev };
     let around = Loop {
         stage: "warm-up",
         config: &config.training,
         configuration: key.to_owned(),
         steps_per_epoch: context.data.queries.len().div_ceil(config.training.queries_per_step),
+        device: context.machine.device,
         judge_start: true,
         run: &context.config.run.output,
         folder,
@@ -180,7 +205,7 @@ pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result
         reporter: context.reporter,
         stop: context.stop,
     };
-    let outcome = around.run(&mut training)?;
+    let outcome = around.run(&mut lesson, &mut training)?;
     training.student.save(&folder.join("model"))?;
     around.clear();
     Ok(outcome)

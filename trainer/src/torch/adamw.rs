@@ -1,9 +1,10 @@
 //! AdamW with decoupled weight decay, bias correction and clipping by the global norm.
 //!
 //! On the CPU one pass over memory a parameter does all of a step, in parallel and elementwise, so the outcome does not depend
-//! on the number of threads; elsewhere a few tensor operations do the same.
+//! on the number of threads; elsewhere libtorch's fused kernel does it for all parameters in a few launches, and the gradient's
+//! length stays on the device until the step is under way.
 
-use super::slices;
+use super::{shim, slices};
 use crate::error::TrainError;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -61,28 +62,41 @@ impl AdamW {
         for parameter in parameters {
             let gradient = parameter.f_grad()?;
             if gradient.defined() {
-                let square = match slices::values(&gradient) {
-                    // Sums of chunks of a fixed size in a fixed order: the same for any number of threads.
-                    Some(values) => values
-                        .par_chunks(CHUNK)
-                        .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>())
-                        .collect::<Vec<_>>()
-                        .into_iter()
-                        .sum(),
-                    None => f64::try_from(gradient.f_to_kind(Kind::Float)?.f_square()?.f_sum(Kind::Double)?)?,
+                let Some(values) = slices::values(&gradient) else {
+                    return Ok(f64::try_from(shim::gradient_norm(parameters)?)?);
                 };
-                sum += square;
+                // Sums of chunks of a fixed size in a fixed order: the same for any number of threads.
+                let squares: Vec<f64> = values
+                    .par_chunks(CHUNK)
+                    .map(|chunk| chunk.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>())
+                    .collect();
+                sum += squares.into_iter().sum::<f64>();
             }
         }
         Ok(sum.sqrt())
     }
 
-    /// One step at a learning rate, with the gradients the parameters hold; they are zeroed. `decays` says which parameters
+    /// One step at a learning rate, with the gradients the parameters hold; they are taken away. `decays` says which parameters
     /// weight decay applies to. Gives the gradient's length before clipping.
     ///
     /// # Errors
     /// When libtorch fails.
     pub fn step(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<f64, TrainError> {
+        let plain = |t: &Tensor| slices::values(t).is_some();
+        let here = parameters.iter().zip(&self.moments).all(|(p, (m, v))| {
+            let gradient = p.grad();
+            !gradient.defined() || (plain(p) && plain(&gradient) && plain(m) && plain(v))
+        });
+        let norm = if here {
+            self.step_in_slices(parameters, decays, rate)?
+        } else {
+            self.step_fused(parameters, decays, rate)?
+        };
+        shim::clear_gradients(parameters)?;
+        Ok(norm)
+    }
+
+    fn step_in_slices(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<f64, TrainError> {
         let norm = Self::gradient_norm(parameters)?;
         let clip = self.config.clip;
         let factor = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
@@ -104,11 +118,41 @@ impl AdamW {
                 epsilon: self.config.epsilon as f32,
                 keep: (1.0 - rate * if decay { self.config.weight_decay } else { 0.0 }) as f32,
             };
-            // The step is no part of the graph.
-            tch::no_grad(|| update.apply(parameter, &gradient, moments))?;
-            parameter.zero_grad();
+            update.apply(parameter, &gradient, moments);
         }
         Ok(norm)
+    }
+
+    /// As `step`, in libtorch's fused kernel, on any device. The host waits for the device once, for the length it gives back.
+    fn step_fused(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<f64, TrainError> {
+        let norm = shim::gradient_norm(parameters)?;
+        let divisor = if self.config.clip > 0.0 {
+            norm.f_div_scalar(self.config.clip)?.f_clamp_min(1.0)?.f_to_kind(Kind::Float)?
+        } else {
+            norm.f_ones_like()?.f_to_kind(Kind::Float)?
+        };
+        self.steps += 1;
+        // f32 counts exactly up to here, where the corrections have long been 1.
+        let number = Tensor::f_full([0i64; 0], self.steps.min(1 << 24) as f64, (Kind::Float, norm.device()))?;
+        for kind in [true, false] {
+            let mut group: Vec<&mut Tensor> = Vec::new();
+            let mut state: Vec<&mut (Tensor, Tensor)> = Vec::new();
+            for ((parameter, moments), &decay) in parameters.iter_mut().zip(&mut self.moments).zip(decays) {
+                if decay == kind {
+                    group.push(parameter);
+                    state.push(moments);
+                }
+            }
+            let numbers = shim::Numbers {
+                rate,
+                beta1: self.config.beta1,
+                beta2: self.config.beta2,
+                weight_decay: if kind { self.config.weight_decay } else { 0.0 },
+                epsilon: self.config.epsilon,
+            };
+            shim::adamw(&group, &state, &number, &divisor, &numbers)?;
+        }
+        Ok(f64::try_from(norm)?)
     }
 }
 
@@ -124,12 +168,8 @@ struct Update {
 }
 
 impl Update {
-    fn apply(
-        &self,
-        parameter: &mut Tensor,
-        gradient: &Tensor,
-        moments: &mut (Tensor, Tensor),
-    ) -> Result<(), TrainError> {
+    /// For tensors of which [`slices::values`] gives the values.
+    fn apply(&self, parameter: &mut Tensor, gradient: &Tensor, moments: &mut (Tensor, Tensor)) {
         let (mean, square) = moments;
         if let (Some(p), Some(g), Some(m), Some(v)) = (
             slices::values_mut(parameter),
@@ -142,18 +182,7 @@ impl Update {
                 .zip(m.par_chunks_mut(CHUNK))
                 .zip(v.par_chunks_mut(CHUNK))
                 .for_each(|(((p, g), m), v)| self.slice(p, g, m, v));
-            return Ok(());
         }
-        let gradient = gradient.f_to_kind(Kind::Float)?.f_mul_scalar(f64::from(self.factor))?;
-        let _ =
-            mean.f_mul_scalar_(f64::from(self.beta1))?.f_add_(&gradient.f_mul_scalar(f64::from(1.0 - self.beta1))?)?;
-        let _ = square
-            .f_mul_scalar_(f64::from(self.beta2))?
-            .f_add_(&gradient.f_square()?.f_mul_scalar(f64::from(1.0 - self.beta2))?)?;
-        let divisor = square.f_sqrt()?.f_mul_scalar(f64::from(self.root))?.f_add_scalar(f64::from(self.epsilon))?;
-        let change = mean.f_div(&divisor)?.f_mul_scalar(f64::from(self.size))?;
-        let _ = parameter.f_mul_scalar_(f64::from(self.keep))?.f_sub_(&change)?;
-        Ok(())
     }
 
     fn slice(&self, p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
@@ -169,9 +198,10 @@ impl Update {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::Device;
 
     #[test]
-    fn both_ways_agree_with_the_formula() {
+    fn a_step_is_that_of_the_formula() {
         let config = AdamWConfig { weight_decay: 0.1, clip: 0.0, ..AdamWConfig::default() };
         let (mut p, mut m, mut v) = (0.5f64, 0.0f64, 0.0f64);
         let mut parameter = vec![Tensor::from_slice(&[0.5f32]).set_requires_grad(true)];
@@ -188,16 +218,83 @@ mod tests {
             p = p * (1.0 - 0.01 * 0.1) - 0.01 * mh / (vh.sqrt() + 1e-8);
             assert!((parameter[0].double_value(&[0]) - p).abs() < 1e-6);
         }
-        // A tensor that is not contiguous goes the other way.
-        let update = Update { factor: 1.0, beta1: 0.9, beta2: 0.999, size: 0.1, root: 31.6, epsilon: 1e-8, keep: 0.99 };
-        let start = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).view([2, 3]);
-        let gradient = Tensor::from_slice(&[0.1f32, -0.2, 0.3, 0.4, 0.5, -0.6]).view([2, 3]);
-        let zero = || start.zeros_like();
-        let mut straight = start.copy();
-        update.apply(&mut straight, &gradient, &mut (zero(), zero())).unwrap();
-        let mut turned = start.transpose(0, 1).contiguous().transpose(0, 1);
-        update.apply(&mut turned, &gradient, &mut (zero(), zero())).unwrap();
-        assert!((straight - turned).abs().max().double_value(&[]) < 1e-6);
+    }
+
+    /// Parameters of several shapes, and a loss that gives each a gradient of its own size at every step.
+    fn model() -> Vec<Tensor> {
+        [vec![3, 4], vec![5], vec![1, 70_000], vec![2, 2]]
+            .into_iter()
+            .enumerate()
+            .map(|(at, size)| {
+                let count: i64 = size.iter().product();
+                let start = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * (0.37 + at as f64)).sin();
+                start.view(size.as_slice()).set_requires_grad(true)
+            })
+            .collect()
+    }
+
+    fn backward(parameters: &[Tensor], step: i64) {
+        // The last one has no gradient, as one that a batch does not use.
+        for (at, parameter) in parameters.iter().enumerate().take(3) {
+            (parameter.square() * (1.0 + at as f64) + parameter * step as f64).sum(Kind::Float).backward();
+        }
+    }
+
+    /// The fused kernel is what runs on a GPU; it runs on the CPU as well.
+    #[test]
+    fn the_fused_step_is_the_step_in_slices() {
+        for clip in [0.0, 1.0, 1e9] {
+            let config = AdamWConfig { weight_decay: 0.1, clip, ..AdamWConfig::default() };
+            let decays = [true, false, true, false];
+            let (mut ours, mut fused) = (model(), model());
+            let (mut slices, mut kernel) = (AdamW::new(config, &ours), AdamW::new(config, &fused));
+            for step in 0..6 {
+                backward(&ours, step);
+                backward(&fused, step);
+                let a = slices.step_in_slices(&mut ours, &decays, 0.01).unwrap();
+                let b = kernel.step_fused(&mut fused, &decays, 0.01).unwrap();
+                assert!((a - b).abs() < 1e-4 * a, "lengths {a} and {b}");
+                for tensors in [&ours, &fused] {
+                    shim::clear_gradients(tensors).unwrap();
+                    assert!(tensors.iter().all(|t| !t.grad().defined()));
+                }
+            }
+            for (at, (a, b)) in ours.iter().zip(&fused).enumerate() {
+                let difference = (a - b).abs().max().double_value(&[]);
+                assert!(difference < 2e-6, "clip {clip}, parameter {at}: {difference}");
+            }
+            assert!((&ours[0] - &model()[0]).abs().max().double_value(&[]) > 1e-2, "weights moved");
+            assert_eq!(ours[3], model()[3], "no gradient, no change");
+            assert_eq!((slices.steps, kernel.steps), (6, 6));
+        }
+    }
+
+    /// Going on from stored moments and a step's number gives the very bits of going on at once.
+    #[test]
+    fn the_fused_step_goes_on_bit_for_bit() {
+        let config = AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() };
+        let decays = [true, false, true, false];
+        let mut whole = model();
+        let mut optimiser = AdamW::new(config, &whole);
+        let mut middle = None;
+        for step in 0..6 {
+            if step == 3 {
+                let copy = |t: &Tensor| t.detach().copy();
+                let moments: Vec<_> = optimiser.moments.iter().map(|(m, v)| (copy(m), copy(v))).collect();
+                let weights: Vec<_> = whole.iter().map(|t| copy(t).set_requires_grad(true)).collect();
+                middle = Some((weights, AdamW { config, steps: optimiser.steps, moments }));
+            }
+            backward(&whole, step);
+            optimiser.step_fused(&mut whole, &decays, 0.01).unwrap();
+            shim::clear_gradients(&whole).unwrap();
+        }
+        let (mut parts, mut optimiser) = middle.unwrap();
+        for step in 3..6 {
+            backward(&parts, step);
+            optimiser.step_fused(&mut parts, &decays, 0.01).unwrap();
+            shim::clear_gradients(&parts).unwrap();
+        }
+        assert_eq!(whole, parts);
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! libtorch: which device and precision to use, and the optimiser.
 
 mod adamw;
+mod budget;
 mod cuda;
 mod memory;
+mod shim;
 mod slices;
 
 pub use adamw::{AdamW, AdamWConfig};
+pub use budget::MemorySize;
+pub(crate) use budget::{Budget, held_at_most, is_out_of_memory, release};
+pub(crate) use shim::{clear_gradients, varlen_attention};
 
 use crate::error::TrainError;
 use serde::{Deserialize, Serialize};
@@ -40,24 +45,45 @@ pub enum PrecisionChoice {
     Bf16,
 }
 
-/// A device and the kind of number it computes in.
+/// How texts of different lengths go through the model together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PackingChoice {
+    /// As is faster on the device.
+    #[default]
+    Auto,
+    /// One after the other, without padding; attention keeps them apart. Models whose attention has a bias by distance
+    /// (MPNet) are padded all the same.
+    On,
+    /// Side by side, short ones padded, batched by length.
+    Off,
+}
+
+/// A device, the kind of number it computes in, and how texts lie in a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Machine {
     /// The device.
     pub device: Device,
     /// [`Kind::Float`] or [`Kind::BFloat16`].
     pub compute: Kind,
+    /// Whether texts are packed one after the other, without padding, where the model can.
+    pub packed: bool,
 }
 
 impl Machine {
-    /// The CPU in f32.
-    pub const CPU: Self = Self { device: Device::Cpu, compute: Kind::Float };
+    /// The CPU in f32, with padding.
+    pub const CPU: Self = Self { device: Device::Cpu, compute: Kind::Float, packed: false };
 
     /// Chooses, and sets the number of threads (0: one for each core).
     ///
     /// # Errors
     /// When CUDA is asked for and is not there.
-    pub fn choose(device: DeviceChoice, precision: PrecisionChoice, threads: usize) -> Result<Self, TrainError> {
+    pub fn choose(
+        device: DeviceChoice,
+        precision: PrecisionChoice,
+        packing: PackingChoice,
+        threads: usize,
+    ) -> Result<Self, TrainError> {
         let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         tch::set_num_threads(threads.min(1024) as i32);
         memory::keep_freed_memory();
@@ -86,17 +112,23 @@ impl Machine {
             PrecisionChoice::Auto if device.is_cuda() || has_fast_bf16() => Kind::BFloat16,
             PrecisionChoice::Auto => Kind::Float,
         };
-        Ok(Self { device, compute })
+        let packed = match packing {
+            PackingChoice::On => true,
+            PackingChoice::Off => false,
+            PackingChoice::Auto => device.is_cuda(),
+        };
+        Ok(Self { device, compute, packed })
     }
 
-    /// For messages: `cpu f32`, `cuda:0 bf16`.
+    /// For messages and keys: `cpu f32`, `cuda:0 bf16 packed`.
     pub fn describe(&self) -> String {
         let device = match self.device {
             Device::Cuda(n) => format!("cuda:{n}"),
             _ => "cpu".to_owned(),
         };
         let kind = if self.compute == Kind::BFloat16 { "bf16" } else { "f32" };
-        format!("{device} {kind}")
+        let packed = if self.packed { " packed" } else { "" };
+        format!("{device} {kind}{packed}")
     }
 }
 

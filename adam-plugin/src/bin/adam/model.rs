@@ -55,8 +55,9 @@ impl Searching {
 /// How the model computes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Computing {
-    /// Numbers the model computes in: f32, or int8 (about twice as fast; vectors of the two must not be mixed).
-    #[arg(long, value_name = "f32|int8", default_value = "f32")]
+    /// Numbers the model computes in: f32, int8 (about twice as fast on a CPU), or f16 (for GPUs). Vectors of different numbers
+    /// must not be mixed.
+    #[arg(long, value_name = "f32|f16|int8", default_value = "f32")]
     precision: Precision,
     /// Longest text in tokens; what is longer is cut [default: as the model's folder says].
     #[arg(long, value_name = "N")]

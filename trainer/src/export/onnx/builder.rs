@@ -38,6 +38,7 @@ macro_rules! element {
     };
 }
 element!(f32, data_type::FLOAT);
+element!(half::f16, data_type::FLOAT16);
 element!(u8, data_type::UINT8);
 element!(i8, data_type::INT8);
 element!(i64, data_type::INT64);

@@ -158,6 +158,8 @@ pub mod data_type {
     pub const INT32: i32 = 6;
     /// Signed 64-bit.
     pub const INT64: i32 = 7;
+    /// 16-bit floating point.
+    pub const FLOAT16: i32 = 10;
 }
 
 /// Name and type of an input or output.

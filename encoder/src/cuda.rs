@@ -1,0 +1,111 @@
+//! The libraries that ONNX Runtime's CUDA provider needs, found and loaded before it asks for them.
+//!
+//! It asks by bare name (`libcudnn.so.9`), which works where they lie in the system's folders. More often they come with
+//! Python packages, each in a folder of its own; a library that is loaded already is not looked for again.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use ort::ep::cuda::{CUDA_DYLIBS, CUDNN_DYLIBS};
+
+use crate::options::Provider;
+use crate::runtime::python_folders;
+
+/// Where NVIDIA's packages keep their libraries, below `site-packages`: all of CUDA 13 in one place, older ones each in its own.
+const PACKAGES: [&str; 7] = [
+    "nvidia/cu13/lib",
+    "nvidia/cudnn/lib",
+    "nvidia/cuda_runtime/lib",
+    "nvidia/cublas/lib",
+    "nvidia/cuda_nvrtc/lib",
+    "nvidia/curand/lib",
+    "nvidia/cufft/lib",
+];
+
+/// Loads what can be found, once for the process, where one of the providers is NVIDIA's. Gives the names of those that were
+/// found nowhere; the system may know of them all the same.
+pub(crate) fn preload(providers: &[Provider]) -> Vec<&'static str> {
+    static MISSING: OnceLock<Vec<&'static str>> = OnceLock::new();
+    if !wants_cuda(providers) {
+        return Vec::new();
+    }
+    MISSING.get_or_init(|| load(&folders())).clone()
+}
+
+fn wants_cuda(providers: &[Provider]) -> bool {
+    providers.iter().any(|provider| matches!(provider, Provider::Cuda(_) | Provider::TensorRt(_)))
+}
+
+/// In the order of the lists, in which each library comes after those it needs.
+fn load(folders: &[PathBuf]) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    for name in CUDA_DYLIBS.iter().chain(CUDNN_DYLIBS).copied() {
+        let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file());
+        let loaded = match &found {
+            Some(path) => ort::util::preload_dylib(path),
+            None => ort::util::preload_dylib(name),
+        };
+        if let Err(error) = loaded {
+            tracing::debug!(library = name, %error, "not loaded");
+            missing.push(name);
+        }
+    }
+    missing
+}
+
+/// The folders to look in: those of `LD_LIBRARY_PATH`, of Python packages, and where CUDA installs itself.
+fn folders() -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH")
+        .map(|paths| std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect())
+        .unwrap_or_default();
+    for packages in python_folders() {
+        folders.extend(PACKAGES.iter().map(|below| packages.join(below)));
+    }
+    folders.push(PathBuf::from("/usr/local/cuda/lib64"));
+    folders.retain(|folder| folder.is_dir());
+    folders
+}
+
+/// What to do where a session with one of NVIDIA's providers does not open.
+pub(crate) fn remedy(providers: &[Provider], missing: &[&str]) -> Option<String> {
+    if !wants_cuda(providers) {
+        return None;
+    }
+    let library = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    let beside =
+        library.as_deref().and_then(Path::parent).map(|folder| folder.join("libonnxruntime_providers_cuda.so"));
+    let mut text = String::from(". The CUDA provider needs a build of ONNX Runtime that has it");
+    match beside {
+        Some(path) if !path.is_file() => text.push_str(&format!(
+            ", and {} is not there: install the package onnxruntime-gpu and set ORT_DYLIB_PATH to its libonnxruntime.so",
+            path.display()
+        )),
+        _ => text.push_str(" (the package onnxruntime-gpu; ORT_DYLIB_PATH names its libonnxruntime.so)"),
+    }
+    if !missing.is_empty() {
+        text.push_str(&format!(
+            "; these libraries of CUDA were not found: {}. Install nvidia-cudnn-cu13 and the others, or add their folders to \
+             LD_LIBRARY_PATH",
+            missing.join(", ")
+        ));
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(preload(&[Provider::Cpu]).is_empty(), "nothing is wanted for the CPU");
+        assert_eq!(remedy(&[], &[]), None);
+        let folder = tempfile::tempdir().unwrap();
+        // A file of that name which is no library counts as missing, like one that is not there.
+        std::fs::write(folder.path().join("libcudnn.so.9"), b"text").unwrap();
+        let missing = load(&[folder.path().to_path_buf()]);
+        assert!(missing.contains(&"libcudnn.so.9"), "{missing:?}");
+        let text = remedy(&[Provider::Cuda(0)], &missing).unwrap();
+        assert!(text.contains("onnxruntime-gpu") && text.contains("libcudnn.so.9"), "{text}");
+    }
+}

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Packs what scripts/gpu-check.sh wants on a machine with a GPU and without Rust or network: the programs, the libraries that
+# machine lacks, MiniLM's weights in 16 bits, and a collection.
+#
+#   make build && cargo build --release --locked --workspace --examples
+#   scripts/gpu-pack.sh --data medquad.zip          writes .gpu/, at most 60 MB, and prints what is in it
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+output=.gpu
+data=
+model=.native/all-MiniLM-L6-v2
+limit_mb=60
+while [ $# -gt 0 ]; do
+  case $1 in
+    --output) output=$2; shift 2 ;;
+    --data) data=$2; shift 2 ;;
+    --model) model=$2; shift 2 ;;
+    --limit-mb) limit_mb=$2; shift 2 ;;
+    -h|--help) sed -n '2,7p' "$0"; exit 0 ;;
+    *) echo "gpu-pack: error: unknown argument $1" >&2; exit 2 ;;
+  esac
+done
+fail() { printf 'gpu-pack: error: %s\n' "$*" >&2; exit 1; }
+[ -f "$data" ] || fail "name a collection: --data medquad.zip"
+[ -f target/release/adam-train ] || fail "target/release/adam-train is not there; run make build"
+[ -f "$model/model.safetensors" ] || fail "$model holds no model.safetensors"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/bin" "$work/lib" "$output"
+
+# One archive for all programs: they share most of their code.
+programs=(target/release/adam-train)
+for program in target/release/examples/gpu_bench target/release/adam; do
+  [ -f "$program" ] && programs+=("$program")
+done
+for program in "${programs[@]}"; do
+  cp "$program" "$work/bin/"
+  strip "$work/bin/$(basename "$program")"
+done
+# Libraries that are neither the system's nor in PyTorch's package.
+for library in $(ldd "${programs[@]}" | awk '$2 == "=>" {print $1 "=" $3}' | sort -u); do
+  name=${library%%=*} path=${library#*=}
+  case $name in
+    libblas.so*|liblapack.so*|libopenblas.so*|libgfortran.so*|libquadmath.so*)
+      cp -L "$path" "$work/lib/$name"
+      strip --strip-unneeded "$work/lib/$name" ;;
+  esac
+done
+tar -C "$work" -cf - bin lib | xz -T0 --lzma2=preset=6,dict=96MiB > "$output/programs.tar.xz"
+
+# The model: f16 weights if all fits so, else bf16, which are packed tighter. Both are read by adam-train and by transformers.
+pack_model() {
+  mkdir -p "$work/model/1_Pooling"
+  for name in config.json tokenizer.json tokenizer_config.json special_tokens_map.json vocab.txt modules.json \
+    sentence_bert_config.json config_sentence_transformers.json 1_Pooling/config.json; do
+    [ -f "$model/$name" ] && cp "$model/$name" "$work/model/$name"
+  done
+  python3 scripts/gpu/halve.py "$1" "$model/model.safetensors" "$work/model/model.safetensors"
+  tar -C "$work" -cf - model | xz -T0 -6 > "$output/model.tar.xz"
+}
+cp "$data" "$output/$(basename "$data")"
+size() { du -cb "$output"/* | tail -n 1 | cut -f1; }
+pack_model f16
+if [ "$(size)" -gt $((limit_mb * 1000000)) ]; then
+  pack_model bf16
+fi
+du -b "$output"/* | awk '{printf "gpu-pack: %8.1f MB  %s\n", $1 / 1e6, $2}'
+[ "$(size)" -le $((limit_mb * 1000000)) ] || fail "$(size) bytes are more than $limit_mb MB"
+echo "gpu-pack: there, in the repository's root: scripts/gpu-check.sh --bundle $output --output RESULTS"

@@ -1,0 +1,350 @@
+"""What scripts/gpu-check.sh runs: steps with a time limit each, a line for each result, a table at the end.
+
+Steps: losses (the same on the device as on the CPU), memory (a shortage is answered by smaller batches), train (speed against PyTorch),
+search (faiss on the device through tantivy against PyTorch's matmul + topk), pipeline (medquad, three epochs of distillation, evaluated).
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ALL = ["losses", "memory", "train", "search", "pipeline"]
+# Seconds a step may take at most, and what it is run for in the issue.
+LIMITS = {"losses": 90, "memory": 60, "train": 150, "search": 200, "pipeline": 570}
+sys.path.insert(0, str(ROOT / "trainer/tests/parity"))
+
+
+class Skipped(Exception):
+    """A step that cannot be done here, with the reason."""
+
+
+class Check:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.began = time.monotonic()
+        self.rows = []
+        self.failed = False
+        self.output = Path(arguments.output).resolve()
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.work = Path(tempfile.mkdtemp(prefix="gpu-check-"))
+        self.environment = dict(os.environ)
+        self.limit = 0.0
+
+    def left(self):
+        return self.arguments.minutes * 60 - (time.monotonic() - self.began)
+
+    def add(self, step, what, value, wanted="", ok=None):
+        """A result. `ok` None: measured, not judged."""
+        self.rows.append({"step": step, "what": what, "value": value, "wanted": wanted, "ok": ok})
+        self.failed |= ok is False
+        word = {True: "ok", False: "FAILED", None: "measured"}[ok]
+        print(f"[{step}] {word}: {what}: {value}{f' (wanted: {wanted})' if wanted else ''}", flush=True)
+
+    def unpack(self):
+        """Programs, libraries and model from the bundle, or those that were built here."""
+        bundle = self.arguments.bundle and Path(self.arguments.bundle)
+        if bundle:
+            for name in ["programs.tar.xz", "model.tar.xz"]:
+                with tarfile.open(bundle / name) as archive:
+                    archive.extractall(self.work, filter="data")
+            self.programs, self.model = self.work / "bin", self.work / "model"
+            self.data = next(bundle.glob("*.zip"), None)
+        else:
+            self.programs, self.model, self.data = ROOT / "target/release", ROOT / ".native/all-MiniLM-L6-v2", None
+        if self.arguments.model:
+            self.model = Path(self.arguments.model).resolve()
+        if self.arguments.data:
+            self.data = Path(self.arguments.data).resolve()
+        folders = [self.work / "lib"] if bundle else []
+        site = self.python_packages()
+        if site:
+            # The libtorch that the program is to use, with what CUDA needs; in the bundle's program none is named that is here.
+            self.environment["LIBTORCH"] = str(site / "torch")
+            folders += [site / "torch/lib", *sorted(site.glob("nvidia/*/lib"))]
+            runtime = sorted((site / "onnxruntime/capi").glob("libonnxruntime.so*"))
+            if runtime and "ORT_DYLIB_PATH" not in os.environ:
+                self.environment["ORT_DYLIB_PATH"] = str(runtime[-1])
+        native = ROOT / ".native/onnxruntime/libonnxruntime.so"
+        if "ORT_DYLIB_PATH" not in self.environment and native.is_file():
+            self.environment["ORT_DYLIB_PATH"] = str(native)
+        known = self.environment.get("LD_LIBRARY_PATH", "")
+        self.environment["LD_LIBRARY_PATH"] = ":".join([*map(str, folders), *filter(None, [known])])
+
+    def python_packages(self):
+        """The folder of this Python's packages, where PyTorch is among them."""
+        done = subprocess.run([sys.executable, "-c", "import torch; print(torch.__file__)"], capture_output=True, text=True)
+        return Path(done.stdout.strip()).parents[1] if done.returncode == 0 else None
+
+    def run(self, command, name, interrupt=False, extra=None):
+        """A command within the step's time; its output is kept. Gives its exit code and output."""
+        limit = max(1.0, min(self.limit - time.monotonic(), self.left()))
+        path = self.output / f"{name}.log"
+        with open(path, "w") as log:
+            process = subprocess.Popen(
+                list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, env=self.environment | (extra or {}), cwd=ROOT
+            )
+            try:
+                code = process.wait(timeout=limit)
+            except subprocess.TimeoutExpired:
+                # A run of adam-train writes a checkpoint and ends.
+                process.send_signal(signal.SIGINT if interrupt else signal.SIGKILL)
+                try:
+                    process.wait(timeout=20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                code = None
+        text = path.read_text(errors="replace")
+        if code is None:
+            raise RuntimeError(f"{name} took longer than {limit:.0f} s; it said last: {tail(text)}")
+        return code, text
+
+    def ran(self, command, name, **more):
+        code, text = self.run(command, name, **more)
+        if code:
+            raise RuntimeError(f"{name} ended with {code}: {tail(text)}")
+        return text
+
+    def program(self, name):
+        for folder in [self.programs, self.programs / "examples"]:
+            if (folder / name).is_file():
+                return folder / name
+        raise Skipped(f"the program {name} is not there")
+
+    def pairs(self, count):
+        """Queries with their passages, as JSONL: from the collection, or the pocket one."""
+        import speed
+
+        source = self.data or ROOT / "examples/data/pocket"
+        pairs = speed.pairs_of(Path(source), count)
+        path = self.work / f"pairs-{count}.jsonl"
+        path.write_text("".join(json.dumps({"query": q, "pos": [p], "neg": []}) + "\n" for q, p in pairs))
+        return path
+
+    def warm_up(self, name, pairs, device, batch, more, extra=None):
+        """A short training; gives its rows of metrics and what it said."""
+        folder = self.work / name
+        folder.mkdir()
+        (folder / "run.toml").write_text(
+            f'[run]\noutput = "run"\n[data]\npath = "{pairs}"\n[student]\nmodel = "{self.model}"\nquery_length = 64\n'
+            f"passage_length = 192\n[warm_up]\nnegatives = 0\n[warm_up.training]\nepochs = 1\nqueries_per_step = {batch}\n"
+            "evaluations = 0\n[mine]\ndense = false\n[eval]\nenabled = false\n"
+        )
+        command = [self.program("adam-train"), "warm-up", folder / "run.toml", "--device", device]
+        for setting in more:
+            command += [setting] if setting.startswith("--") else ["--set", setting]
+        text = self.ran(command, name, extra=extra)
+        rows = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
+        return [row for row in rows if "loss" in row], text
+
+    def losses(self):
+        """f32 on the CPU against f32 on the device, 20 steps; without a device, padded against packed."""
+        batch, steps = (8, 5) if self.arguments.quick else (16, 20)
+        pairs = self.pairs(batch * steps)
+        device = self.arguments.device
+        plain, _ = self.warm_up("losses-cpu", pairs, "cpu", batch, ["run.precision=f32", "run.packing=off"])
+        for packing in ["on", "off"] if device == "cuda" else ["on"]:
+            other, _ = self.warm_up(f"losses-{device}-{packing}", pairs, device, batch, ["run.precision=f32", f"run.packing={packing}"])
+            if len(other) != len(plain) or len(plain) < min(steps, 4):
+                raise RuntimeError(f"{len(plain)} and {len(other)} steps were made")
+            if max(row["loss"] for row in plain) < 1e-3:
+                raise RuntimeError("the losses are so small that they say nothing")
+            worst = max(abs(a["loss"] - b["loss"]) for a, b in zip(plain, other))
+            what = f"losses of {len(plain)} steps in f32, cpu padded against {device} {'packed' if packing == 'on' else 'padded'}"
+            self.add("losses", what, f"differ by {worst:.1e}", "<= 1e-3", worst <= 1e-3)
+        if device == "cuda":
+            other, _ = self.warm_up("losses-bf16", pairs, device, batch, ["run.precision=bf16"])
+            worst = max(abs(a["loss"] - b["loss"]) for a, b in zip(plain, other))
+            self.add("losses", "the same in bf16", f"differ by {worst:.1e}", "<= 0.1", worst <= 0.1)
+
+    def memory(self):
+        """A shortage of memory, real on the device, set by a limit without one."""
+        quick = self.arguments.quick
+        pairs = self.pairs(24 if quick else 512)
+        batch = 12 if quick else 256
+        if self.arguments.device == "cuda":
+            code = (
+                "import sys, torch; free, _ = torch.cuda.mem_get_info(); "
+                "held = torch.empty(int(free - 3e9), dtype=torch.uint8, device='cuda'); print('held', flush=True); sys.stdin.read()"
+            )
+            hog = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            try:
+                if hog.stdout.readline().strip() != "held":
+                    raise RuntimeError("the device's memory could not be filled")
+                rows, text = self.warm_up("memory", pairs, "cuda", batch, ["warm_up.training.micro_tokens=1048576"])
+            finally:
+                hog.stdin.close()
+                hog.wait(timeout=20)
+        else:
+            # A little over what MiniLM's weights, gradients and moments take.
+            limit = "--memory-limit=430MB" if quick else "--memory-limit=450MB"
+            rows, text = self.warm_up("memory", pairs, "cpu", batch, [limit, "run.precision=bf16"])
+        said = [line for line in text.splitlines() if "out of memory" in line and "begins again" in line]
+        self.add("memory", "shortage answered by smaller batches", f"{len(said)} times, {len(rows)} steps done", ">= 1", bool(said and rows))
+        held = next((line for line in text.splitlines() if "warm-up:" in line and "memory" in line and "at most" in line), "")
+        self.add("memory", "memory said", held.strip() or "no", "a line", bool(held))
+
+    def train(self):
+        """Tokens a second against a bare PyTorch loop and, where its needs are there, sentence-transformers' trainer."""
+        quick, device = self.arguments.quick, self.arguments.device
+        if not self.python_packages():
+            raise Skipped("this Python has no PyTorch to compare with")
+        settings = "loop,loop+grouped"
+        if not quick and subprocess.run([sys.executable, "-c", "import datasets, accelerate"], capture_output=True).returncode == 0:
+            settings += ",no-dropout"
+        shapes = [("minilm-l6", 4, 16)] if quick else [("minilm-l6", 128, 3840), ("bert-base", 128, 1920)]
+        for shape, batch, count in shapes:
+            path = self.output / f"train-{shape}.json"
+            command = [
+                sys.executable, ROOT / "trainer/tests/parity/speed.py", "--data", self.data or ROOT / "examples/data/pocket", "--model",
+                self.model, "--program", self.program("adam-train"), "--device", device, "--shape", shape, "--batch", batch, "--count",
+                count, "--rounds", 1 if quick else 2, "--settings", settings, "--json", path, "--micro-tokens", 1 << 20,
+            ]
+            self.ran(command, f"train-{shape}")
+            rows = json.loads(path.read_text())
+            ours = next(row for row in rows if row["who"] == "adam-train")
+            best = max((row for row in rows if row["who"] != "adam-train"), key=lambda row: row["tokens_per_second"])
+            ratio = ours["tokens_per_second"] / best["tokens_per_second"]
+            judged = device == "cuda" and not quick
+            what = f"{shape}, {batch} pairs a step: {ours['tokens_per_second']:.0f} tokens/s, {best['who']} {best['tokens_per_second']:.0f}"
+            self.add("train", what, f"{ratio:.2f} times as fast", ">= 1.2" if judged else "", ratio >= 1.2 if judged else None)
+            share = ours["utilisation"]
+            if share is not None:
+                wanted = 0.35 if shape == "bert-base" and judged else None
+                self.add(
+                    "train", f"{shape}: model FLOPs utilisation ({ours['teraflops']:.0f} TFLOP/s)", f"{100 * share:.1f} %",
+                    ">= 35 %" if wanted else "", share >= wanted if wanted else None,
+                )
+
+    def search(self):
+        """The index on the device through tantivy, against PyTorch's matmul + topk over the same vectors."""
+        program = self.program("gpu_bench")
+        quick, device = self.arguments.quick, self.arguments.device
+        sizes = [(2000, 32, "flat")] if quick else [(1_000_000, 384, "flat"), (1_000_000, 384, "ivf"), (10_000_000, 128, "flat")]
+        rival = bool(self.python_packages())
+        for rows, dimension, index in sizes:
+            name = f"search-{index}-{rows}x{dimension}"
+            path = self.output / f"{name}.json"
+            command = [
+                program, "--rows", rows, "--dimension", dimension, "--batches", "1,32,1024", "--k", 10, "--index", index, "--queries", 1024,
+                "--json", path, "--device", "gpu:0" if device == "cuda" else "host",
+            ]
+            self.ran(command, name)
+            ours = {line["batch"]: line for line in map(json.loads, path.read_text().splitlines())}
+            theirs = {}
+            if rival and index == "flat":
+                other = self.output / f"{name}-torch.json"
+                command = [
+                    sys.executable, ROOT / "scripts/gpu/torch_search.py", "--rows", rows, "--dimension", dimension, "--json", other,
+                    "--device", device, "--seconds", 0.2 if quick else 3,
+                ]
+                self.ran(command, f"{name}-torch")
+                theirs = {line["batch"]: line for line in map(json.loads, other.read_text().splitlines())}
+            judged = device == "cuda" and not quick
+            for batch, line in ours.items():
+                what = f"{rows} x {dimension} {index}, batch {batch}: {line['milliseconds']:.2f} ms"
+                recall = line.get("recall")
+                if index == "flat" and recall is not None:
+                    self.add("search", f"{what}: recall", f"{recall:.4f}", "1.0", recall >= 1.0)
+                if batch in theirs:
+                    ratio = line["milliseconds"] / theirs[batch]["milliseconds"]
+                    self.add(
+                        "search", f"{what}, torch {theirs[batch]['milliseconds']:.2f} ms", f"{ratio:.2f} times as long",
+                        "<= 1.2" if judged else "", ratio <= 1.2 if judged else None,
+                    )
+                elif index != "flat":
+                    self.add("search", what, f"recall {recall:.4f}" if recall is not None else "")
+
+    def pipeline(self):
+        """The whole run, with evaluation; small and from the pocket collection with --quick."""
+        device = self.arguments.device
+        work = self.work / "pipeline"
+        command = [self.program("adam-train"), "run"]
+        if self.arguments.quick:
+            command += [ROOT / "trainer/configs/pocket.toml", "--set", "student.passage_length=48", "--set", "data.max_queries=16"]
+        else:
+            if not self.data:
+                raise Skipped("no collection: name one by --data or put it in the bundle")
+            command += [ROOT / "scripts/gpu/medquad.toml", "--data", self.data]
+        command += ["--model", self.model, "--work", work, "--device", device]
+        began = time.monotonic()
+        try:
+            text = self.ran(command, "pipeline", interrupt=True)
+        finally:
+            if (work / "metrics.jsonl").is_file():
+                shutil.copy(work / "metrics.jsonl", self.output / "pipeline-metrics.jsonl")
+        seconds = time.monotonic() - began
+        verdict = next((line for line in reversed(text.splitlines()) if line.startswith("VERDICT")), "")
+        for line in text.splitlines():
+            if " steps, " in line and "tokens/s" in line:
+                self.add("pipeline", "stage", line.strip())
+        self.add("pipeline", f"the whole run in {seconds:.0f} s", verdict or "no verdict", "a verdict within 600 s", bool(verdict) and seconds < 600)
+
+    def go(self):
+        self.unpack()
+        about = {
+            "date": time.strftime("%Y-%m-%d"), "device": self.arguments.device, "quick": self.arguments.quick,
+            "machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "command": " ".join(sys.argv),
+        }
+        if self.arguments.device == "cuda":
+            query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+            about["gpu"] = subprocess.run(query, capture_output=True, text=True).stdout.strip()
+        print(json.dumps(about), flush=True)
+        for step in ALL:
+            if step not in self.arguments.steps:
+                continue
+            if self.left() < 15:
+                self.add(step, "not begun: the time is used up", "skipped")
+                continue
+            self.limit = time.monotonic() + LIMITS[step]
+            began = time.monotonic()
+            try:
+                getattr(self, step)()
+            except Skipped as reason:
+                self.add(step, str(reason), "skipped")
+            except Exception as error:  # A step that breaks must not take the others with it.
+                self.add(step, f"{type(error).__name__}: {error}", "broke", ok=False)
+            print(f"[{step}] {time.monotonic() - began:.0f} s, {self.left():.0f} s left", flush=True)
+            (self.output / "results.json").write_text(json.dumps({"about": about, "rows": self.rows}, indent=1))
+        width = max((len(row["what"][:100]) for row in self.rows), default=0)
+        print("\n" + f"{'step':<9} {'what':<{width}}  value")
+        for row in self.rows:
+            word = {True: "ok", False: "FAILED", None: ""}[row["ok"]]
+            print(f"{row['step']:<9} {row['what'][:100]:<{width}}  {row['value']}  {word}")
+        shutil.rmtree(self.work, ignore_errors=True)
+        return 1 if self.failed else 0
+
+
+def tail(text):
+    return " | ".join(text.strip().splitlines()[-6:])[-900:]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: whether the steps work, nothing about speed")
+    parser.add_argument("--bundle", help="what scripts/gpu-pack.sh wrote; absent: what was built in this checkout")
+    parser.add_argument("--data", help="collection instead of the bundle's")
+    parser.add_argument("--model", help="model folder instead of the bundle's")
+    parser.add_argument("--output", default=os.environ.get("OUT", "runs/gpu-check"), help="folder of the results")
+    parser.add_argument("--minutes", type=float, default=9.5, help="for all steps together")
+    parser.add_argument("--steps", type=lambda text: text.split(","), default=ALL)
+    arguments = parser.parse_args()
+    unknown = set(arguments.steps) - set(ALL)
+    if unknown:
+        parser.error(f"unknown steps: {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    return Check(arguments).go()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
