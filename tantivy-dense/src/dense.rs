@@ -195,6 +195,9 @@ impl Dense {
     /// Searchers of other readers work too, but open a segment at its first search, which fails when a merge has
     /// replaced the segment by then.
     ///
+    /// Open one and keep it: tantivy 0.27 starts a thread for every reader that prepares its searchers so, and that thread, asleep but
+    /// for a moment each second, stays until the process ends.
+    ///
     /// # Errors
     /// tantivy's, and this crate's about files that cannot be read.
     pub fn reader(&self, index: &Index) -> Result<IndexReader, DenseError> {

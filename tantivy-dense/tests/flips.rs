@@ -9,6 +9,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::RngExt;
 use tantivy::directory::{Directory, RamDirectory};
@@ -83,8 +84,8 @@ type Answers = (BTreeMap<u64, Option<Vec<f32>>>, Vec<Vec<(u64, f32)>>);
 
 /// Opens an index from its files and asks everything.
 ///
-/// The checksums are compared when the index is opened, or by `Dense::verify`. A reader with a warmer costs a thread, so most
-/// readers here open their segments at the first search.
+/// The checksums are compared when the index is opened, or by `Dense::verify`. A reader with a warmer costs a thread that tantivy never
+/// ends, so most readers here open their segments at the first search.
 fn ask(fixture: &Fixture, files: &Files, verify_on_open: bool, warm: bool) -> Result<Answers, DenseError> {
     let directory = RamDirectory::create();
     for (name, bytes) in files {
@@ -118,9 +119,14 @@ struct Tally {
     harmless: usize,
 }
 
+/// Readers with a warmer in one process, whose threads stay.
+const MOST_WARM: usize = 4000;
+
 /// Asks everything of an index one file of which is damaged.
 fn check(fixture: &Fixture, files: &Files, file: &Path, whole: &Answers, verify: bool, what: &str, tally: &mut Tally) {
-    let warm = (tally.named + tally.harmless).is_multiple_of(16);
+    static WARM: AtomicUsize = AtomicUsize::new(0);
+    let turn = (tally.named + tally.harmless).is_multiple_of(16);
+    let warm = turn && WARM.fetch_add(1, Ordering::Relaxed) < MOST_WARM;
     let answers = catch_unwind(AssertUnwindSafe(|| ask(fixture, files, verify, warm)));
     match answers.unwrap_or_else(|_| panic!("{what}: a panic")) {
         Ok(answers) => {

@@ -133,8 +133,15 @@ fn hits() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, String)>> {
 fn read(folder: &Path, text: &[u8], settings: &[String]) {
     let path = folder.join("c.toml");
     std::fs::write(&path, text).unwrap();
-    let arguments =
-        RunArgs { configuration: path, data: None, work: None, model: None, device: None, settings: settings.to_vec() };
+    let arguments = RunArgs {
+        configuration: path,
+        data: None,
+        work: None,
+        model: None,
+        device: None,
+        memory_limit: None,
+        settings: settings.to_vec(),
+    };
     if let Err(error) = arguments.read() {
         assert!(!error.to_string().is_empty());
     }
@@ -172,7 +179,7 @@ proptest! {
         let path = folder.path().join("c.toml");
         std::fs::write(&path, common::configuration(&data, &folder.path().join("run"), "")).unwrap();
         let arguments =
-            RunArgs { configuration: path, data: None, work: None, model: None, device: None, settings };
+            RunArgs { configuration: path, data: None, work: None, model: None, device: None, memory_limit: None, settings };
         if let Ok(text) = check(&arguments, false) {
             prop_assert!(text.contains("rows used"), "{}", text);
         }
@@ -230,8 +237,15 @@ fn what_is_damaged_above_is_right_to_begin_with() {
     common::write_data(&data, 12);
     let path = folder.path().join("c.toml");
     std::fs::write(&path, common::configuration(&data, &folder.path().join("run"), "")).unwrap();
-    let mut arguments =
-        RunArgs { configuration: path, data: None, work: None, model: None, device: None, settings: vec![] };
+    let mut arguments = RunArgs {
+        configuration: path,
+        data: None,
+        work: None,
+        model: None,
+        device: None,
+        memory_limit: None,
+        settings: vec![],
+    };
     let text = check(&arguments, false).unwrap();
     for part in ["66 rows used, 0 not", "training queries", "tokens: mean", "distil", "steps", "GB", "parameters"] {
         assert!(text.contains(part), "{part} in\n{text}");
