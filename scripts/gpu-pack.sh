@@ -32,8 +32,11 @@ mkdir -p "$work/bin" "$work/lib" "$output"
 
 # One archive for all programs: they share most of their code.
 programs=(target/release/adam-train)
-for program in target/release/examples/gpu_bench target/release/adam; do
-  [ -f "$program" ] && programs+=("$program")
+for name in examples/gpu_bench adam; do
+  # As scripts/cuda-build.sh builds them, with CUDA inside, where that was done.
+  for program in "target/cuda/release/$name" "target/release/$name"; do
+    if [ -f "$program" ]; then programs+=("$program"); break; fi
+  done
 done
 for program in "${programs[@]}"; do
   cp "$program" "$work/bin/"
