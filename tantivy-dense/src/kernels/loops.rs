@@ -7,8 +7,8 @@
 use super::Stored;
 use super::lanes::{Floats, LANES, Wholes};
 
-/// How far ahead of its reading one query asks for rows, in bytes. The processor's own prefetching ends at the page, 4 KiB,
-/// and rows mapped from a file lie in pages that small.
+/// How far ahead of its reading one query asks for rows, in bytes, where rows are read abreast. The processor's own prefetching ends
+/// at the page, 4 KiB, and rows mapped from a file lie in pages that small.
 const AHEAD: usize = 4 << 10;
 
 /// Asks for the cache line that many bytes behind an address, which need not be one that exists.
@@ -51,7 +51,7 @@ unsafe fn load_rest<F: Floats, T: Stored>(from: *const T, length: usize, rest: u
     }
 }
 
-/// Compares `Q` queries with `R` rows: inner products, or squared distances where `L2`.
+/// Compares `Q` queries with `R` rows: inner products, or squared distances where `L2`. `ahead`: asks for what follows.
 ///
 /// # Safety
 /// `length` values must be readable at every pointer, and the processor must have the instructions of `F`.
@@ -60,6 +60,7 @@ unsafe fn tile<F: Floats, T: Stored, const L2: bool, const Q: usize, const R: us
     queries: [*const f32; Q],
     rows: [*const T; R],
     length: usize,
+    ahead: bool,
 ) -> [[f32; R]; Q] {
     // SAFETY: every load is of `LANES` values below `length`, or `load_rest`'s business.
     unsafe {
@@ -72,8 +73,7 @@ unsafe fn tile<F: Floats, T: Stored, const L2: bool, const Q: usize, const R: us
                 query[q] = F::load(queries[q].add(at));
             }
             for r in 0..R {
-                // Rows of a batch are in the cache by the second query.
-                if Q == 1 && R > 1 {
+                if ahead {
                     ask_ahead(rows[r].add(at));
                 }
                 let row = load::<F, T>(rows[r].add(at));
@@ -125,7 +125,7 @@ unsafe fn add<F: Floats, const L2: bool>(query: F, row: F, sum: F) -> F {
 pub(super) unsafe fn pair<F: Floats, T: Stored, const L2: bool>(query: &[f32], row: &[T]) -> f32 {
     let length = query.len().min(row.len());
     // SAFETY: both have `length` values.
-    let [[total]] = unsafe { tile::<F, T, L2, 1, 1>([query.as_ptr()], [row.as_ptr()], length) };
+    let [[total]] = unsafe { tile::<F, T, L2, 1, 1>([query.as_ptr()], [row.as_ptr()], length, false) };
     total
 }
 
@@ -139,6 +139,7 @@ pub(super) unsafe fn rows<F: Floats, T: Stored, const L2: bool, const Q: usize, 
     queries: [&[f32]; Q],
     rows: &[T],
     out: [&mut [f32]; Q],
+    ahead: bool,
 ) {
     let length = queries.iter().map(|query| query.len()).min().unwrap_or(0);
     let Some(count) = rows.len().checked_div(length) else { return };
@@ -152,7 +153,7 @@ pub(super) unsafe fn rows<F: Floats, T: Stored, const L2: bool, const Q: usize, 
             for r in 0..R {
                 pointers[r] = rows.as_ptr().add((row + r) * length);
             }
-            let totals = tile::<F, T, L2, Q, R>(queries, pointers, length);
+            let totals = tile::<F, T, L2, Q, R>(queries, pointers, length, ahead);
             for q in 0..Q {
                 for r in 0..R {
                     *out[q].get_unchecked_mut(row + r) = totals[q][r];
@@ -161,7 +162,7 @@ pub(super) unsafe fn rows<F: Floats, T: Stored, const L2: bool, const Q: usize, 
             row += R;
         }
         while row < count {
-            let totals = tile::<F, T, L2, Q, 1>(queries, [rows.as_ptr().add(row * length)], length);
+            let totals = tile::<F, T, L2, Q, 1>(queries, [rows.as_ptr().add(row * length)], length, false);
             for q in 0..Q {
                 *out[q].get_unchecked_mut(row) = totals[q][0];
             }
@@ -175,7 +176,12 @@ pub(super) unsafe fn rows<F: Floats, T: Stored, const L2: bool, const Q: usize, 
 /// # Safety
 /// `length` values must be readable at every pointer, and the processor must have the instructions of `W`.
 #[inline(always)]
-unsafe fn tile_i8<W: Wholes, const R: usize>(query: *const i8, rows: [*const i8; R], length: usize) -> [i32; R] {
+unsafe fn tile_i8<W: Wholes, const R: usize>(
+    query: *const i8,
+    rows: [*const i8; R],
+    length: usize,
+    ahead: bool,
+) -> [i32; R] {
     // SAFETY: every step is of `STEP` values below `length`; `zeros` has as many.
     unsafe {
         let zeros = [0_i8; 64];
@@ -185,7 +191,7 @@ unsafe fn tile_i8<W: Wholes, const R: usize>(query: *const i8, rows: [*const i8;
         while at + W::STEP <= length {
             let step = W::query(query.add(at));
             for r in 0..R {
-                if R > 1 {
+                if ahead {
                     ask_ahead(rows[r].add(at));
                 }
                 sums[r] = sums[r].step(step, rows[r].add(at));
@@ -217,7 +223,7 @@ pub(super) unsafe fn pair_i8<W: Wholes>(query: &[i8], row: &[i8]) -> i32 {
     const { assert!(W::STEP <= 64) };
     let length = query.len().min(row.len());
     // SAFETY: both have `length` values.
-    let [total] = unsafe { tile_i8::<W, 1>(query.as_ptr(), [row.as_ptr()], length) };
+    let [total] = unsafe { tile_i8::<W, 1>(query.as_ptr(), [row.as_ptr()], length, false) };
     total
 }
 
@@ -226,7 +232,7 @@ pub(super) unsafe fn pair_i8<W: Wholes>(query: &[i8], row: &[i8]) -> i32 {
 /// # Safety
 /// The processor must have the instructions of `W`.
 #[inline(always)]
-pub(super) unsafe fn rows_i8<W: Wholes, const R: usize>(query: &[i8], rows: &[i8], out: &mut [i32]) {
+pub(super) unsafe fn rows_i8<W: Wholes, const R: usize>(query: &[i8], rows: &[i8], out: &mut [i32], ahead: bool) {
     const { assert!(W::STEP <= 64) };
     let length = query.len();
     let Some(count) = rows.len().checked_div(length) else { return };
@@ -239,14 +245,14 @@ pub(super) unsafe fn rows_i8<W: Wholes, const R: usize>(query: &[i8], rows: &[i8
             for r in 0..R {
                 pointers[r] = rows.as_ptr().add((row + r) * length);
             }
-            let totals = tile_i8::<W, R>(query.as_ptr(), pointers, length);
+            let totals = tile_i8::<W, R>(query.as_ptr(), pointers, length, ahead);
             for r in 0..R {
                 *out.get_unchecked_mut(row + r) = totals[r];
             }
             row += R;
         }
         while row < count {
-            let [total] = tile_i8::<W, 1>(query.as_ptr(), [rows.as_ptr().add(row * length)], length);
+            let [total] = tile_i8::<W, 1>(query.as_ptr(), [rows.as_ptr().add(row * length)], length, false);
             *out.get_unchecked_mut(row) = total;
             row += 1;
         }
@@ -272,9 +278,19 @@ macro_rules! kernels {
         }
 
         $($attribute)*
-        pub(in crate::kernels) fn rows<T: Stored, const L2: bool>(query: &[f32], rows: &[T], out: &mut [f32]) {
+        pub(in crate::kernels) fn rows<T: Stored, const L2: bool>(
+            query: &[f32],
+            rows: &[T],
+            out: &mut [f32],
+            reading: $crate::kernels::Reading,
+        ) {
             // SAFETY: as above.
-            unsafe { loops::rows::<$floats, T, L2, 1, $single>([query], rows, [out]) }
+            unsafe {
+                match reading {
+                    $crate::kernels::Reading::Abreast => loops::rows::<$floats, T, L2, 1, $single>([query], rows, [out], true),
+                    $crate::kernels::Reading::InOrder => loops::rows::<$floats, T, L2, 1, 1>([query], rows, [out], false),
+                }
+            }
         }
 
         $($attribute)*
@@ -284,7 +300,7 @@ macro_rules! kernels {
             out: [&mut [f32]; $many],
         ) {
             // SAFETY: as above.
-            unsafe { loops::rows::<$floats, T, L2, $many, $rows>(queries, rows, out) }
+            unsafe { loops::rows::<$floats, T, L2, $many, $rows>(queries, rows, out, false) }
         }
 
         $($attribute)*
@@ -294,9 +310,14 @@ macro_rules! kernels {
         }
 
         $($attribute)*
-        pub(in crate::kernels) fn rows_i8(query: &[i8], rows: &[i8], out: &mut [i32]) {
+        pub(in crate::kernels) fn rows_i8(query: &[i8], rows: &[i8], out: &mut [i32], reading: $crate::kernels::Reading) {
             // SAFETY: as above.
-            unsafe { loops::rows_i8::<$wholes, 4>(query, rows, out) }
+            unsafe {
+                match reading {
+                    $crate::kernels::Reading::Abreast => loops::rows_i8::<$wholes, 4>(query, rows, out, true),
+                    $crate::kernels::Reading::InOrder => loops::rows_i8::<$wholes, 1>(query, rows, out, false),
+                }
+            }
         }
     };
 }

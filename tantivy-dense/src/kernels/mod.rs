@@ -54,7 +54,32 @@ mod sealed {
 
 /// A set of processor instructions that the kernels are written for. Values exist only for sets that this processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Instructions(Set);
+pub struct Instructions(Set, Reading);
+
+/// How one query reads rows that do not fit into a cache; the numbers are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Several rows side by side, each asked for ahead of its turn. An Intel server (Ice Lake) reads rows of a mapped file 1.2 times as
+    /// fast so, since its own prefetching stops at every page.
+    Abreast,
+    /// One row after the other as they lie, without being asked for. An AMD server (Zen 4) does all by itself then, 18 GiB/s, where rows
+    /// abreast come at 6 and rows asked for ahead at 14.
+    InOrder,
+}
+
+impl Reading {
+    /// The one that suits this processor.
+    fn best() -> Reading {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let leaf = std::arch::x86_64::__cpuid(0);
+            let vendor = [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat();
+            if vendor == b"GenuineIntel" { Reading::Abreast } else { Reading::InOrder }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Reading::Abreast
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
@@ -119,7 +144,7 @@ impl Instructions {
     #[inline]
     pub fn best() -> Instructions {
         static BEST: OnceLock<Instructions> = OnceLock::new();
-        *BEST.get_or_init(|| Instructions::available().pop().unwrap_or(Instructions(Set::Portable)))
+        *BEST.get_or_init(|| Instructions::available().pop().unwrap_or(Instructions(Set::Portable, Reading::Abreast)))
     }
 
     /// All sets that this processor has, the slowest first.
@@ -134,7 +159,8 @@ impl Instructions {
         }
         #[cfg(target_arch = "aarch64")]
         sets.extend(std::arch::is_aarch64_feature_detected!("neon").then_some(Set::Neon));
-        sets.into_iter().map(Instructions).collect()
+        let reading = Reading::best();
+        sets.into_iter().map(|set| Instructions(set, reading)).collect()
     }
 
     /// [`dot`] with these instructions.
@@ -165,7 +191,7 @@ impl Instructions {
     /// [`dot_rows_i8`] with these instructions.
     pub fn dot_rows_i8(self, query: &[i8], rows: &[i8], out: &mut Vec<i32>) {
         out.resize(rows.len().checked_div(query.len()).unwrap_or(0), 0);
-        dispatch!(self, set => set::rows_i8(query, rows, out));
+        dispatch!(self, set => set::rows_i8(query, rows, out, self.1));
     }
 
     /// [`dot_batch`] with these instructions.
@@ -180,7 +206,7 @@ impl Instructions {
 
     fn rows<T: Stored, const L2: bool>(self, query: &[f32], rows: &[T], out: &mut Vec<f32>) {
         out.resize(rows.len().checked_div(query.len()).unwrap_or(0), 0.0);
-        dispatch!(self, set => set::rows::<T, L2>(query, rows, out));
+        dispatch!(self, set => set::rows::<T, L2>(query, rows, out, self.1));
     }
 
     fn batch<T: Stored, const L2: bool>(self, queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
@@ -202,7 +228,7 @@ impl Instructions {
                     let (Some(queries), Some(results)) = (take(&mut queries), take(&mut results)) else { break };
                     set::many::<T, L2>(queries, rows, results);
                 }
-                queries.zip(results).for_each(|(query, out)| set::rows::<T, L2>(query, rows, out));
+                queries.zip(results).for_each(|(query, out)| set::rows::<T, L2>(query, rows, out, self.1));
             });
         }
     }

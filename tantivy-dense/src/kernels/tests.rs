@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Instructions, f16, portable};
+use super::{Instructions, Reading, f16, portable};
 
 fn exact_dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
@@ -20,7 +20,11 @@ fn tolerance(a: &[f32], b: &[f32]) -> f64 {
 
 /// Sets that fuse multiplication and addition.
 fn fused() -> impl Iterator<Item = Instructions> {
-    Instructions::available().into_iter().skip(1)
+    Instructions::available().into_iter().skip(1).flat_map(both_readings)
+}
+
+fn both_readings(set: Instructions) -> [Instructions; 2] {
+    [Reading::Abreast, Reading::InOrder].map(|reading| Instructions(set.0, reading))
 }
 
 /// A query, and rows of its length.
@@ -101,7 +105,7 @@ proptest! {
     #[test]
     fn whole_numbers_are_exact((query, rows) in small_rows()) {
         let mut out = Vec::new();
-        for set in Instructions::available() {
+        for set in Instructions::available().into_iter().flat_map(both_readings) {
             set.dot_rows_i8(&query, &rows, &mut out);
             prop_assert_eq!(out.len(), rows.len() / query.len());
             for (row, &found) in rows.chunks_exact(query.len()).zip(&out) {
