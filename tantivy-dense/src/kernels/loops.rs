@@ -180,13 +180,12 @@ unsafe fn tile_i8<W: Wholes, const R: usize>(
     query: *const i8,
     rows: [*const i8; R],
     length: usize,
+    bias: i32,
     ahead: bool,
 ) -> [i32; R] {
-    // SAFETY: every step is of `STEP` values below `length`; `zeros` has as many.
+    // SAFETY: every step is of `STEP` values below `length`.
     unsafe {
-        let zeros = [0_i8; 64];
         let mut sums = [W::zero(); R];
-        let mut bias = W::zero();
         let mut at = 0;
         while at + W::STEP <= length {
             let step = W::query(query.add(at));
@@ -196,12 +195,8 @@ unsafe fn tile_i8<W: Wholes, const R: usize>(
                 }
                 sums[r] = sums[r].step(step, rows[r].add(at));
             }
-            if W::BIASED {
-                bias = bias.step(step, zeros.as_ptr());
-            }
             at += W::STEP;
         }
-        let bias = if W::BIASED { bias.fold() } else { 0 };
         let mut totals = [0_i32; R];
         for r in 0..R {
             totals[r] = sums[r].fold().wrapping_sub(bias);
@@ -214,6 +209,28 @@ unsafe fn tile_i8<W: Wholes, const R: usize>(
     }
 }
 
+/// What the instructions add to every inner product with a query.
+///
+/// # Safety
+/// `length` values must be readable, and the processor must have the instructions of `W`.
+#[inline(always)]
+unsafe fn bias<W: Wholes>(query: *const i8, length: usize) -> i32 {
+    if !W::BIASED {
+        return 0;
+    }
+    let zeros = [0_i8; 64];
+    // SAFETY: every step is of `STEP` values below `length`; `zeros` has as many.
+    unsafe {
+        let mut bias = W::zero();
+        let mut at = 0;
+        while at + W::STEP <= length {
+            bias = bias.step(W::query(query.add(at)), zeros.as_ptr());
+            at += W::STEP;
+        }
+        bias.fold()
+    }
+}
+
 /// Inner product of a query with one row, as far as the shorter goes.
 ///
 /// # Safety
@@ -223,7 +240,10 @@ pub(super) unsafe fn pair_i8<W: Wholes>(query: &[i8], row: &[i8]) -> i32 {
     const { assert!(W::STEP <= 64) };
     let length = query.len().min(row.len());
     // SAFETY: both have `length` values.
-    let [total] = unsafe { tile_i8::<W, 1>(query.as_ptr(), [row.as_ptr()], length, false) };
+    let [total] = unsafe {
+        let bias = bias::<W>(query.as_ptr(), length);
+        tile_i8::<W, 1>(query.as_ptr(), [row.as_ptr()], length, bias, false)
+    };
     total
 }
 
@@ -239,20 +259,21 @@ pub(super) unsafe fn rows_i8<W: Wholes, const R: usize>(query: &[i8], rows: &[i8
     let count = count.min(out.len());
     // SAFETY: as in `rows`.
     unsafe {
+        let bias = bias::<W>(query.as_ptr(), length);
         let mut row = 0;
         while row + R <= count {
             let mut pointers = [rows.as_ptr(); R];
             for r in 0..R {
                 pointers[r] = rows.as_ptr().add((row + r) * length);
             }
-            let totals = tile_i8::<W, R>(query.as_ptr(), pointers, length, ahead);
+            let totals = tile_i8::<W, R>(query.as_ptr(), pointers, length, bias, ahead);
             for r in 0..R {
                 *out.get_unchecked_mut(row + r) = totals[r];
             }
             row += R;
         }
         while row < count {
-            let [total] = tile_i8::<W, 1>(query.as_ptr(), [rows.as_ptr().add(row * length)], length, false);
+            let [total] = tile_i8::<W, 1>(query.as_ptr(), [rows.as_ptr().add(row * length)], length, bias, false);
             *out.get_unchecked_mut(row) = total;
             row += 1;
         }
