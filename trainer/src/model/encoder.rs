@@ -78,7 +78,7 @@ impl Encoder {
         let a = &self.architecture;
         // A bias by distance has no place in the kernels for packed sequences; flash attention wants widths in eights.
         let possible = a.family != Family::MpNet
-            && (!self.machine.device.is_cuda() || a.hidden / a.heads % 8 == 0 && a.hidden / a.heads <= 256);
+            && (!self.machine.device.is_cuda() || (a.hidden / a.heads).is_multiple_of(8) && a.hidden / a.heads <= 256);
         Layout { pad: a.pad_id, packed: self.machine.packed && possible, device: self.machine.device }
     }
 

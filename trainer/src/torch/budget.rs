@@ -34,7 +34,7 @@ impl FromStr for MemorySize {
             .unwrap_or((lower.strip_suffix('b').unwrap_or(&lower), 1));
         let bytes = number.trim().parse::<f64>().ok().map(|n| n * unit as f64);
         match bytes {
-            Some(bytes) if bytes >= 1.0 && bytes < 1e18 => Ok(Self(bytes as u64)),
+            Some(bytes) if (1.0..1e18).contains(&bytes) => Ok(Self(bytes as u64)),
             _ => Err(format!("`{text}` is no size of memory; write it as 8GB, 512MiB or a number of bytes")),
         }
     }
