@@ -8,6 +8,7 @@ use tantivy::directory::OwnedBytes;
 use super::Similarity;
 use super::native::{Breadth, Failure, Found, Info, Kind, Native};
 use crate::DenseError;
+use crate::norm::squares;
 
 /// Rows that an index is built from: `len()` vectors of the index's dimension.
 pub trait RowSource: Sync {
@@ -176,8 +177,7 @@ fn damaged(what: impl std::fmt::Display) -> DenseError {
 
 /// NaN and overflow break the heaps that a search keeps its candidates in.
 pub(super) fn check_vector(values: &[f32], what: impl Fn() -> String) -> Result<(), DenseError> {
-    let squared: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
-    if squared <= MAX_SQUARED_LENGTH {
+    if squares(values) <= MAX_SQUARED_LENGTH {
         Ok(())
     } else {
         Err(refused(format!("{} holds a value that is not finite, or is longer than 3e18", what())))
