@@ -111,8 +111,15 @@ pub struct StudentConfig {
     pub model: PathBuf,
     /// Most tokens of a query in training, special ones included.
     pub query_length: usize,
-    /// Most tokens of a passage in training, special ones included. Evaluation and the exported student use the model's own length.
+    /// Most tokens of a passage in training, special ones included. Evaluation and the exported student use `max_length`.
     pub passage_length: usize,
+    /// Start from these layers of the model only, counted from 0, in this order: a student of three of six layers is about twice as
+    /// fast. Absent: all. The teacher starts from the whole model.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<usize>,
+    /// Most tokens of a text for evaluation and the exported student; absent: as the folder says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
     /// Leave the word, position and type tables as they are.
     pub freeze_embeddings: bool,
     /// Leave this many of the lowest layers as they are (and the tables with them).
@@ -167,6 +174,12 @@ impl StudentConfig {
         if cuts.contains(&0) || cuts.windows(2).any(|w| w[0] >= w[1]) || cuts.len() > 16 {
             return Some(format!("`matryoshka` must list at most 16 rising numbers above 0, and is {cuts:?}"));
         }
+        if self.layers.len() > 128 {
+            return Some(format!("`layers` may name 128 layers at most, and names {}", self.layers.len()));
+        }
+        if self.max_length.is_some_and(|length| length < 8) {
+            return Some("`max_length` must be 8 at least".to_owned());
+        }
         let prompts = [&self.query_prompt, &self.document_prompt];
         prompts.into_iter().flatten().any(|p| p.len() > 4096).then(|| "a prompt may have 4096 bytes at most".to_owned())
     }
@@ -178,6 +191,8 @@ impl Default for StudentConfig {
             model: PathBuf::new(),
             query_length: 64,
             passage_length: 256,
+            layers: Vec::new(),
+            max_length: None,
             freeze_embeddings: false,
             freeze_layers: 0,
             pooling: None,

@@ -1,5 +1,7 @@
 //! The `adam-train` command.
 
+mod allocator;
+
 use adam_train::TrainError;
 use adam_train::commands::{export, grid, run};
 use adam_train::report::Reporter;

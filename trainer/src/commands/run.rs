@@ -88,6 +88,10 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         passages,
         tokens_at_once: Some(training.micro_tokens(Machine::CPU)),
     };
+    let mut size = ModelSize::of_folder(&config.student.model)?;
+    if !config.student.layers.is_empty() {
+        size.layers = config.student.layers.len() as u64;
+    }
     let mut stages = Vec::new();
     if config.warm_up.training.epochs > 0 {
         stages.push(plan("warm-up", &config.warm_up.training, 1 + config.warm_up.negatives));
@@ -106,7 +110,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         prompts: (&prompts.0, &prompts.1),
         query_cap: config.student.query_length,
         passage_cap: config.student.passage_length,
-        model: Some(ModelSize::of_folder(&config.student.model)?),
+        model: Some(size),
         activation_bytes: 4,
         batches: BatchLimits {
             max_tokens: config.distil.micro_tokens(Machine::CPU),

@@ -8,6 +8,7 @@ mod input;
 mod parameters;
 mod pooling;
 mod size;
+mod start;
 mod student;
 
 pub use cross_encoder::CrossEncoder;
@@ -20,4 +21,5 @@ pub use pooling::Pooling;
 #[cfg(test)]
 pub(crate) use pooling::normalise;
 pub use size::ModelSize;
+pub use start::start_from;
 pub use student::Student;

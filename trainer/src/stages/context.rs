@@ -2,11 +2,11 @@
 
 use crate::adam::candidates::Candidate;
 use crate::checkpoint::{hex, write_whole};
-use crate::config::Config;
+use crate::config::{Config, StudentConfig};
 use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenizer_hash};
 use crate::data::{TrainQuery, TrainingData};
 use crate::error::TrainError;
-use crate::model::{ModelTokenizer, Student, fingerprint};
+use crate::model::{ModelTokenizer, Student, fingerprint, start_from};
 use crate::report::Reporter;
 use crate::torch::Machine;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 /// The texts of the data as one model's token ids.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Context<'a> {
     pub(crate) data: TrainingData,
     /// Hash of the data's texts and judgements.
     pub(crate) data_key: String,
+    /// The model that the student starts from.
+    pub(crate) start: PathBuf,
     pub(crate) machine: Machine,
     pub(crate) reporter: &'a Reporter,
     pub(crate) stop: &'a AtomicBool,
@@ -56,7 +59,8 @@ impl<'a> Context<'a> {
         ));
         let data_key = data_key(&data);
         let texts = Arc::new(tokenise(config, &data, &config.student.model, reporter)?);
-        Ok(Self { config, data, data_key, machine, reporter, stop, texts })
+        let start = start_model(config)?;
+        Ok(Self { config, data, data_key, start, machine, reporter, stop, texts })
     }
 
     /// Texts in the tokens of another model; the student's where the tokenizers are equal.
@@ -159,6 +163,22 @@ fn tokenise(config: &Config, data: &TrainingData, model: &Path, reporter: &Repor
         reporter.say(&format!("tokens: {} of passages, {} of queries", passages.total(), queries.total()));
     }
     Ok(Texts { hash: tokenizer_hash(tokenizer)?, tokens, queries, passages })
+}
+
+/// The folder that the student starts from: the one the configuration names, or one made of it where the student shall be smaller.
+fn start_model(config: &Config) -> Result<PathBuf, TrainError> {
+    let StudentConfig { model, layers, max_length, .. } = &config.student;
+    if layers.is_empty() && max_length.is_none() {
+        return Ok(model.clone());
+    }
+    let folder = config.run.output.join("start");
+    let key = key_of(&[&model_key(model)?, layers, max_length]);
+    if finished(&folder, &key).is_none() {
+        let began = Instant::now();
+        start_from(model, layers, *max_length, &folder)?;
+        stamp(&folder, &key, began.elapsed().as_secs_f64(), &())?;
+    }
+    Ok(folder)
 }
 
 fn data_key(data: &TrainingData) -> String {

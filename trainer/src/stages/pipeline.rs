@@ -86,7 +86,7 @@ impl<'a> Pipeline<'a> {
         std::fs::create_dir_all(&config.run.output).map_err(|e| TrainError::io(&config.run.output, e))?;
         let context = Context::load(config, reporter, stop)?;
         let test = TestSet::load(&context)?;
-        let student = model_key(&config.student.model)?;
+        let student = model_key(&context.start)?;
         let mut base_key = key_of(&[&context.data_key, &student, &context.machine.describe()]);
         let given = given_head(&config.student);
         if !given.is_empty() {
@@ -157,7 +157,7 @@ impl<'a> Pipeline<'a> {
         }
         let outcome = self.stage("before", &self.baseline_key(), |folder| {
             let student = folder.join("student");
-            self.export_model(&self.context.config.student.model, &student, false, ModelCard::default())?;
+            self.export_model(&self.context.start, &student, false, ModelCard::default())?;
             let measured = match &self.test {
                 Some(test) => Some(test.measure(&self.context, &student, folder, "before")?),
                 None => None,
@@ -199,7 +199,7 @@ impl<'a> Pipeline<'a> {
         if self.warms_up() {
             self.context.place("warm-up").join("model")
         } else {
-            self.context.config.student.model.clone()
+            self.context.start.clone()
         }
     }
 
@@ -490,7 +490,7 @@ impl<'a> Pipeline<'a> {
             "seed": self.context.config.run.seed,
             "distil_seed": self.context.config.run.distil_seed(),
             "data": self.context.data_key,
-            "student": model_key(&self.context.config.student.model)?,
+            "student": model_key(&self.context.start)?,
             "teacher": model_key(teacher::model_folder(&self.context))?,
             "configuration": self.context.config,
         });
@@ -510,9 +510,9 @@ impl<'a> Pipeline<'a> {
 
 /// What the configuration says over the student's folder, as a part of keys; empty where it says nothing.
 fn given_head(config: &StudentConfig) -> String {
-    let given = (&config.pooling, config.normalised, &config.query_prompt, &config.document_prompt);
-    if given == (&None, None, &None, &None) {
+    let StudentConfig { pooling, normalised, query_prompt, document_prompt, max_length, .. } = config;
+    if (pooling, normalised, query_prompt, document_prompt, max_length) == (&None, &None, &None, &None, &None) {
         return String::new();
     }
-    key_of(&[&config.pooling, &config.normalised, &config.query_prompt, &config.document_prompt])
+    key_of(&[pooling, normalised, query_prompt, document_prompt, max_length])
 }

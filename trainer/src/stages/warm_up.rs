@@ -150,7 +150,7 @@ impl Objective<Targets> for WarmUp<'_> {
 /// As [`Loop::run`].
 pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result<TrainingOutcome, TrainError> {
     let config = &context.config.warm_up;
-    let student = context.student(&context.config.student.model)?;
+    let student = context.student(&context.start)?;
     let inputs = StudentInputs::new(context, &student)?;
     let all = [context.data.queries.as_slice(), context.data.dev.as_slice()].concat();
     let by_words = MineConfig {

@@ -3,7 +3,6 @@
 mod adamw;
 mod budget;
 mod cuda;
-mod memory;
 mod shim;
 mod slices;
 
@@ -86,7 +85,6 @@ impl Machine {
     ) -> Result<Self, TrainError> {
         let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { threads };
         tch::set_num_threads(threads.min(1024) as i32);
-        memory::keep_freed_memory();
         let device = match device {
             DeviceChoice::Cpu => Device::Cpu,
             DeviceChoice::Auto => {
@@ -115,7 +113,7 @@ impl Machine {
         let packed = match packing {
             PackingChoice::On => true,
             PackingChoice::Off => false,
-            PackingChoice::Auto => device.is_cuda(),
+            PackingChoice::Auto => true,
         };
         Ok(Self { device, compute, packed })
     }
