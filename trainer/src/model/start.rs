@@ -17,12 +17,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// When `from` is no model of a supported kind, has fewer layers or shorter texts, or a file cannot be written.
-pub fn start_from(
-    from: &Path,
-    layers: &[usize],
-    max_length: Option<usize>,
-    to: &Path,
-) -> Result<(), TrainError> {
+pub fn start_from(from: &Path, layers: &[usize], max_length: Option<usize>, to: &Path) -> Result<(), TrainError> {
     let architecture = Architecture::read(from)?;
     if let Some(layer) = layers.iter().find(|&&layer| layer >= architecture.layers) {
         return Err(TrainError::config(format!(

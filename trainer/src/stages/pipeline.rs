@@ -196,11 +196,7 @@ impl<'a> Pipeline<'a> {
 
     /// The model that distillation starts from.
     fn base(&self) -> PathBuf {
-        if self.warms_up() {
-            self.context.place("warm-up").join("model")
-        } else {
-            self.context.start.clone()
-        }
+        if self.warms_up() { self.context.place("warm-up").join("model") } else { self.context.start.clone() }
     }
 
     fn warm_up_key(&self) -> String {
