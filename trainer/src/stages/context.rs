@@ -175,6 +175,10 @@ fn start_model(config: &Config) -> Result<PathBuf, TrainError> {
     let key = key_of(&[&model_key(model)?, layers, max_length]);
     if finished(&folder, &key).is_none() {
         let began = Instant::now();
+        // What another choice of layers left there must not mix with this one.
+        if folder.is_dir() {
+            std::fs::remove_dir_all(&folder).map_err(|e| TrainError::io(&folder, e))?;
+        }
         start_from(model, layers, *max_length, &folder)?;
         stamp(&folder, &key, began.elapsed().as_secs_f64(), &())?;
     }

@@ -48,7 +48,7 @@ pub enum PrecisionChoice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PackingChoice {
-    /// As is faster on the device.
+    /// As is faster on the device: packed, on CPUs and GPUs.
     #[default]
     Auto,
     /// One after the other, without padding; attention keeps them apart. Models whose attention has a bias by distance
@@ -111,9 +111,8 @@ impl Machine {
             PrecisionChoice::Auto => Kind::Float,
         };
         let packed = match packing {
-            PackingChoice::On => true,
+            PackingChoice::Auto | PackingChoice::On => true,
             PackingChoice::Off => false,
-            PackingChoice::Auto => true,
         };
         Ok(Self { device, compute, packed })
     }
