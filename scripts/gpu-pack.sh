@@ -3,12 +3,18 @@
 # machine lacks, MiniLM's weights in 16 bits, and a collection.
 #
 #   make build && cargo build --release --locked --workspace --examples
-#   scripts/gpu-pack.sh --data medquad.zip          writes .gpu/, at most 60 MB, and prints what is in it
+#   scripts/gpu-pack.sh --data medquad.zip          writes .gpu/, at most 60 MB, and prints what is in it; --wheel FILE, repeatable, adds
+#                                                   a Python package: datasets, dill and multiprocess, which sentence-transformers trains with
+#   scripts/gpu-pack.sh --onnxruntime WHEEL         writes .gpu-onnxruntime/, ONNX Runtime with CUDA for --architecture (90: H100, H200)
+#                                                   and no other, from the wheel of onnxruntime-gpu, for the step `encode`
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-output=.gpu
+output=
 data=
+wheel=
+packages=()
+architecture=90
 model=.native/all-MiniLM-L6-v2
 limit_mb=60
 while [ $# -gt 0 ]; do
@@ -16,23 +22,49 @@ while [ $# -gt 0 ]; do
     --output) output=$2; shift 2 ;;
     --data) data=$2; shift 2 ;;
     --model) model=$2; shift 2 ;;
+    --wheel) packages+=("$2"); shift 2 ;;
+    --onnxruntime) wheel=$2; shift 2 ;;
+    --architecture) architecture=$2; shift 2 ;;
     --limit-mb) limit_mb=$2; shift 2 ;;
-    -h|--help) sed -n '2,7p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,10p' "$0"; exit 0 ;;
     *) echo "gpu-pack: error: unknown argument $1" >&2; exit 2 ;;
   esac
 done
 fail() { printf 'gpu-pack: error: %s\n' "$*" >&2; exit 1; }
+size() { du -cb "$output"/* | tail -n 1 | cut -f1; }
+report() {
+  du -b "$output"/* | awk '{printf "gpu-pack: %8.1f MB  %s\n", $1 / 1e6, $2}'
+  [ "$(size)" -le $((limit_mb * 1000000)) ] || fail "$(size) bytes are more than $limit_mb MB"
+}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+if [ -n "$wheel" ]; then
+  [ -f "$wheel" ] || fail "there is no wheel $wheel; pip download --no-deps onnxruntime-gpu==1.31.1 fetches it"
+  output=${output:-.gpu-onnxruntime}
+  mkdir -p "$work/lib" "$output"
+  unzip -q -j "$wheel" 'onnxruntime/capi/libonnxruntime.so*' 'onnxruntime/capi/libonnxruntime_providers_*.so' -d "$work/wheel" ||
+    fail "$wheel holds no ONNX Runtime"
+  [ -f "$work/wheel/libonnxruntime_providers_cuda.so" ] || fail "$wheel has no CUDA provider; the package is onnxruntime-gpu"
+  mv "$work"/wheel/libonnxruntime.so* "$work/lib/libonnxruntime.so"
+  mv "$work/wheel/libonnxruntime_providers_shared.so" "$work/lib/"
+  python3 scripts/gpu/slim.py "$architecture" "$work/wheel/libonnxruntime_providers_cuda.so" "$work/lib/libonnxruntime_providers_cuda.so"
+  tar -C "$work" -cf - lib | xz -T0 --lzma2=preset=6,dict=64MiB > "$output/onnxruntime.tar.xz"
+  report
+  echo "gpu-pack: there: scripts/gpu-check.sh --bundle .gpu --bundle $output --steps encode"
+  exit
+fi
+
+output=${output:-.gpu}
 [ -f "$data" ] || fail "name a collection: --data medquad.zip"
 [ -f target/release/adam-train ] || fail "target/release/adam-train is not there; run make build"
 [ -f "$model/model.safetensors" ] || fail "$model holds no model.safetensors"
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/bin" "$work/lib" "$output"
 
 # One archive for all programs: they share most of their code.
 programs=(target/release/adam-train)
-for name in examples/gpu_bench adam; do
+for name in examples/gpu_bench examples/vectors adam; do
   # As scripts/cuda-build.sh builds them, with CUDA inside, where that was done.
   for program in "target/cuda/release/$name" "target/release/$name"; do
     if [ -f "$program" ]; then programs+=("$program"); break; fi
@@ -63,12 +95,10 @@ pack_model() {
   python3 scripts/gpu/halve.py "$1" "$model/model.safetensors" "$work/model/model.safetensors"
   tar -C "$work" -cf - model | xz -T0 -6 > "$output/model.tar.xz"
 }
-cp "$data" "$output/$(basename "$data")"
-size() { du -cb "$output"/* | tail -n 1 | cut -f1; }
+cp "$data" "${packages[@]}" "$output/"
 pack_model f16
 if [ "$(size)" -gt $((limit_mb * 1000000)) ]; then
   pack_model bf16
 fi
-du -b "$output"/* | awk '{printf "gpu-pack: %8.1f MB  %s\n", $1 / 1e6, $2}'
-[ "$(size)" -le $((limit_mb * 1000000)) ] || fail "$(size) bytes are more than $limit_mb MB"
+report
 echo "gpu-pack: there, in the repository's root: scripts/gpu-check.sh --bundle $output --output RESULTS"

@@ -1,7 +1,8 @@
 """What scripts/gpu-check.sh runs: steps with a time limit each, a line for each result, a table at the end.
 
 Steps: losses (the same on the device as on the CPU), memory (a shortage is answered by smaller batches), train (speed against PyTorch),
-search (faiss on the device through tantivy against PyTorch's matmul + topk), pipeline (medquad, three epochs of distillation, evaluated).
+search (faiss on the device through tantivy against PyTorch's matmul + topk), encode (texts to vectors through ONNX Runtime against
+sentence-transformers), pipeline (medquad, three epochs of distillation, evaluated).
 """
 
 import argparse
@@ -10,18 +11,23 @@ import os
 import platform
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ALL = ["losses", "memory", "train", "search", "pipeline"]
+ALL = ["losses", "memory", "train", "search", "encode", "pipeline"]
 # Seconds a step may take at most, and what it is run for in the issue.
-LIMITS = {"losses": 90, "memory": 60, "train": 150, "search": 200, "pipeline": 570}
+LIMITS = {"losses": 90, "memory": 60, "train": 150, "search": 200, "encode": 90, "pipeline": 570}
+# A short text, timed alone.
+QUERY = "what are the treatments for high blood pressure"
 sys.path.insert(0, str(ROOT / "trainer/tests/parity"))
+import speed  # noqa: E402 - it lies where the line above points
 
 
 class Skipped(Exception):
@@ -52,27 +58,34 @@ class Check:
 
     def unpack(self):
         """Programs, libraries and model from the bundle, or those that were built here."""
-        bundle = self.arguments.bundle and Path(self.arguments.bundle)
-        if bundle:
-            for name in ["programs.tar.xz", "model.tar.xz"]:
-                with tarfile.open(bundle / name) as archive:
+        bundles = [Path(bundle) for bundle in self.arguments.bundle or []]
+        if bundles:
+            for path in sorted(path for bundle in bundles for path in bundle.glob("*.tar.xz")):
+                with tarfile.open(path) as archive:
                     archive.extractall(self.work, filter="data")
             self.programs, self.model = self.work / "bin", self.work / "model"
-            self.data = next(bundle.glob("*.zip"), None)
+            self.data = next((path for bundle in bundles for path in bundle.glob("*.zip")), None)
+            site = self.work / "site"
+            for wheel in (path for bundle in bundles for path in bundle.glob("*.whl")):
+                zipfile.ZipFile(wheel).extractall(site)
+            self.environment["PYTHONPATH"] = ":".join([str(site), *filter(None, [self.environment.get("PYTHONPATH", "")])])
         else:
             self.programs, self.model, self.data = ROOT / "target/release", ROOT / ".native/all-MiniLM-L6-v2", None
         if self.arguments.model:
             self.model = Path(self.arguments.model).resolve()
         if self.arguments.data:
             self.data = Path(self.arguments.data).resolve()
-        folders = [self.work / "lib"] if bundle else []
+        folders = [self.work / "lib"] if bundles else []
+        packed = self.work / "lib/libonnxruntime.so"
+        if packed.is_file():
+            self.environment["ORT_DYLIB_PATH"] = str(packed)
         site = self.python_packages()
         if site:
             # The libtorch that the program is to use, with what CUDA needs; in the bundle's program none is named that is here.
             self.environment["LIBTORCH"] = str(site / "torch")
             folders += [site / "torch/lib", *sorted(site.glob("nvidia/*/lib"))]
             runtime = sorted((site / "onnxruntime/capi").glob("libonnxruntime.so*"))
-            if runtime and "ORT_DYLIB_PATH" not in os.environ:
+            if runtime and "ORT_DYLIB_PATH" not in self.environment:
                 self.environment["ORT_DYLIB_PATH"] = str(runtime[-1])
         native = ROOT / ".native/onnxruntime/libonnxruntime.so"
         if "ORT_DYLIB_PATH" not in self.environment and native.is_file():
@@ -85,13 +98,16 @@ class Check:
         done = subprocess.run([sys.executable, "-c", "import torch; print(torch.__file__)"], capture_output=True, text=True)
         return Path(done.stdout.strip()).parents[1] if done.returncode == 0 else None
 
-    def run(self, command, name, interrupt=False, extra=None):
+    def run(self, command, name, interrupt=False, extra=None, given=""):
         """A command within the step's time; its output is kept. Gives its exit code and output."""
         limit = max(1.0, min(self.limit - time.monotonic(), self.left()))
         path = self.output / f"{name}.log"
-        with open(path, "w") as log:
+        with open(path, "w") as log, tempfile.TemporaryFile() as standard_input:
+            standard_input.write(given.encode())
+            standard_input.seek(0)
             process = subprocess.Popen(
-                list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, env=self.environment | (extra or {}), cwd=ROOT
+                list(map(str, command)), stdin=standard_input, stdout=log, stderr=subprocess.STDOUT,
+                env=self.environment | (extra or {}), cwd=ROOT,
             )
             try:
                 code = process.wait(timeout=limit)
@@ -115,6 +131,10 @@ class Check:
             raise RuntimeError(f"{name} ended with {code}: {tail(text)}")
         return text
 
+    def json_lines(self, command, name, given):
+        """The lines of JSON that a program prints for what it is given; others, such as warnings, stand beside them in the log."""
+        return [line for line in self.ran(command, name, given=given).splitlines() if line.startswith("{")]
+
     def program(self, name):
         for folder in [self.programs, self.programs / "examples"]:
             if (folder / name).is_file():
@@ -123,8 +143,6 @@ class Check:
 
     def pairs(self, count):
         """Queries with their passages, as JSONL: from the collection, or the pocket one."""
-        import speed
-
         source = self.data or ROOT / "examples/data/pocket"
         pairs = speed.pairs_of(Path(source), count)
         path = self.work / f"pairs-{count}.jsonl"
@@ -200,7 +218,8 @@ class Check:
         if not self.python_packages():
             raise Skipped("this Python has no PyTorch to compare with")
         settings = "loop,loop+grouped"
-        if not quick and subprocess.run([sys.executable, "-c", "import datasets, accelerate"], capture_output=True).returncode == 0:
+        needs = [sys.executable, "-c", "import datasets, accelerate"]
+        if not quick and subprocess.run(needs, capture_output=True, env=self.environment).returncode == 0:
             settings += ",no-dropout"
         shapes = [("minilm-l6", 4, 16)] if quick else [("minilm-l6", 128, 3840), ("bert-base", 128, 1920)]
         for shape, batch, count in shapes:
@@ -264,6 +283,48 @@ class Check:
                     )
                 elif index != "flat":
                     self.add("search", what, f"recall {recall:.4f}" if recall is not None else "")
+
+    def encode(self):
+        """Texts to vectors: f16 on the device against f32 on the CPU, then timed against sentence-transformers in 16 bits."""
+        program = self.program("vectors")
+        quick, cuda = self.arguments.quick, self.arguments.device == "cuda"
+        runtime = Path(self.environment.get("ORT_DYLIB_PATH", "none"))
+        if cuda and not (runtime.parent / "libonnxruntime_providers_cuda.so").is_file():
+            raise Skipped(f"no CUDA provider beside {runtime}: pack the wheel of onnxruntime-gpu, or install it")
+        onnx = self.work / "onnx"
+        self.ran([self.program("adam-train"), "export", "--model", self.model, "--output", onnx, "--no-int8"], "encode-export")
+        passages = [passage for _, passage in speed.pairs_of(Path(self.data or ROOT / "examples/data/pocket"), 24 if quick else 8192)]
+        on_device = ["--provider", "cuda", "--precision", "f16"] if cuda else ["--precision", "f16"]
+
+        def encoded(name, given, *more):
+            return list(map(json.loads, self.json_lines([program, "--model", onnx, *more], name, given)))
+
+        few = json.dumps(passages[:256])
+        exact, halved = (encoded(name, few, *more)[0]["vectors"] for name, more in [("encode-f32", []), ("encode-f16", on_device)])
+        worst = min(sum(a * b for a, b in zip(*pair)) for pair in zip(exact, halved))
+        where = "on the device" if cuda else "on the CPU"
+        self.add("encode", f"f16 {where} against f32 on the CPU, {len(exact)} texts: least cosine", f"{worst:.6f}", ">= 0.999", worst >= 0.999)
+        # A CPU has no arithmetic for f16 models that would be worth a comparison. The first call of each warms up.
+        rounds = 2 if quick else 4
+        given = "".join(json.dumps(line) + "\n" for line in [[rounds, 0.0, passages], [120, 0.0, [QUERY]]])
+        passes, queries = (line["seconds"] for line in encoded("encode-speed", given, *(on_device if cuda else []), "--stream"))
+        rate, query = len(passages) / statistics.median(passes[1:]), 1e3 * statistics.median(queries[20:])
+        what = f"{len(passages)} passages: {rate:.0f} texts/s, a query {query:.2f} ms"
+        if not self.python_packages():
+            self.add("encode", what, "no PyTorch to compare with")
+            return
+        path, texts = self.output / "encode-torch.json", self.work / "texts.json"
+        texts.write_text(json.dumps(passages))
+        command = [
+            sys.executable, ROOT / "scripts/gpu/torch_encode.py", "--model", self.model, "--texts", texts, "--json", path, "--query", QUERY,
+            "--device", self.arguments.device, "--rounds", rounds - 1, *(["--half"] if cuda else []),
+        ]
+        self.ran(command, "encode-torch")
+        theirs = list(map(json.loads, path.read_text().splitlines()))
+        best = max((line for line in theirs if "texts_per_second" in line), key=lambda line: line["texts_per_second"])
+        alone = next(line["milliseconds"] for line in theirs if "milliseconds" in line)
+        what += f"; sentence-transformers {best['texts_per_second']:.0f} ({best['batch']} a batch), {alone:.2f} ms"
+        self.add("encode", what, f"{rate / best['texts_per_second']:.2f} times as fast")
 
     def pipeline(self):
         """The whole run, with evaluation; small and from the pocket collection with --quick."""
@@ -333,7 +394,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether the steps work, nothing about speed")
-    parser.add_argument("--bundle", help="what scripts/gpu-pack.sh wrote; absent: what was built in this checkout")
+    parser.add_argument("--bundle", action="append", help="folder that scripts/gpu-pack.sh wrote, repeatable; absent: what was built in this checkout")
     parser.add_argument("--data", help="collection instead of the bundle's")
     parser.add_argument("--model", help="model folder instead of the bundle's")
     parser.add_argument("--output", default=os.environ.get("OUT", "runs/gpu-check"), help="folder of the results")
