@@ -5,8 +5,9 @@ use super::backend::{Backend, Nearest, Trouble, in_pieces};
 use crate::ann::gpu::{Block, Device, Failure, count};
 use crate::ann::{AnnIndex, RowSource, Similarity};
 
-/// Memory for what faiss computes during a search: similarities of some queries and some rows at a time.
-const SCRATCH_BYTES: u64 = 1 << 30;
+/// Memory for what faiss computes during a search: similarities of some queries and some rows at a time. The most
+/// that faiss takes; its two tiles alone are 1 GiB, and what does not fit is allocated anew for every search.
+const SCRATCH_BYTES: u64 = 1536 << 20;
 
 /// An open GPU.
 pub(super) struct Gpu(Device);

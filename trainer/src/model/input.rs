@@ -61,7 +61,8 @@ impl Layout {
         } else {
             Input::Padded(Padded::new(sequences, self.pad, Device::Cpu)?)
         };
-        if self.device.is_cuda() { input.map(|t| Ok(t.f_pin_memory(self.device)?)) } else { Ok(input) }
+        // Not `f_pin_memory`, which libtorch warns about twice a tensor when it is given a device.
+        if self.device.is_cuda() { input.map(|t| Ok(t.f_internal_pin_memory(self.device)?)) } else { Ok(input) }
     }
 }
 

@@ -290,15 +290,15 @@ impl Objective<Targets> for DistilTraining<'_> {
             student.nested_loss(rows, &config.student.matryoshka, &mut |rows| {
                 let similarities = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?;
                 let loss = step_loss(&similarities, &targets, &config.loss)?;
-                let total = loss.total.shallow_clone();
-                whole = Some(loss);
-                Ok(total)
+                // Without the total: its graph would outlive a step that did not fit in memory.
+                whole = Some((loss.contrastive, loss.distillation, loss.by_candidate));
+                Ok(loss.total)
             })
         })?;
-        if let Some(loss) = whole {
-            values.push(("contrastive", f64::try_from(loss.contrastive.f_to_kind(Kind::Double)?)?));
-            values.push(("distillation", f64::try_from(loss.distillation.f_to_kind(Kind::Double)?)?));
-            let parts: Vec<Vec<f32>> = Vec::try_from(loss.by_candidate.f_to_device(Device::Cpu)?)?;
+        if let Some((contrastive, distillation, by_candidate)) = whole {
+            values.push(("contrastive", f64::try_from(contrastive.f_to_kind(Kind::Double)?)?));
+            values.push(("distillation", f64::try_from(distillation.f_to_kind(Kind::Double)?)?));
+            let parts: Vec<Vec<f32>> = Vec::try_from(by_candidate.f_to_device(Device::Cpu)?)?;
             values.extend(describe(&lists, &parts, config.loss.teacher_temperature as f32));
         }
         Ok(StepReport { loss: computed.loss, tokens: computed.padding.real, padded: computed.padding.padded, values })

@@ -238,6 +238,9 @@ impl<'a> Room<'a> {
             clear_gradients(parameters)?;
             release(work.layout.device)?;
             let (largest, at_once) = (work.largest(), pass.tokens_at_once(&work));
+            // libtorch puts a backtrace below the words.
+            let error = error.to_string();
+            let error = error.lines().next().unwrap_or_default();
             // Batches that shared one graph come one by one first; those that came one by one are halved.
             let smaller = if at_once > largest { largest } else { largest.min(cap) / 2 };
             if at_once == largest && work.largest_is_one_text() || smaller == 0 {
