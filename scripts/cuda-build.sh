@@ -19,8 +19,9 @@ if [ -z "${CUDA_PATH:-}" ]; then
   CUDA_PATH="$PWD/.native/cuda"
 fi
 export CUDA_PATH
-# faiss-sys hands these to cmake by way of the environment; it links what lies in $CUDA_PATH/lib64.
-export CUDACXX="$CUDA_PATH/bin/nvcc" CUDAToolkit_ROOT="$CUDA_PATH" CUDAARCHS="${CUDAARCHS:-90-real}"
+# faiss-sys hands these to cmake by way of the environment, and tantivy-dense to the crate cc; what lies in $CUDA_PATH/lib64 is
+# linked.
+export CUDACXX="$CUDA_PATH/bin/nvcc" NVCC="$CUDA_PATH/bin/nvcc" CUDAToolkit_ROOT="$CUDA_PATH" CUDAARCHS="${CUDAARCHS:-90-real}"
 command -v ninja >/dev/null && export CMAKE_GENERATOR="${CMAKE_GENERATOR:-Ninja}"
 [ -x "$CUDACXX" ] || { echo "cuda-build: error: there is no $CUDACXX; set CUDA_PATH, or run scripts/cuda-setup.sh" >&2; exit 1; }
 [ -e "$CUDA_PATH/lib64/libcublas.so" ] || {

@@ -5,7 +5,7 @@
 #   scripts/gpu-check.sh --bundle .gpu --output RESULTS [--minutes 10] [--steps losses,memory,train,search,encode,pipeline]
 #   scripts/gpu-check.sh --device cpu --quick --output RESULTS
 #
-# Each step has a time limit and ends with a line of its own; results are JSON files in RESULTS. Exit code 1 when a check failed.
+# Each step has a time limit and ends with a line of its own. RESULTS holds results.json, logs.tar.gz and pipeline-metrics.jsonl. Exit code 1 when a check failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec "${PYTHON:-python3}" -u scripts/gpu/check.py "$@"

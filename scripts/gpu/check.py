@@ -6,6 +6,7 @@ sentence-transformers), pipeline (medquad, three epochs of distillation, evaluat
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -44,6 +45,9 @@ class Check:
         self.output = Path(arguments.output).resolve()
         self.output.mkdir(parents=True, exist_ok=True)
         self.work = Path(tempfile.mkdtemp(prefix="gpu-check-"))
+        # What the commands say; packed into one file of the output after each step.
+        self.logs = self.work / "logs"
+        self.logs.mkdir()
         self.environment = dict(os.environ)
         self.limit = 0.0
 
@@ -102,24 +106,28 @@ class Check:
     def run(self, command, name, interrupt=False, extra=None, given=""):
         """A command within the step's time; its output is kept. Gives its exit code and output."""
         limit = max(1.0, min(self.limit - time.monotonic(), self.left()))
-        path = self.output / f"{name}.log"
+        path = self.logs / f"{name}.log"
         with open(path, "w") as log, tempfile.TemporaryFile() as standard_input:
             standard_input.write(given.encode())
             standard_input.seek(0)
             process = subprocess.Popen(
                 list(map(str, command)), stdin=standard_input, stdout=log, stderr=subprocess.STDOUT,
-                env=self.environment | (extra or {}), cwd=ROOT,
+                env=self.environment | (extra or {}), cwd=ROOT, start_new_session=True,
             )
             try:
                 code = process.wait(timeout=limit)
             except subprocess.TimeoutExpired:
                 # A run of adam-train writes a checkpoint and ends.
-                process.send_signal(signal.SIGINT if interrupt else signal.SIGKILL)
-                try:
-                    process.wait(timeout=20)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                if interrupt:
+                    process.send_signal(signal.SIGINT)
+                    try:
+                        process.wait(timeout=20)
+                    except subprocess.TimeoutExpired:
+                        pass
+                # With all that it started.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
                 code = None
         text = path.read_text(errors="replace")
         if code is None:
@@ -215,17 +223,17 @@ class Check:
         quick, device = self.arguments.quick, self.arguments.device
         if not self.python_packages():
             raise Skipped("this Python has no PyTorch to compare with")
-        settings = "loop,loop+grouped"
         needs = [sys.executable, "-c", "import datasets, accelerate"]
-        if not quick and subprocess.run(needs, capture_output=True, env=self.environment).returncode == 0:
-            settings += ",no-dropout"
-        shapes = [("minilm-l6", 4, 16)] if quick else [("minilm-l6", 128, 3840), ("bert-base", 128, 1920)]
+        whole = not quick and subprocess.run(needs, capture_output=True, env=self.environment).returncode == 0
+        shapes = [("minilm-l6", 4, 16)] if quick else [("minilm-l6", 128, 5120), ("bert-base", 128, 2560)]
         for shape, batch, count in shapes:
-            path = self.output / f"train-{shape}.json"
+            # Their trainer takes longest to start, and is slower than the loop.
+            settings = "loop,loop+grouped" + (",no-dropout" if whole and shape == "minilm-l6" else "")
+            path = self.logs / f"train-{shape}.json"
             command = [
                 sys.executable, ROOT / "trainer/tests/parity/speed.py", "--data", self.data or ROOT / "examples/data/pocket", "--model",
                 self.model, "--program", self.program("adam-train"), "--device", device, "--shape", shape, "--batch", batch, "--count",
-                count, "--rounds", 1 if quick else 2, "--settings", settings, "--json", path, "--micro-tokens", 1 << 20,
+                count, "--rounds", self.arguments.rounds, "--settings", settings, "--json", path, "--micro-tokens", 1 << 20,
             ]
             self.ran(command, f"train-{shape}")
             rows = json.loads(path.read_text())
@@ -258,7 +266,7 @@ class Check:
         """One index, searched in batches."""
         quick, device = self.arguments.quick, self.arguments.device
         name = f"search-{index}-{rows}x{dimension}"
-        path = self.output / f"{name}.json"
+        path = self.logs / f"{name}.json"
         command = [
             program, "--rows", rows, "--dimension", dimension, "--batches", "1,32,1024", "--k", 10, "--index", index, "--queries", 1024,
             "--json", path, "--device", "gpu:0" if device == "cuda" else "host",
@@ -267,7 +275,7 @@ class Check:
         ours = {line["batch"]: line for line in map(json.loads, path.read_text().splitlines())}
         theirs = {}
         if index == "flat" and self.python_packages():
-            other = self.output / f"{name}-torch.json"
+            other = self.logs / f"{name}-torch.json"
             command = [
                 sys.executable, ROOT / "scripts/gpu/torch_search.py", "--rows", rows, "--dimension", dimension, "--json", other,
                 "--device", device, "--seconds", 0.2 if quick else 3,
@@ -323,7 +331,7 @@ class Check:
         if not self.python_packages():
             self.add("encode", what, "no PyTorch to compare with")
             return
-        path, texts = self.output / "encode-torch.json", self.work / "texts.json"
+        path, texts = self.logs / "encode-torch.json", self.work / "texts.json"
         texts.write_text(json.dumps(passages))
         command = [
             sys.executable, ROOT / "scripts/gpu/torch_encode.py", "--model", self.model, "--texts", texts, "--json", path, "--query", QUERY,
@@ -387,6 +395,8 @@ class Check:
                 self.add(step, f"{type(error).__name__}: {error}", "broke", ok=False)
             print(f"[{step}] {time.monotonic() - began:.0f} s, {self.left():.0f} s left", flush=True)
             (self.output / "results.json").write_text(json.dumps({"about": about, "rows": self.rows}, indent=1))
+            with tarfile.open(self.output / "logs.tar.gz", "w:gz") as archive:
+                archive.add(self.logs, arcname="logs")
         width = max((len(row["what"][:100]) for row in self.rows), default=0)
         print("\n" + f"{'step':<9} {'what':<{width}}  value")
         for row in self.rows:
@@ -408,6 +418,7 @@ def main():
     parser.add_argument("--data", help="collection instead of the bundle's")
     parser.add_argument("--model", help="model folder instead of the bundle's")
     parser.add_argument("--output", default=os.environ.get("OUT", "runs/gpu-check"), help="folder of the results")
+    parser.add_argument("--rounds", type=int, default=1, help="of each contestant in training")
     parser.add_argument("--minutes", type=float, default=9.5, help="for all steps together")
     parser.add_argument("--steps", type=lambda text: text.split(","), default=ALL)
     arguments = parser.parse_args()

@@ -49,8 +49,8 @@ pub struct DeviceOptions {
     /// Searches that compare fewer values than this, in one segment and for all queries of a batch together, stay on the
     /// processor: it has done them before a device has begun. Default: 1,048,576, about half a millisecond.
     pub least_values: usize,
-    /// How long a segment's rows stay on the device at least after a search, when others want their place. Default: a
-    /// minute.
+    /// How long a segment's rows stay on the device at least after a search, when others want their place; and how long
+    /// rows that could not be copied are left to the processor before it is tried again. Default: a minute.
     pub keep: Duration,
     /// Whether segments with an inverted file (IVF) are searched by it on the device, for queries that do not ask to
     /// be exact; the others, and all by default, have every row compared.

@@ -2,10 +2,11 @@
 //! answers each; whatever goes wrong becomes a reason that the waiting thread is told.
 
 use std::any::Any;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
 
 use super::backend::{Backend, Measured, Nearest, Trouble};
 use super::blocks::{Blocks, Key};
@@ -74,6 +75,25 @@ struct Live<B: Backend> {
     blocks: Blocks<B::Block>,
     backend: B,
     uploads: u64,
+    refused: Refusals,
+}
+
+/// Copies that failed, with the reason: a copy reads a whole segment, too much to be tried again for every query.
+struct Refusals {
+    reasons: HashMap<Key, (Instant, String)>,
+    /// How long a reason holds.
+    hold: Duration,
+}
+
+impl Refusals {
+    fn reason(&self, key: &Key) -> Option<&str> {
+        let (since, why) = self.reasons.get(key)?;
+        (since.elapsed() < self.hold).then_some(why)
+    }
+
+    fn remember(&mut self, key: Key, why: &str) {
+        self.reasons.insert(key, (Instant::now(), why.to_owned()));
+    }
 }
 
 /// Serves until nobody can ask any more.
@@ -89,7 +109,8 @@ pub(super) fn run<B: Backend>(
             let limit = options.memory_bytes.unwrap_or_else(|| backend.memory());
             let blocks = Blocks::new(limit, options.keep);
             state.opened(limit, options.most.min(backend.most()));
-            Some(Live { blocks, backend, uploads: 0 })
+            let refused = Refusals { reasons: HashMap::new(), hold: options.keep };
+            Some(Live { blocks, backend, uploads: 0, refused })
         }
         Err(why) => {
             state.lost(why);
@@ -100,7 +121,10 @@ pub(super) fn run<B: Backend>(
         let mut groups: Vec<VecDeque<Ask>> = Vec::new();
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match (message, &mut live) {
-                (Message::Release(key, token), Some(live)) => live.blocks.release(&key, token),
+                (Message::Release(key, token), Some(live)) => {
+                    live.blocks.release(&key, token);
+                    live.refused.reasons.remove(&key);
+                }
                 (Message::Release(..), None) => {}
                 (Message::Ask(ask), _) => {
                     match groups.iter_mut().find(|group| group.front().is_some_and(|first| first.kind() == ask.kind()))
@@ -238,6 +262,9 @@ impl<B: Backend> Live<B> {
             None if ask.key.lists => return Err(Trouble::Refused("the segment has no lists".to_owned())),
             None => rows_bytes(source),
         };
+        if let Some(why) = self.refused.reason(&ask.key) {
+            return Err(Trouble::Refused(why.to_owned()));
+        }
         loop {
             self.blocks.make_room(bytes).map_err(Trouble::Refused)?;
             let (copied, longest) = match lists {
@@ -256,10 +283,15 @@ impl<B: Backend> Live<B> {
                 // The limit promised more than there is.
                 Err(Trouble::Full(why)) => {
                     if !self.blocks.evict_one(None) {
+                        self.refused.remember(ask.key, &why);
                         return Err(Trouble::Refused(why));
                     }
                 }
-                Err(trouble) => return Err(trouble),
+                Err(Trouble::Refused(why)) => {
+                    self.refused.remember(ask.key, &why);
+                    return Err(Trouble::Refused(why));
+                }
+                Err(lost) => return Err(lost),
             }
         }
     }

@@ -335,6 +335,25 @@ fn memory_that_is_not_there_is_made_by_evicting_and_a_reason_where_it_cannot_be(
 }
 
 #[test]
+fn a_refused_copy_is_not_tried_again_for_every_query() {
+    for (keep, tried) in [(Duration::from_secs(3600), 1), (Duration::ZERO, 3)] {
+        let (device, script) = device(DeviceOptions::default().keep(keep));
+        let rows = Rows::new(9, 100);
+        let place = slot(&device);
+        let refusal = || Some(Fault::Trouble(Trouble::Refused("a row is too long".to_owned())));
+        lock(&script.copies).extend([refusal(), refusal(), refusal()]);
+        for _ in 0..3 {
+            let answer = place.ask(rows.clone(), values(1, 1), (5, 0)).map(drop);
+            assert_eq!(answer, Err("a row is too long".to_owned()));
+        }
+        assert_eq!(lock(&script.copies).len(), 3 - tried, "kept for {keep:?}");
+        // Another segment is another matter.
+        lock(&script.copies).clear();
+        slot(&device).ask(rows.clone(), values(1, 1), (5, 0)).unwrap();
+    }
+}
+
+#[test]
 fn blocks_come_and_go_with_limit_and_users() {
     let bytes = (100 * DIMENSION * 4) as u64;
     let sources: Vec<Arc<Rows>> = (0..3).map(|seed| Rows::new(seed, 100)).collect();

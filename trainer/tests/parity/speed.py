@@ -29,7 +29,7 @@ import time
 import zipfile
 from pathlib import Path
 
-WARM_UP_STEPS = 2
+WARM_UP_STEPS = {"cpu": 2, "cuda": 6}
 # Dense bf16, by the datasheet.
 PEAKS = {"H200": 989.0, "H100": 989.0}
 
@@ -89,7 +89,7 @@ def trainer_of_theirs(arguments, settings):
     class Clock(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             counted["steps"] += 1
-            if counted["steps"] == WARM_UP_STEPS:
+            if counted["steps"] == WARM_UP_STEPS[arguments.device]:
                 if cuda:
                     torch.cuda.synchronize()
                 counted["began"], counted["cpu"] = time.perf_counter(), time.process_time()
@@ -178,7 +178,7 @@ def bare_loop(arguments, settings):
 
     began = time.perf_counter()
     for step, inputs in enumerate(made):
-        if step == WARM_UP_STEPS:
+        if step == WARM_UP_STEPS[arguments.device]:
             if cuda:
                 torch.cuda.synchronize()
             began = time.perf_counter()
@@ -193,7 +193,8 @@ def bare_loop(arguments, settings):
     if cuda:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
-    tokens, cells = sum(real[WARM_UP_STEPS:]), sum(padded[WARM_UP_STEPS:])
+    first = WARM_UP_STEPS[arguments.device]
+    tokens, cells = sum(real[first:]), sum(padded[first:])
     return {"tokens_per_second": tokens / seconds, "padding": 1 - tokens / cells}
 
 
@@ -245,9 +246,9 @@ enabled = false
         command += ["--set", f"{key}={value}"]
     done = subprocess.run(command, capture_output=not arguments.verbose, text=True)
     if done.returncode:
-        raise SystemExit(f"adam-train failed:\n{done.stderr}")
+        raise RuntimeError(f"adam-train failed:\n{done.stderr}")
     rows = [json.loads(line) for line in (output / "run/metrics.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if row["stage"] == "warm-up" and "loss" in row][WARM_UP_STEPS:]
+    rows = [row for row in rows if row["stage"] == "warm-up" and "loss" in row][WARM_UP_STEPS[arguments.device]:]
     tokens, seconds = sum(r["tokens"] for r in rows), sum(r["seconds"] for r in rows)
     padded = sum(r["tokens"] / (1 - r["padding"]) for r in rows)
     flops = sum(r["flops"] for r in rows) / tokens
@@ -261,7 +262,7 @@ def child(arguments, setting):
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "true"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise SystemExit(f"{setting} failed:\n{done.stderr}")
+        raise RuntimeError(f"{setting} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -337,28 +338,42 @@ def main():
             runs += [(s, lambda s=s: child(arguments, s)) for s in arguments.settings.split(",") if s]
             # Whoever goes first meets a cooler machine.
             for name, run in runs if turn % 2 == 0 else reversed(runs):
-                made = run()
+                try:
+                    made = run()
+                except RuntimeError as error:
+                    # The others are still worth their time; a comparison without ours is not.
+                    if name == "adam-train":
+                        raise
+                    print(f"  round {turn + 1}  {name:<30} broke: {error}", flush=True)
+                    continue
                 found.setdefault(name, []).append(made)
                 speed, padding = made["tokens_per_second"], 100 * made["padding"]
                 print(f"  round {turn + 1}  {name:<30} {speed:9.0f} tokens/s, padding {padding:4.1f} %", flush=True)
-        flops, peak = found["adam-train"][0]["flops_per_token"], peak_of(arguments)
-        medians = {name: statistics.median(r["tokens_per_second"] for r in rows) for name, rows in found.items()}
-        results = []
-        for name, value in medians.items():
-            teraflops = value * flops / 1e12
-            row = {
-                "shape": arguments.shape, "device": arguments.device, "batch": arguments.batch, "who": name,
-                "tokens_per_second": value, "teraflops": teraflops, "utilisation": teraflops / peak if peak else None,
-                "adam_train_is_faster_by": medians["adam-train"] / value,
-            }
-            results.append(row)
-            share = f", {100 * teraflops / peak:.1f} % of {peak:.0f}" if peak else ""
+            results = report(arguments, found)
+            if arguments.json:
+                arguments.json.write_text(json.dumps(results, indent=1))
+        for row in results:
+            share = f", {100 * row['utilisation']:.1f} % of what the device can do" if row["utilisation"] else ""
             print(
-                f"median {name:<30} {value:9.0f} tokens/s, {teraflops:.3f} TFLOP/s{share}; adam-train is "
+                f"median {row['who']:<30} {row['tokens_per_second']:9.0f} tokens/s, {row['teraflops']:.3f} TFLOP/s{share}; adam-train is "
                 f"{row['adam_train_is_faster_by']:.2f} times as fast"
             )
-        if arguments.json:
-            arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def report(arguments, found):
+    """A row for each contestant, of the medians so far."""
+    flops, peak = found["adam-train"][0]["flops_per_token"], peak_of(arguments)
+    medians = {name: statistics.median(r["tokens_per_second"] for r in rows) for name, rows in found.items()}
+    rows = []
+    for name, value in medians.items():
+        teraflops = value * flops / 1e12
+        rows.append({
+            "shape": arguments.shape, "device": arguments.device, "batch": arguments.batch, "who": name,
+            "tokens_per_second": value, "teraflops": teraflops, "utilisation": teraflops / peak if peak else None,
+            "adam_train_is_faster_by": medians["adam-train"] / value, "rounds": len(found[name]),
+        })
+    return rows
+
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-// A narrow C interface over faiss on NVIDIA GPUs for src/ann/gpu/mod.rs. faiss's own C interface has neither the search
-// over rows that lie on the device already (bfKnn) nor the breadth of one search of an inverted file.
+// A narrow C interface over faiss on NVIDIA GPUs for src/ann/gpu/mod.rs. faiss's own C interface has neither a search over
+// rows that lie on the device already (here: rows.cu) nor the breadth of one search of an inverted file.
 //
 // Rules of this file: no exception leaves it; every pointer it is handed is used during the call only; a device and
 // its blocks are used by one thread at a time.
@@ -8,11 +8,12 @@
 // of CUDA here first: whether there is a device, whether its memory can be had, whether an earlier call left an
 // error behind.
 
+#include "rows.h"
+
 #include <cuda_runtime.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/gpu/GpuCloner.h>
 #include <faiss/gpu/GpuClonerOptions.h>
-#include <faiss/gpu/GpuDistance.h>
 #include <faiss/gpu/GpuIndexIVF.h>
 #include <faiss/gpu/StandardGpuResources.h>
 #include <faiss/impl/FaissException.h>
@@ -30,6 +31,11 @@
 namespace {
 
 using faiss::idx_t;
+
+// Queries that are searched for at once: more gain nothing and need more scratch memory.
+constexpr idx_t MOST_QUERIES = 1024;
+// What CUDA's libraries take when a device is opened, and some to spare.
+constexpr size_t OPENING_BYTES = size_t(512) << 20;
 
 // The first four are those of ../shim.cpp.
 enum Status : int { OK = 0, FAILED = 1, NO_MEMORY = 3, LOST = 4 };
@@ -91,6 +97,29 @@ void settle(const char* doing) {
     cudaGetLastError();
 }
 
+// Memory of the processor that the device reads and writes directly.
+struct Staging {
+    void* memory = nullptr;
+    size_t size = 0;
+
+    void* of(size_t bytes) {
+        if (bytes > size) {
+            free();
+            check(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault), "allocating memory");
+            size = bytes;
+        }
+        return memory;
+    }
+    void free() {
+        cudaFreeHost(memory);
+        memory = nullptr;
+        size = 0;
+    }
+    ~Staging() {
+        free();
+    }
+};
+
 struct DeviceScope {
     int before = 0;
     explicit DeviceScope(int device) {
@@ -120,6 +149,7 @@ DeviceFloats device_floats(size_t count) {
 struct AdgDevice {
     int number;
     faiss::gpu::StandardGpuResources resources;
+    Staging staging;
 };
 
 // Either rows, with their squared lengths where distances are computed, or an inverted file.
@@ -154,14 +184,28 @@ int adg_open(int number, uint64_t scratch_bytes, AdgDevice** out, uint64_t* free
     return guarded(message, capacity, [&] {
         DeviceScope scope(number);
         settle("opening the device");
+        // faiss would end the process over either of these two.
+        cudaError_t runs = adg_runs_here();
+        if (runs != cudaSuccess) {
+            cudaGetLastError();
+            throw std::runtime_error(std::string("this program was not built for such a GPU (CUDAARCHS): ") + cudaGetErrorString(runs));
+        }
+        size_t free_now = 0;
+        size_t total = 0;
+        check(cudaMemGetInfo(&free_now, &total), "asking for free memory");
+        if (free_now < size_t(scratch_bytes) + OPENING_BYTES) {
+            throw std::runtime_error(
+                    "its free memory, " + std::to_string(free_now >> 20) + " MiB, is less than the " +
+                    std::to_string((size_t(scratch_bytes) + OPENING_BYTES) >> 20) + " MiB that searches need");
+        }
         auto device = std::make_unique<AdgDevice>();
         device->number = number;
         device->resources.setTempMemory(size_t(scratch_bytes));
+        // For copies of more values at once than are ever made here.
+        device->resources.setPinnedMemory(0);
         // Makes streams and the BLAS handle, and takes the scratch memory.
         device->resources.getResources()->initializeForDevice(number);
         settle("opening the device");
-        size_t free_now = 0;
-        size_t total = 0;
         check(cudaMemGetInfo(&free_now, &total), "asking for free memory");
         *free_bytes = free_now;
         *out = device.release();
@@ -255,19 +299,15 @@ int adg_search(
             breadth.nprobe = size_t(nprobe);
             block->lists->search(idx_t(count), queries, idx_t(k), distances, labels, &breadth);
         } else {
-            faiss::gpu::GpuDistanceParams params;
-            params.metric = block->inner_product ? faiss::METRIC_INNER_PRODUCT : faiss::METRIC_L2;
-            params.k = int(k);
-            params.dims = block->dimension;
-            params.vectors = block->rows.get();
-            params.numVectors = idx_t(block->count);
-            params.vectorNorms = block->norms.get();
-            params.queries = queries;
-            params.numQueries = idx_t(count);
-            params.outDistances = distances;
-            params.outIndices = labels;
-            params.device = block->device->number;
-            faiss::gpu::bfKnn(&block->device->resources, params);
+            AdgRows rows{block->rows.get(), block->norms.get(), idx_t(block->count), block->dimension};
+            size_t bytes = adg_staging_bytes(std::min(idx_t(count), MOST_QUERIES), rows.dimension, int(k));
+            void* staging = block->device->staging.of(bytes);
+            for (idx_t first = 0; first < idx_t(count); first += MOST_QUERIES) {
+                adg_nearest_rows(
+                        block->device->resources.getResources().get(), rows, std::min(idx_t(count) - first, MOST_QUERIES),
+                        queries + size_t(first) * size_t(rows.dimension), int(k), staging, distances + size_t(first) * k,
+                        labels + size_t(first) * k);
+            }
         }
         settle("searching");
     });
