@@ -3,6 +3,7 @@
 # machine lacks, MiniLM's weights in 16 bits, and a collection.
 #
 #   make build && cargo build --release --locked --workspace --examples
+#   scripts/cuda-build.sh && scripts/cuda-build.sh test --test device --no-run
 #   scripts/gpu-pack.sh --data medquad.zip          writes .gpu/, at most 60 MB, and prints what is in it; --wheel FILE, repeatable, adds
 #                                                   a Python package: datasets, dill and multiprocess, which sentence-transformers trains with
 #   scripts/gpu-pack.sh --onnxruntime WHEEL         writes .gpu-onnxruntime/, ONNX Runtime with CUDA for --architecture (90: H100, H200)
@@ -26,7 +27,7 @@ while [ $# -gt 0 ]; do
     --onnxruntime) wheel=$2; shift 2 ;;
     --architecture) architecture=$2; shift 2 ;;
     --limit-mb) limit_mb=$2; shift 2 ;;
-    -h|--help) sed -n '2,10p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,11p' "$0"; exit 0 ;;
     *) echo "gpu-pack: error: unknown argument $1" >&2; exit 2 ;;
   esac
 done
@@ -64,7 +65,7 @@ mkdir -p "$work/bin" "$work/lib" "$output"
 
 # One archive for all programs: they share most of their code.
 programs=(target/release/adam-train)
-for name in examples/gpu_bench examples/vectors adam; do
+for name in examples/gpu_bench examples/vectors; do
   # As scripts/cuda-build.sh builds them, with CUDA inside, where that was done.
   for program in "target/cuda/release/$name" "target/release/$name"; do
     if [ -f "$program" ]; then programs+=("$program"); break; fi
@@ -74,6 +75,12 @@ for program in "${programs[@]}"; do
   cp "$program" "$work/bin/"
   strip "$work/bin/$(basename "$program")"
 done
+# The tests of searches on a device, if they were built: scripts/cuda-build.sh test --test device --no-run
+tests=$(find target/cuda/release/deps -maxdepth 1 -name 'device-*' -executable -type f -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d' ' -f2)
+if [ -n "$tests" ]; then
+  cp "$tests" "$work/bin/device"
+  strip "$work/bin/device"
+fi
 # Libraries that are neither the system's nor in PyTorch's package.
 for library in $(ldd "${programs[@]}" | awk '$2 == "=>" {print $1 "=" $3}' | sort -u); do
   name=${library%%=*} path=${library#*=}

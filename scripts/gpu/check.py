@@ -1,6 +1,6 @@
 """What scripts/gpu-check.sh runs: steps with a time limit each, a line for each result, a table at the end.
 
-Steps: losses (the same on the device as on the CPU), memory (a shortage is answered by smaller batches), train (speed against PyTorch),
+Steps: device (the tests of tantivy-dense's searches on it), losses (the same on the device as on the CPU), memory (a shortage is answered by smaller batches), train (speed against PyTorch),
 search (faiss on the device through tantivy against PyTorch's matmul + topk), encode (texts to vectors through ONNX Runtime against
 sentence-transformers), pipeline (medquad, three epochs of distillation, evaluated).
 """
@@ -23,9 +23,9 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ALL = ["losses", "memory", "train", "search", "encode", "pipeline"]
+ALL = ["device", "losses", "memory", "train", "search", "encode", "pipeline"]
 # Seconds a step may take at most, and what it is run for in the issue.
-LIMITS = {"losses": 90, "memory": 60, "train": 240, "search": 200, "encode": 90, "pipeline": 570}
+LIMITS = {"device": 90, "losses": 90, "memory": 60, "train": 240, "search": 200, "encode": 90, "pipeline": 570}
 # A short text, timed alone.
 QUERY = "what are the treatments for high blood pressure"
 sys.path.insert(0, str(ROOT / "trainer/tests/parity"))
@@ -169,6 +169,14 @@ class Check:
         text = self.ran(command, name, extra=extra)
         rows = [json.loads(line) for line in (folder / "run/metrics.jsonl").read_text().splitlines()]
         return [row for row in rows if "loss" in row], text
+
+    def device(self):
+        """What is deleted, filtered, merged and reloaded is found as the processor finds it, to the last bit."""
+        name = "gpu:0" if self.arguments.device == "cuda" else "host"
+        text = self.ran([self.program("device"), "--test-threads", "4"], "device", extra={"DENSE_TEST_DEVICE": name})
+        result = next((line for line in text.splitlines() if line.startswith("test result:")), "")
+        passed = re.search(r"(\d+) passed; 0 failed", result)
+        self.add("device", f"tests of searches on {name}", result, "all passed", bool(passed) and int(passed[1]) > 5)
 
     def losses(self):
         """f32 on the CPU against f32 on the device, 20 steps; without a device, padded against packed."""

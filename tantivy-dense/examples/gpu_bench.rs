@@ -19,7 +19,7 @@ use tantivy::schema::Schema;
 use tantivy::{IndexWriter, Searcher, TantivyDocument};
 use tantivy_dense::ann::AnnPolicy;
 use tantivy_dense::{
-    Dense, DenseOptions, Device, DeviceOptions, Hit, KnnQuery, SearchPath, VectorField, VectorOptions,
+    Dense, DenseOptions, Device, DeviceOptions, Hit, KnnQuery, Metric, SearchPath, VectorField, VectorOptions,
 };
 
 type Failure = Box<dyn std::error::Error>;
@@ -36,14 +36,15 @@ struct Arguments {
     batches: Vec<usize>,
     k: usize,
     lists: bool,
+    metric: Metric,
     queries: usize,
     json: Option<PathBuf>,
     dump: Option<PathBuf>,
     device: String,
 }
 
-const USAGE: &str = "gpu_bench [--rows N] [--dimension D] [--batches 1,32,1024] [--k K] [--index flat|ivf] [--queries Q] \
-                     [--json FILE] [--dump FOLDER] [--device gpu|gpu:NUMBER|host]";
+const USAGE: &str = "gpu_bench [--rows N] [--dimension D] [--batches 1,32,1024] [--k K] [--index flat|ivf] \
+                     [--metric cosine|l2] [--queries Q] [--json FILE] [--dump FOLDER] [--device gpu|gpu:NUMBER|host]";
 
 impl Arguments {
     fn parse() -> Result<Arguments, Failure> {
@@ -53,6 +54,7 @@ impl Arguments {
             batches: vec![1, 32, 1024],
             k: 10,
             lists: false,
+            metric: Metric::Cosine,
             queries: 1024,
             json: None,
             dump: None,
@@ -71,6 +73,13 @@ impl Arguments {
                         "flat" => false,
                         "ivf" => true,
                         other => return Err(format!("--index is flat or ivf, not {other}").into()),
+                    }
+                }
+                "--metric" => {
+                    arguments.metric = match value.as_str() {
+                        "cosine" => Metric::Cosine,
+                        "l2" => Metric::L2,
+                        other => return Err(format!("--metric is cosine or l2, not {other}").into()),
                     }
                 }
                 "--queries" => arguments.queries = value.parse()?,
@@ -143,7 +152,7 @@ fn main() -> Result<(), Failure> {
     let options = DenseOptions::default().ann(policy).device(device.clone()).verify_on_open(false);
     let dense = Dense::with_options(options);
     let mut schema = Schema::builder();
-    let field = VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(dimension))?;
+    let field = VectorField::add_to(&mut schema, "vector", VectorOptions::new(arguments.metric, dimension))?;
     let folder = tempfile::tempdir()?;
     let mut index = dense.index_builder().schema(schema.build()).create_in_dir(folder.path())?;
     index.set_default_multithread_executor()?;
@@ -182,7 +191,7 @@ fn main() -> Result<(), Failure> {
         let line = time(&knn, &searcher, &queries, batch, &truth)?;
         let usage = device.usage();
         let line = serde_json::json!({
-            "device": device.name(), "index": if lists { "ivf" } else { "flat" }, "rows": rows,
+            "device": device.name(), "index": if lists { "ivf" } else { "flat" }, "metric": arguments.metric, "rows": rows,
             "dimension": dimension, "k": k, "segments": searcher.segment_readers().len(), "batch": batch,
             "milliseconds": line.median, "milliseconds_p95": line.p95, "runs": line.runs,
             "queries_per_second": batch as f64 * 1e3 / line.median, "recall": line.recall,
@@ -240,6 +249,9 @@ fn time(
             wanted += truth.len();
             same_bits &= answer.hits == *truth;
             used += usize::from(answer.segments.iter().all(|segment| is_on_device(&segment.path)));
+            if let Some(why) = answer.segments.iter().find_map(|segment| segment.note.as_ref()) {
+                eprintln!("batch {batch}: a segment was left to the processor: {why}");
+            }
         }
     }
     Ok(Timed {

@@ -164,6 +164,27 @@ fn every_kind_of_field_finds_what_the_processor_finds() {
     }
 }
 
+/// A GPU cuts long segments into slices, more of them for few queries than for many.
+#[test]
+fn a_long_segment_is_searched_for_few_and_for_many() {
+    for options in [VectorOptions::cosine(DIMENSION), VectorOptions::l2(DIMENSION)] {
+        let corpus = Corpus::new(options, device(always()), AnnPolicy::never()).with_segments(&[60_000]);
+        let searcher = corpus.reader.searcher();
+        let many: Vec<&[f32]> = corpus.values.iter().step_by(29).take(1100).map(Vec::as_slice).collect();
+        for (queries, k) in [(1, 1), (3, 10), (40, 100), (2, 1500), (1100, 10)] {
+            let knn = corpus.knn(many[0], k);
+            let found = knn.run_batch(&searcher, &many[..queries]).unwrap();
+            let exact = knn.exact().on_device(false).run_batch(&searcher, &many[..queries]).unwrap();
+            for (found, exact) in found.iter().zip(&exact) {
+                assert_eq!(found.hits, exact.hits, "{queries} queries, k {k}");
+                let all = searcher.segment_readers().len();
+                assert_eq!((on_device(found), reasons(found)), (all, vec![]), "{queries} queries, k {k}");
+            }
+        }
+        assert_eq!(corpus.device.usage().failed, 0);
+    }
+}
+
 #[test]
 fn deletes_and_filters_of_every_share() {
     for options in [VectorOptions::cosine(DIMENSION), VectorOptions::l2(DIMENSION)] {

@@ -35,6 +35,10 @@ using Numbers = DeviceTensor<idx_t, 2, true>;
 
 // Products that are held at a time, at most: 1 GiB.
 constexpr idx_t MOST_PRODUCTS = idx_t(1) << 28;
+// Rows at a time, at most: faiss adds lengths in a grid of bounded height.
+constexpr idx_t MOST_WIDTH = idx_t(1) << 25;
+// faiss reads four values at a time where everything begins at a multiple of four.
+constexpr idx_t ALIGNED = 4;
 // Blocks of threads that keep every multiprocessor of a large GPU busy.
 constexpr idx_t BUSY_BLOCKS = 4096;
 // A slice of fewer products is not worth a block.
@@ -42,6 +46,10 @@ constexpr idx_t LEAST_SLICE = 1024;
 
 constexpr idx_t divided(idx_t value, idx_t by) {
     return (value + by - 1) / by;
+}
+
+constexpr idx_t aligned(idx_t value) {
+    return divided(value, ALIGNED) * ALIGNED;
 }
 
 // numbers[q][part * k + place] += part * step, as the numbers of a part are counted from its beginning.
@@ -139,14 +147,13 @@ struct Search {
 
     void run(Scores& best, Numbers& numbers) const {
         idx_t free = idx_t(resources->getTempMemoryAvailableCurrentDevice() / sizeof(float) / 3 * 2);
-        idx_t most = std::max(std::min(MOST_PRODUCTS, free) / count, LEAST_SLICE);
-        idx_t chunks = divided(rows.count, most);
-        idx_t chunk = divided(rows.count, chunks);
-        chunks = divided(rows.count, chunk);
+        idx_t most = std::clamp(std::min(MOST_PRODUCTS, free) / count, LEAST_SLICE, MOST_WIDTH);
+        idx_t chunk = aligned(divided(rows.count, divided(rows.count, most)));
+        idx_t chunks = divided(rows.count, chunk);
         idx_t slices = slices_of(count, chunk, k);
-        Scores scores = room<float>(count, divided(chunk, slices) * slices);
+        Scores scores = room<float>(count, aligned(divided(chunk, slices)) * slices);
         if (chunks == 1) {
-            multiply(0, chunk, scores);
+            multiply(0, rows.count, scores);
             select(scores, slices, best, numbers);
             return;
         }
