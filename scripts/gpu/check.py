@@ -69,7 +69,8 @@ class Check:
                 with tarfile.open(path) as archive:
                     archive.extractall(self.work, filter="data")
             self.programs, self.model = self.work / "bin", self.work / "model"
-            self.data = next((path for bundle in bundles for path in bundle.glob("*.zip")), None)
+            corpus = next((self.work / "collection").rglob("corpus.jsonl"), None)
+            self.data = corpus.parent if corpus else None
             site = self.work / "site"
             for wheel in (path for bundle in bundles for path in bundle.glob("*.whl")):
                 zipfile.ZipFile(wheel).extractall(site)
