@@ -295,13 +295,21 @@ impl Objective<Targets> for DistilTraining<'_> {
                 Ok(loss.total)
             })
         })?;
-        if let Some((contrastive, distillation, by_candidate)) = whole {
-            values.push(("contrastive", f64::try_from(contrastive.f_to_kind(Kind::Double)?)?));
-            values.push(("distillation", f64::try_from(distillation.f_to_kind(Kind::Double)?)?));
-            let parts: Vec<Vec<f32>> = Vec::try_from(by_candidate.f_to_device(Device::Cpu)?)?;
-            values.extend(describe(&lists, &parts, config.loss.teacher_temperature as f32));
-        }
-        Ok(StepReport { loss: computed.loss, tokens: computed.padding.real, padded: computed.padding.padded, values })
+        let temperature = config.loss.teacher_temperature as f32;
+        Ok(StepReport {
+            loss: computed.loss,
+            tokens: computed.padding.real,
+            padded: computed.padding.padded,
+            values: Box::new(move || {
+                if let Some((contrastive, distillation, by_candidate)) = whole {
+                    values.push(("contrastive", f64::try_from(contrastive.f_to_kind(Kind::Double)?)?));
+                    values.push(("distillation", f64::try_from(distillation.f_to_kind(Kind::Double)?)?));
+                    let parts: Vec<Vec<f32>> = Vec::try_from(by_candidate.f_to_device(Device::Cpu)?)?;
+                    values.extend(describe(&lists, &parts, temperature));
+                }
+                Ok(values)
+            }),
+        })
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {

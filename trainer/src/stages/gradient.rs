@@ -4,7 +4,7 @@ use crate::data::batches::{Batch, BatchLimits, Padding};
 use crate::error::TrainError;
 use crate::model::{Input, Layout, Mode, Sequence};
 use crate::report::Reporter;
-use crate::torch::{Budget, clear_gradients, is_out_of_memory, release};
+use crate::torch::{Budget, Later, clear_gradients, is_out_of_memory, release};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Kind, Tensor};
 
@@ -117,7 +117,7 @@ pub(crate) struct Pass {
 
 /// The outcome.
 pub(crate) struct Computed {
-    pub(crate) loss: f64,
+    pub(crate) loss: Later,
     pub(crate) padding: Padding,
 }
 
@@ -187,8 +187,7 @@ impl Pass {
                 rows.f_mul(&gradient)?.f_sum(Kind::Float)?.f_backward()?;
             }
         }
-        // Read last: on a GPU the host waits here, and all work is on its way by now.
-        Ok(Computed { loss: f64::try_from(total.f_detach()?.f_to_kind(Kind::Double)?)?, padding })
+        Ok(Computed { loss: Later::new(&total)?, padding })
     }
 }
 

@@ -48,7 +48,7 @@ fn step(packed: bool, dropout: f64, cap: usize, budget: Budget) -> Result<Done, 
         Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
     })?;
     let gradients = parameters.iter().map(|p| p.grad().copy()).collect();
-    Ok(Done { loss: computed.loss, gradients, cap: room.cap() })
+    Ok(Done { loss: computed.loss.read()?, gradients, cap: room.cap() })
 }
 
 fn limit(tokens: u64) -> Budget {

@@ -155,11 +155,9 @@ impl Objective<Targets> for TeacherTraining<'_> {
             loss: computed.loss,
             tokens: computed.padding.real,
             padded: computed.padding.padded,
-            values: hits
-                .map(|hits| Ok::<_, TrainError>(("positive_first", f64::try_from(hits)?)))
-                .transpose()?
-                .into_iter()
-                .collect(),
+            values: Box::new(move || {
+                hits.iter().map(|hits| Ok(("positive_first", f64::try_from(hits)?))).collect()
+            }),
         })
     }
 

@@ -9,7 +9,7 @@ use crate::config::TrainingConfig;
 use crate::error::TrainError;
 use crate::model::Parameters;
 use crate::report::{Metrics, Reporter};
-use crate::torch::{AdamW, held_at_most};
+use crate::torch::{AdamW, Later, held_at_most};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -49,16 +49,19 @@ pub(crate) trait Objective<More> {
 /// Steps whose data may lie ready: enough that an uneven step does not leave the device waiting.
 const AHEAD: usize = 4;
 
+/// Values for the log.
+pub(crate) type Values = Vec<(&'static str, f64)>;
+
 /// What a step was like.
 pub(crate) struct StepReport {
     /// The loss.
-    pub(crate) loss: f64,
+    pub(crate) loss: Later,
     /// Tokens without padding.
     pub(crate) tokens: usize,
     /// Tokens with padding.
     pub(crate) padded: usize,
-    /// More values for the log.
-    pub(crate) values: Vec<(&'static str, f64)>,
+    /// Reads more values for the log, from the device, which is at work on them.
+    pub(crate) values: Box<dyn FnOnce() -> Result<Values, TrainError>>,
 }
 
 /// What surrounds a loop.
@@ -207,26 +210,26 @@ impl Loop<'_> {
             })?;
             let flops: f64 = work.lengths().map(|n| 3.0 * n as f64 * objective.flops_per_token(n)).sum();
             let report = objective.step(step, work, more, room)?;
-            let not_a_number =
-                || TrainError::NotANumber { stage: self.stage, step: step + 1, queries: queries.join(", ") };
-            if !report.loss.is_finite() {
-                return Err(not_a_number());
-            }
             let rate = rate(self.config, step, total);
             let (tensors, decays) = objective.parameters().for_update();
             let norm = optimiser.step(tensors, decays, rate)?;
-            if !norm.is_finite() {
-                return Err(not_a_number());
+            // All of the step is on its way: the host may wait for the device now.
+            let (loss, norm) = (report.loss.read()?, norm.read()?);
+            if !(loss.is_finite() && norm.is_finite()) {
+                // With weights that are none any more; nothing of them is kept.
+                let queries = queries.join(", ");
+                return Err(TrainError::NotANumber { stage: self.stage, step: step + 1, queries });
             }
+            let more = (report.values)()?;
             place.step += 1;
             place.tokens += report.tokens as u64;
             place.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
             let took = step_began.elapsed().as_secs_f64();
             clock.add(report.tokens, flops, took);
             let speed = clock.tokens_per_second();
-            smooth = Some(smooth.map_or(report.loss, |s| 0.9 * s + 0.1 * report.loss));
+            smooth = Some(smooth.map_or(loss, |s| 0.9 * s + 0.1 * loss));
             let mut values = vec![
-                ("loss", report.loss),
+                ("loss", loss),
                 ("learning_rate", rate),
                 ("gradient_norm", norm),
                 ("tokens_per_second", speed),
@@ -235,7 +238,7 @@ impl Loop<'_> {
                 ("flops", flops),
                 ("seconds", took),
             ];
-            values.extend(report.values);
+            values.extend(more);
             metrics.write(place.step, &values)?;
             bar.message(format!("loss {:.4}  {speed:.0} tokens/s", smooth.unwrap_or_default()));
             bar.set(place.step);

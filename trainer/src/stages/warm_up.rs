@@ -131,7 +131,7 @@ impl Objective<Targets> for WarmUp<'_> {
             loss: computed.loss,
             tokens: computed.padding.real,
             padded: computed.padding.padded,
-            values: Vec::new(),
+            values: Box::new(|| Ok(Vec::new())),
         })
     }
 

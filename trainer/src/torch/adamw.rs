@@ -2,9 +2,9 @@
 //!
 //! On the CPU one pass over memory a parameter does all of a step, in parallel and elementwise, so the outcome does not depend
 //! on the number of threads; elsewhere libtorch's fused kernel does it for all parameters in a few launches, and the gradient's
-//! length stays on the device until the step is under way.
+//! length stays on the device until somebody asks for it.
 
-use super::{shim, slices};
+use super::{Later, shim, slices};
 use crate::error::TrainError;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -77,11 +77,11 @@ impl AdamW {
     }
 
     /// One step at a learning rate, with the gradients the parameters hold; they are taken away. `decays` says which parameters
-    /// weight decay applies to. Gives the gradient's length before clipping.
+    /// weight decay applies to. Gives the gradient's length before clipping. On a GPU the host waits for nothing.
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn step(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<f64, TrainError> {
+    pub fn step(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<Later, TrainError> {
         let plain = |t: &Tensor| slices::values(t).is_some();
         let here = parameters.iter().zip(&self.moments).all(|(p, (m, v))| {
             let gradient = p.grad();
@@ -96,7 +96,7 @@ impl AdamW {
         Ok(norm)
     }
 
-    fn step_in_slices(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<f64, TrainError> {
+    fn step_in_slices(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<Later, TrainError> {
         let norm = Self::gradient_norm(parameters)?;
         let clip = self.config.clip;
         let factor = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
@@ -120,11 +120,11 @@ impl AdamW {
             };
             update.apply(parameter, &gradient, moments);
         }
-        Ok(norm)
+        Ok(norm.into())
     }
 
-    /// As `step`, in libtorch's fused kernel, on any device. The host waits for the device once, for the length it gives back.
-    fn step_fused(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<f64, TrainError> {
+    /// As `step`, in libtorch's fused kernel, on any device.
+    fn step_fused(&mut self, parameters: &mut [Tensor], decays: &[bool], rate: f64) -> Result<Later, TrainError> {
         let norm = shim::gradient_norm(parameters)?;
         let divisor = if self.config.clip > 0.0 {
             norm.f_div_scalar(self.config.clip)?.f_clamp_min(1.0)?.f_to_kind(Kind::Float)?
@@ -152,7 +152,7 @@ impl AdamW {
             };
             shim::adamw(&group, &state, &number, &divisor, &numbers)?;
         }
-        Ok(f64::try_from(norm)?)
+        Later::new(&norm)
     }
 }
 
@@ -251,8 +251,8 @@ mod tests {
             for step in 0..6 {
                 backward(&ours, step);
                 backward(&fused, step);
-                let a = slices.step_in_slices(&mut ours, &decays, 0.01).unwrap();
-                let b = kernel.step_fused(&mut fused, &decays, 0.01).unwrap();
+                let a = slices.step_in_slices(&mut ours, &decays, 0.01).unwrap().read().unwrap();
+                let b = kernel.step_fused(&mut fused, &decays, 0.01).unwrap().read().unwrap();
                 assert!((a - b).abs() < 1e-4 * a, "lengths {a} and {b}");
                 for tensors in [&ours, &fused] {
                     shim::clear_gradients(tensors).unwrap();
@@ -302,7 +302,7 @@ mod tests {
         let mut parameter = vec![Tensor::from_slice(&[3f32, 4.0]).set_requires_grad(true)];
         let mut optimiser = AdamW::new(AdamWConfig::default(), &parameter);
         (parameter[0].square().sum(Kind::Float) * 0.5).backward();
-        let norm = optimiser.step(&mut parameter, &[false], 0.0).unwrap();
+        let norm = optimiser.step(&mut parameter, &[false], 0.0).unwrap().read().unwrap();
         assert!((norm - 5.0).abs() < 1e-6);
         let mean: Vec<f32> = Vec::try_from(&optimiser.moments[0].0).unwrap();
         assert!((mean[0] - 0.06).abs() < 1e-6 && (mean[1] - 0.08).abs() < 1e-6);

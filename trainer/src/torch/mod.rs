@@ -3,11 +3,13 @@
 mod adamw;
 mod budget;
 mod cuda;
+mod later;
 mod shim;
 mod slices;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use budget::MemorySize;
+pub use later::Later;
 pub(crate) use budget::{Budget, held_at_most, is_out_of_memory, release};
 pub(crate) use shim::{clear_gradients, varlen_attention};
 
