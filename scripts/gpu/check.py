@@ -184,7 +184,9 @@ class Check:
         batch, steps = (8, 5) if self.arguments.quick else (16, 20)
         pairs = self.pairs(batch * steps)
         device = self.arguments.device
-        plain, _ = self.warm_up("losses-cpu", pairs, "cpu", batch, ["run.precision=f32", "run.packing=off"])
+        # No more threads than small products have work for.
+        threads = f"run.threads={min(os.cpu_count(), 8)}"
+        plain, _ = self.warm_up("losses-cpu", pairs, "cpu", batch, ["run.precision=f32", "run.packing=off", threads])
         for packing in ["on", "off"] if device == "cuda" else ["on"]:
             other, _ = self.warm_up(f"losses-{device}-{packing}", pairs, device, batch, ["run.precision=f32", f"run.packing={packing}"])
             if len(other) != len(plain) or len(plain) < min(steps, 4):
@@ -234,7 +236,7 @@ class Check:
             raise Skipped("this Python has no PyTorch to compare with")
         needs = [sys.executable, "-c", "import datasets, accelerate"]
         whole = not quick and subprocess.run(needs, capture_output=True, env=self.environment).returncode == 0
-        shapes = [("minilm-l6", 4, 16)] if quick else [("minilm-l6", 128, 5120), ("bert-base", 128, 2560)]
+        shapes = [("minilm-l6", 4, 16)] if quick else [("minilm-l6", 128, 12800), ("bert-base", 256, 12800)]
         for shape, batch, count in shapes:
             # Their trainer takes longest to start, and is slower than the loop.
             settings = "loop,loop+grouped" + (",no-dropout" if whole and shape == "minilm-l6" else "")
