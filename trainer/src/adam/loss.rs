@@ -4,6 +4,7 @@
 //! Lists may differ in length: absent candidates are masked out and have no part in any sum.
 
 use crate::error::TrainError;
+use crate::torch::{ready_for, send};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
@@ -167,16 +168,27 @@ impl StepTargets {
     /// # Errors
     /// When libtorch fails.
     pub fn to_device(&self, device: Device) -> Result<Self, TrainError> {
-        let moved = |tensor: &Tensor| tensor.f_to_device(device);
+        self.map(|tensor| send(tensor, device))
+    }
+
+    /// The same, ready for the way to a device.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(crate) fn ready_for(self, device: Device) -> Result<Self, TrainError> {
+        self.map(|tensor| ready_for(tensor.shallow_clone(), device))
+    }
+
+    fn map(&self, each: impl Fn(&Tensor) -> Result<Tensor, TrainError>) -> Result<Self, TrainError> {
         Ok(Self {
-            candidates: moved(&self.candidates)?,
-            present: moved(&self.present)?,
-            natural: moved(&self.natural)?,
-            teacher: moved(&self.teacher)?,
-            allowed: moved(&self.allowed)?,
-            contrastive: moved(&self.contrastive)?,
-            natural_share: moved(&self.natural_share)?,
-            dark_share: moved(&self.dark_share)?,
+            candidates: each(&self.candidates)?,
+            present: each(&self.present)?,
+            natural: each(&self.natural)?,
+            teacher: each(&self.teacher)?,
+            allowed: each(&self.allowed)?,
+            contrastive: each(&self.contrastive)?,
+            natural_share: each(&self.natural_share)?,
+            dark_share: each(&self.dark_share)?,
         })
     }
 }

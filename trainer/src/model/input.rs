@@ -2,6 +2,7 @@
 
 use crate::data::batches::{Batch, BatchLimits, pack, pack_tight};
 use crate::error::TrainError;
+use crate::torch::{ready_for, send};
 use std::borrow::Cow;
 use tch::{Device, Kind, Tensor};
 
@@ -61,8 +62,7 @@ impl Layout {
         } else {
             Input::Padded(Padded::new(sequences, self.pad, Device::Cpu)?)
         };
-        // Not `f_pin_memory`, which libtorch warns about twice a tensor when it is given a device.
-        if self.device.is_cuda() { input.map(|t| Ok(t.f_internal_pin_memory(self.device)?)) } else { Ok(input) }
+        input.map(|tensor| ready_for(tensor.shallow_clone(), self.device))
     }
 }
 
@@ -105,13 +105,7 @@ impl Input {
     /// # Errors
     /// When libtorch fails.
     pub fn to_device(&self, device: Device) -> Result<Self, TrainError> {
-        self.map(|tensor| {
-            Ok(if device == Device::Cpu {
-                tensor.shallow_clone()
-            } else {
-                tensor.f_to_device_(device, tensor.kind(), true, false)?
-            })
-        })
+        self.map(|tensor| send(tensor, device))
     }
 
     fn map(&self, each: impl Fn(&Tensor) -> Result<Tensor, TrainError>) -> Result<Self, TrainError> {

@@ -209,6 +209,7 @@ impl Lesson<'_> {
             natural_share: factor(&|t| t.natural)?,
             dark_share: factor(&|t| t.dark)?,
         };
+        let targets = targets.ready_for(self.context.machine.device)?;
         let tight = limits(&config.distil, self.context.machine);
         let groups = vec![
             Group {

@@ -4,7 +4,7 @@ use crate::data::batches::{Batch, BatchLimits, Padding};
 use crate::error::TrainError;
 use crate::model::{Input, Layout, Mode, Sequence};
 use crate::report::Reporter;
-use crate::torch::{Budget, Later, clear_gradients, is_out_of_memory, release};
+use crate::torch::{Budget, Later, clear_gradients, is_out_of_memory, ready_for, release, send};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Kind, Tensor};
 
@@ -81,7 +81,8 @@ impl Work {
                 first += members.len() as i64;
             }
         }
-        self.places = rows.iter().map(|rows| Tensor::f_from_slice(rows)).collect::<Result<_, _>>()?;
+        let device = self.layout.device;
+        self.places = rows.iter().map(|rows| ready_for(Tensor::f_from_slice(rows)?, device)).collect::<Result<_, _>>()?;
         Ok(self)
     }
 
@@ -147,9 +148,7 @@ impl Pass {
         let device = work.layout.device;
         let two_passes = self.takes_two_passes(work);
         self.budget.check(self.tokens_at_once(work))?;
-        // On the device before the first batch is on its way: such a copy waits for what went before.
-        let places =
-            work.places.iter().map(|place| Ok(place.f_to_device(device)?)).collect::<Result<Vec<_>, TrainError>>()?;
+        let places = work.places.iter().map(|place| send(place, device)).collect::<Result<Vec<_>, TrainError>>()?;
         let rows_of = |number: usize, part: &Part| -> Result<Tensor, TrainError> {
             let input = part.input.to_device(device)?;
             if self.mode.dropout > 0.0 {

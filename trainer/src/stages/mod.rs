@@ -11,6 +11,7 @@ mod lists;
 pub mod mine;
 mod pipeline;
 mod score;
+mod step_log;
 mod teacher;
 mod training;
 mod vectors;

@@ -11,7 +11,7 @@ use crate::config::{TeacherConfig, TeacherKind, TrainingConfig};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::model::{CrossEncoder, Encoder, Layout, Mode, Parameters, Sequence};
-use crate::torch::{Budget, Machine};
+use crate::torch::{Budget, Machine, ready_for, send};
 use adam_encoder::{EncoderOptions, PairScorer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -118,7 +118,10 @@ impl Prepare for Lesson<'_> {
         Ok(Prepared {
             queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
             work: Work::new(groups, self.layout, cap)?,
-            more: Targets { columns, present: flags(&present)? },
+            more: Targets {
+                columns: ready_for(columns, self.layout.device)?,
+                present: ready_for(flags(&present)?, self.layout.device)?,
+            },
         })
     }
 }
@@ -134,8 +137,7 @@ impl Objective<Targets> for TeacherTraining<'_> {
 
     fn step(&mut self, step: usize, work: Work, targets: Targets, room: &Room<'_>) -> Result<StepReport, TrainError> {
         let machine = self.context.machine;
-        let (columns, present) =
-            (targets.columns.f_to_device(machine.device)?, targets.present.f_to_device(machine.device)?);
+        let (columns, present) = (send(&targets.columns, machine.device)?, send(&targets.present, machine.device)?);
         let mut hits = None;
         let teacher = &self.teacher;
         let pass = Pass {

@@ -4,6 +4,7 @@
 //! depends on the step alone, so a run that is stopped and gone on with sees the same data as one that is not.
 
 use super::gradient::{Room, Work};
+use super::step_log::{Launched, StepLog};
 use crate::checkpoint::{Checkpoints, Progress};
 use crate::config::TrainingConfig;
 use crate::error::TrainError;
@@ -194,82 +195,57 @@ impl Loop<'_> {
         data: Receiver<Result<Prepared<More>, TrainError>>,
     ) -> Result<TrainingOutcome, TrainError> {
         let total = self.total();
-        let State { checkpoints, mut optimiser, mut metrics, mut best, mut place } = state;
-        let mut bar = self.reporter.bar(self.stage, total, place.step);
+        let State { checkpoints, mut optimiser, metrics, mut best, mut place } = state;
+        let mut log = StepLog::new(self.stage, metrics, self.reporter.bar(self.stage, total, place.step));
         let before = place.seconds;
         let began = Instant::now();
         let mut saved = Instant::now();
-        let mut smooth: Option<f64> = None;
         let first = place.step;
-        let mut clock = Clock::default();
         while place.step < total {
             let step = place.step;
-            let step_began = Instant::now();
             let Prepared { queries, work, more } = data.recv().unwrap_or_else(|_| {
                 Err(TrainError::config("the thread that makes batches has ended; its message is above"))
             })?;
             let flops: f64 = work.lengths().map(|n| 3.0 * n as f64 * objective.flops_per_token(n)).sum();
-            let report = objective.step(step, work, more, room)?;
-            let rate = rate(self.config, step, total);
+            let StepReport { loss, tokens, padded, values } = objective.step(step, work, more, room)?;
+            let learning_rate = rate(self.config, step, total);
             let (tensors, decays) = objective.parameters().for_update();
-            let norm = optimiser.step(tensors, decays, rate)?;
-            // All of the step is on its way: the host may wait for the device now.
-            let (loss, norm) = (report.loss.read()?, norm.read()?);
-            if !(loss.is_finite() && norm.is_finite()) {
-                // With weights that are none any more; nothing of them is kept.
-                let queries = queries.join(", ");
-                return Err(TrainError::NotANumber { stage: self.stage, step: step + 1, queries });
-            }
-            let more = (report.values)()?;
+            let gradient_norm = optimiser.step(tensors, decays, learning_rate)?;
             place.step += 1;
-            place.tokens += report.tokens as u64;
+            place.tokens += tokens as u64;
             place.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
-            let took = step_began.elapsed().as_secs_f64();
-            clock.add(report.tokens, flops, took);
-            let speed = clock.tokens_per_second();
-            smooth = Some(smooth.map_or(loss, |s| 0.9 * s + 0.1 * loss));
-            let mut values = vec![
-                ("loss", loss),
-                ("learning_rate", rate),
-                ("gradient_norm", norm),
-                ("tokens_per_second", speed),
-                ("padding", 1.0 - report.tokens as f64 / report.padded.max(1) as f64),
-                ("tokens", report.tokens as f64),
-                ("flops", flops),
-                ("seconds", took),
-            ];
-            values.extend(more);
-            metrics.write(place.step, &values)?;
-            bar.message(format!("loss {:.4}  {speed:.0} tokens/s", smooth.unwrap_or_default()));
-            bar.set(place.step);
-            place.seconds = before + began.elapsed().as_secs_f64();
-            if self.evaluates_after(place.step)
-                && let Some(value) = objective.evaluate()?
-            {
-                place.evaluations.push((place.step, value));
-                metrics.write(place.step, &[("dev_ndcg@10", value)])?;
-                self.reporter.say(&format!("{}: step {}: development nDCG@10 {value:.4}", self.stage, place.step));
+            let step = place.step;
+            log.begun(Launched { step, queries, loss, gradient_norm, learning_rate, tokens, padded, flops, values })?;
+            let evaluates = self.evaluates_after(step);
+            let stopped = self.stop.load(Ordering::Relaxed);
+            let saves = step < total && (stopped || saved.elapsed().as_secs_f64() > self.checkpoint_minutes * 60.0);
+            if evaluates || saves || step == total {
+                log.finish()?;
+            }
+            if evaluates && let Some(value) = objective.evaluate()? {
+                place.evaluations.push((step, value));
+                log.metrics.write(step, &[("dev_ndcg@10", value)])?;
+                self.reporter.say(&format!("{}: step {step}: development nDCG@10 {value:.4}", self.stage));
                 if place.best.is_none_or(|(_, known)| value > known) {
-                    place.best = Some((place.step, value));
+                    place.best = Some((step, value));
                     best = Some(objective.parameters().snapshot()?);
                 }
             }
-            let stopped = self.stop.load(Ordering::Relaxed);
-            let due = saved.elapsed().as_secs_f64() > self.checkpoint_minutes * 60.0;
-            if place.step < total && (stopped || due) {
-                place.seconds = before + began.elapsed().as_secs_f64();
+            place.seconds = before + began.elapsed().as_secs_f64();
+            if saves {
                 checkpoints.save(place.clone(), objective.parameters(), &optimiser, best.as_deref())?;
                 saved = Instant::now();
             }
-            if place.step < total && stopped {
-                self.reporter.say(&format!(
-                    "{}: stopped after step {} of {total}; a checkpoint is written",
-                    self.stage, place.step
-                ));
+            if step < total && stopped {
+                self.reporter
+                    .say(&format!("{}: stopped after step {step} of {total}; a checkpoint is written", self.stage));
                 return Err(TrainError::Interrupted);
             }
+            if evaluates || saves {
+                log.clock.go_on();
+            }
         }
-        drop(bar);
+        let (mut metrics, clock) = log.end();
         if let Some(weights) = &best {
             objective.parameters().restore(weights)?;
         }
@@ -316,35 +292,6 @@ struct State {
     metrics: Metrics,
     best: Option<Vec<Tensor>>,
     place: Progress,
-}
-
-/// Work done and the time of steps, apart from evaluations and checkpoints.
-#[derive(Default)]
-struct Clock {
-    tokens: u64,
-    flops: f64,
-    seconds: f64,
-}
-
-impl Clock {
-    fn add(&mut self, tokens: usize, flops: f64, seconds: f64) {
-        self.tokens += tokens as u64;
-        self.flops += flops;
-        self.seconds += seconds;
-    }
-
-    fn tokens_per_second(&self) -> f64 {
-        self.tokens as f64 / self.seconds.max(1e-9)
-    }
-
-    fn teraflops(&self) -> f64 {
-        self.flops / self.seconds.max(1e-9) / 1e12
-    }
-
-    fn speed(&self) -> String {
-        let teraflops = self.teraflops();
-        if teraflops < 1.0 { format!("{:.1} GFLOP/s", 1e3 * teraflops) } else { format!("{teraflops:.1} TFLOP/s") }
-    }
 }
 
 /// The queries of a step: each epoch visits all in an order of its own.

@@ -12,6 +12,7 @@ use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
 use crate::error::TrainError;
 use crate::model::{Layout, Mode, Parameters, Student};
+use crate::torch::{ready_for, send};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tch::{Kind, Tensor};
@@ -94,7 +95,10 @@ impl Prepare for Lesson<'_> {
         Ok(Prepared {
             queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
             work: Work::new(groups, self.layout, cap)?,
-            more: Targets { allowed, columns: Tensor::f_from_slice(&columns)? },
+            more: Targets {
+                allowed: ready_for(allowed, machine.device)?,
+                columns: ready_for(Tensor::f_from_slice(&columns)?, machine.device)?,
+            },
         })
     }
 }
@@ -111,8 +115,7 @@ impl Objective<Targets> for WarmUp<'_> {
     fn step(&mut self, step: usize, work: Work, targets: Targets, room: &Room<'_>) -> Result<StepReport, TrainError> {
         let config = &self.context.config.warm_up;
         let machine = self.context.machine;
-        let (allowed, columns) =
-            (targets.allowed.f_to_device(machine.device)?, targets.columns.f_to_device(machine.device)?);
+        let (allowed, columns) = (send(&targets.allowed, machine.device)?, send(&targets.columns, machine.device)?);
         let student = &self.student;
         let pass = Pass {
             mode: Mode { compute: machine.compute, dropout: config.training.dropout },

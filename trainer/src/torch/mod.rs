@@ -6,12 +6,14 @@ mod cuda;
 mod later;
 mod shim;
 mod slices;
+mod transfer;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use budget::MemorySize;
 pub use later::Later;
 pub(crate) use budget::{Budget, held_at_most, is_out_of_memory, release};
 pub(crate) use shim::{clear_gradients, varlen_attention};
+pub(crate) use transfer::{ready_for, send};
 
 use crate::error::TrainError;
 use serde::{Deserialize, Serialize};

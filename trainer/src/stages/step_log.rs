@@ -1,0 +1,144 @@
+//! What is told of training steps. A step is told of when the next one is under way: a GPU that the host waits for in between
+//! stands idle until it is given more.
+
+use super::training::Values;
+use crate::error::TrainError;
+use crate::report::{Bar, Metrics};
+use crate::torch::Later;
+use std::time::Instant;
+
+/// A step that the device may still be at work on.
+pub(crate) struct Launched {
+    /// Its number, counted from 1.
+    pub(crate) step: usize,
+    /// The ids of its queries, for messages.
+    pub(crate) queries: Vec<String>,
+    pub(crate) loss: Later,
+    pub(crate) gradient_norm: Later,
+    pub(crate) learning_rate: f64,
+    /// Tokens without padding.
+    pub(crate) tokens: usize,
+    /// Tokens with padding.
+    pub(crate) padded: usize,
+    /// Floating-point operations of the model.
+    pub(crate) flops: f64,
+    /// Reads more values.
+    pub(crate) values: Box<dyn FnOnce() -> Result<Values, TrainError>>,
+}
+
+/// The metrics, the progress bar and the time of steps.
+pub(crate) struct StepLog {
+    stage: &'static str,
+    pub(crate) metrics: Metrics,
+    bar: Bar,
+    smooth: Option<f64>,
+    pub(crate) clock: Clock,
+    under_way: Option<Launched>,
+}
+
+impl StepLog {
+    pub(crate) fn new(stage: &'static str, metrics: Metrics, bar: Bar) -> Self {
+        Self { stage, metrics, bar, smooth: None, clock: Clock::default(), under_way: None }
+    }
+
+    /// Takes a step that was begun, and tells of the one before it.
+    ///
+    /// # Errors
+    /// As [`StepLog::finish`].
+    pub(crate) fn begun(&mut self, step: Launched) -> Result<(), TrainError> {
+        match self.under_way.replace(step) {
+            Some(before) => self.tell(before),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the step that is under way, and tells of it.
+    ///
+    /// # Errors
+    /// [`TrainError::NotANumber`] where its loss or its gradients are none; whatever the device or the disk says.
+    pub(crate) fn finish(&mut self) -> Result<(), TrainError> {
+        match self.under_way.take() {
+            Some(step) => self.tell(step),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the bar away; gives what is left.
+    pub(crate) fn end(self) -> (Metrics, Clock) {
+        (self.metrics, self.clock)
+    }
+
+    fn tell(&mut self, step: Launched) -> Result<(), TrainError> {
+        let (loss, norm) = (step.loss.read()?, step.gradient_norm.read()?);
+        if !(loss.is_finite() && norm.is_finite()) {
+            // The weights are none any more either, and nothing of them is kept.
+            let queries = step.queries.join(", ");
+            return Err(TrainError::NotANumber { stage: self.stage, step: step.step, queries });
+        }
+        let more = (step.values)()?;
+        let took = self.clock.add(step.tokens, step.flops);
+        let speed = self.clock.tokens_per_second();
+        let smooth = self.smooth.map_or(loss, |s| 0.9 * s + 0.1 * loss);
+        self.smooth = Some(smooth);
+        let mut values = vec![
+            ("loss", loss),
+            ("learning_rate", step.learning_rate),
+            ("gradient_norm", norm),
+            ("tokens_per_second", speed),
+            ("padding", 1.0 - step.tokens as f64 / step.padded.max(1) as f64),
+            ("tokens", step.tokens as f64),
+            ("flops", step.flops),
+            ("seconds", took),
+        ];
+        values.extend(more);
+        self.metrics.write(step.step, &values)?;
+        self.bar.message(format!("loss {smooth:.4}  {speed:.0} tokens/s"));
+        self.bar.set(step.step);
+        Ok(())
+    }
+}
+
+/// Work done and the time of steps, apart from evaluations and checkpoints.
+pub(crate) struct Clock {
+    tokens: u64,
+    flops: f64,
+    seconds: f64,
+    since: Instant,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { tokens: 0, flops: 0.0, seconds: 0.0, since: Instant::now() }
+    }
+}
+
+impl Clock {
+    /// Counts a step that ends now, and gives the seconds since the one before it ended.
+    fn add(&mut self, tokens: usize, flops: f64) -> f64 {
+        let now = Instant::now();
+        let took = now.duration_since(self.since).as_secs_f64();
+        self.since = now;
+        self.tokens += tokens as u64;
+        self.flops += flops;
+        self.seconds += took;
+        took
+    }
+
+    /// Leaves out what passed since the last step: it was no training.
+    pub(crate) fn go_on(&mut self) {
+        self.since = Instant::now();
+    }
+
+    pub(crate) fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.seconds.max(1e-9)
+    }
+
+    pub(crate) fn teraflops(&self) -> f64 {
+        self.flops / self.seconds.max(1e-9) / 1e12
+    }
+
+    pub(crate) fn speed(&self) -> String {
+        let teraflops = self.teraflops();
+        if teraflops < 1.0 { format!("{:.1} GFLOP/s", 1e3 * teraflops) } else { format!("{teraflops:.1} TFLOP/s") }
+    }
+}
