@@ -25,7 +25,7 @@ use tantivy_dense::{
 type Failure = Box<dyn std::error::Error>;
 
 /// A batch size is timed for so long, and for at least `LEAST_RUNS` batches.
-const TIMED: Duration = Duration::from_secs(3);
+const TIMED: Duration = Duration::from_secs(2);
 const LEAST_RUNS: usize = 5;
 /// Queries whose hits are held against the exact ones.
 const CHECKED: usize = 64;

@@ -350,10 +350,10 @@ def main():
                 found.setdefault(name, []).append(made)
                 speed, padding = made["tokens_per_second"], 100 * made["padding"]
                 print(f"  round {turn + 1}  {name:<30} {speed:9.0f} tokens/s, padding {padding:4.1f} %", flush=True)
-            results = report(arguments, found)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(results, indent=1))
-        for row in results:
+                if "adam-train" in found and arguments.json:
+                    # After each of them, so that a run that is cut short says what it has.
+                    arguments.json.write_text(json.dumps(report(arguments, found), indent=1))
+        for row in report(arguments, found):
             share = f", {100 * row['utilisation']:.1f} % of what the device can do" if row["utilisation"] else ""
             print(
                 f"median {row['who']:<30} {row['tokens_per_second']:9.0f} tokens/s, {row['teraflops']:.3f} TFLOP/s{share}; adam-train is "
