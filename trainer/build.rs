@@ -20,6 +20,9 @@ fn main() -> Result<(), String> {
         (None, Some(library)) => PathBuf::from(library).join("../include"),
         (None, None) => return Err("torch-sys did not say where libtorch is; set LIBTORCH_INCLUDE".to_owned()),
     };
+    // Named before the libraries of other crates, so that libtorch's own sgemm is found before that of a BLAS which faiss wants where
+    // tantivy-dense is built with it: OpenBLAS beside libtorch's threads takes many times as long.
+    println!("cargo:rustc-link-lib=dylib=torch_cpu");
     if !include.join("ATen/core/Tensor.h").is_file() {
         return Err(format!(
             "no ATen/core/Tensor.h under {}: set LIBTORCH_INCLUDE to the folder that holds libtorch's `include`",
