@@ -164,6 +164,14 @@ impl TrainingConfig {
         }
     }
 
+    /// The same where no gradients are wanted: nothing is gained by more, and a shortage is not answered by less.
+    pub fn tokens_without_gradients(&self, machine: Machine) -> usize {
+        match self.micro_tokens {
+            0 if machine.device.is_cuda() => 32_768,
+            _ => self.micro_tokens(machine),
+        }
+    }
+
     /// Most tokens of a step that is computed in one pass on a machine.
     pub fn most_tokens(&self, machine: Machine) -> usize {
         match self.most_tokens {

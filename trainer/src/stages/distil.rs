@@ -5,7 +5,7 @@ use super::dev::{DevSet, StudentInputs};
 use super::gradient::{Group, Pass, Room, Work};
 use super::lists::{Lists, QueryList};
 use super::score;
-use super::teacher::{budget, limits, most_tokens, query_limits};
+use super::teacher::{budget, limits, limits_without_gradients, most_tokens, query_limits};
 use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
 use crate::adam::confidence::{entropy, margin};
 use crate::adam::dark::DarkKind;
@@ -314,7 +314,7 @@ impl Objective<Targets> for DistilTraining<'_> {
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        let limits = limits(&self.context.config.distil, self.context.machine);
+        let limits = limits_without_gradients(&self.context.config.distil, self.context.machine);
         match &self.dev {
             Some(dev) => dev.student(&self.student, self.inputs, &limits).map(Some),
             None => Ok(None),

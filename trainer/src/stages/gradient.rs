@@ -82,7 +82,8 @@ impl Work {
             }
         }
         let device = self.layout.device;
-        self.places = rows.iter().map(|rows| ready_for(Tensor::f_from_slice(rows)?, device)).collect::<Result<_, _>>()?;
+        self.places =
+            rows.iter().map(|rows| ready_for(Tensor::f_from_slice(rows)?, device)).collect::<Result<_, _>>()?;
         Ok(self)
     }
 

@@ -22,6 +22,11 @@ pub(crate) fn limits(config: &TrainingConfig, machine: Machine) -> BatchLimits {
     BatchLimits { max_tokens: config.micro_tokens(machine), max_texts: 4096, max_padding: config.max_padding }
 }
 
+/// Batches where no gradients are wanted.
+pub(crate) fn limits_without_gradients(config: &TrainingConfig, machine: Machine) -> BatchLimits {
+    BatchLimits { max_tokens: config.tokens_without_gradients(machine), ..limits(config, machine) }
+}
+
 /// Above this many tokens a step runs in two passes.
 pub(crate) fn most_tokens(config: &TrainingConfig, machine: Machine) -> usize {
     config.most_tokens(machine)
@@ -157,16 +162,14 @@ impl Objective<Targets> for TeacherTraining<'_> {
             loss: computed.loss,
             tokens: computed.padding.real,
             padded: computed.padding.padded,
-            values: Box::new(move || {
-                hits.iter().map(|hits| Ok(("positive_first", f64::try_from(hits)?))).collect()
-            }),
+            values: Box::new(move || hits.iter().map(|hits| Ok(("positive_first", f64::try_from(hits)?))).collect()),
         })
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
         match (&self.dev, self.context.config.dev.teacher) {
             (Some(dev), true) => {
-                let limits = limits(&self.config.training, self.context.machine);
+                let limits = limits_without_gradients(&self.config.training, self.context.machine);
                 dev.teacher(&self.teacher, &self.texts, self.config.query_length, self.length, &limits).map(Some)
             }
             _ => Ok(None),
@@ -267,11 +270,8 @@ impl Scorer {
                         sequences.push(texts.tokens.pair(query, made.get_ids(), config.query_length, length));
                     }
                 }
-                let limits = BatchLimits {
-                    max_tokens: config.training.micro_tokens(context.machine).max(8192),
-                    max_texts: 4096,
-                    max_padding: config.training.max_padding,
-                };
+                let limits = limits_without_gradients(&config.training, context.machine);
+                let limits = BatchLimits { max_tokens: limits.max_tokens.max(8192), ..limits };
                 teacher.score_all(&sequences, &limits, &mut |_| ())
             }
             Self::Onnx(scorer) => {

@@ -6,7 +6,7 @@ use super::distil::SameText;
 use super::gradient::{Group, Pass, Room, Work};
 use super::lists::positive_of;
 use super::mine::{MineConfig, Progress, Surroundings, mine};
-use super::teacher::{budget, limits, most_tokens, query_limits};
+use super::teacher::{budget, limits, limits_without_gradients, most_tokens, query_limits};
 use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
@@ -139,7 +139,7 @@ impl Objective<Targets> for WarmUp<'_> {
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        let limits = limits(&self.context.config.warm_up.training, self.context.machine);
+        let limits = limits_without_gradients(&self.context.config.warm_up.training, self.context.machine);
         match &self.dev {
             Some(dev) => dev.student(&self.student, self.inputs, &limits).map(Some),
             None => Ok(None),

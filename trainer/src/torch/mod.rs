@@ -10,8 +10,8 @@ mod transfer;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use budget::MemorySize;
-pub use later::Later;
 pub(crate) use budget::{Budget, held_at_most, is_out_of_memory, release};
+pub use later::Later;
 pub(crate) use shim::{clear_gradients, varlen_attention};
 pub(crate) use transfer::{ready_for, send};
 
