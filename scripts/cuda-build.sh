@@ -33,6 +33,17 @@ flags=CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS
 export "$flags=${!flags:-} -C link-arg=-Wl,-rpath-link,$CUDA_PATH/lib64"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target/cuda}"
 
+# Neither cmake nor faiss-sys notices that other GPUs are meant: what was built for the ones before is taken away.
+for cache in "$CARGO_TARGET_DIR"/release/build/faiss-sys-*/out/build/CMakeCache.txt; do
+  [ -f "$cache" ] || continue
+  built=$(sed -n 's/^CMAKE_CUDA_ARCHITECTURES:[A-Z]*=//p' "$cache")
+  if [ -n "$built" ] && [ "$built" != "$CUDAARCHS" ]; then
+    echo "cuda-build: faiss was built for $built and is built anew for $CUDAARCHS" >&2
+    cargo clean --release --locked --package faiss-sys
+    rm -rf "${cache%/out/build/CMakeCache.txt}"
+  fi
+done
+
 packages=(--release --locked --package tantivy-dense --package adam-plugin --features "tantivy-dense/gpu,adam-plugin/gpu")
 if [ $# -gt 0 ]; then
   exec cargo "$1" "${packages[@]}" "${@:2}"

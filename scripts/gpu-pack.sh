@@ -76,7 +76,7 @@ for program in "${programs[@]}"; do
   strip "$work/bin/$(basename "$program")"
 done
 # The tests of searches on a device, if they were built: scripts/cuda-build.sh test --test device --no-run
-tests=$(find target/cuda/release/deps -maxdepth 1 -name 'device-*' -executable -type f -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d' ' -f2)
+tests=$(find target/cuda/release/deps -maxdepth 1 -name 'device-*' -executable -type f -printf '%T@ %p\n' 2>/dev/null | sort -rn | head -n 1 | cut -d' ' -f2) || true
 if [ -n "$tests" ]; then
   cp "$tests" "$work/bin/device"
   strip "$work/bin/device"

@@ -37,6 +37,10 @@ class Skipped(Exception):
     """A step that cannot be done here, with the reason."""
 
 
+class TookTooLong(RuntimeError):
+    """A command that its step had no time for."""
+
+
 class Check:
     def __init__(self, arguments):
         self.arguments = arguments
@@ -135,9 +139,14 @@ class Check:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 code = None
+            except BaseException:
+                # In a session of its own it hears no Ctrl-C.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
         text = path.read_text(errors="replace")
         if code is None:
-            raise RuntimeError(f"{name} took longer than {limit:.0f} s; it said last: {tail(text)}")
+            raise TookTooLong(f"{name} took longer than {limit:.0f} s; it said last: {tail(text)}")
         return code, text
 
     def ran(self, command, name, **more):
@@ -253,13 +262,20 @@ class Check:
             ]
             try:
                 self.ran(command, f"train-{shape}")
-            except RuntimeError as error:
-                if not path.is_file() or len(json.loads(path.read_text())) < 2:
+            except TookTooLong as error:
+                if not path.is_file():
                     raise
-                self.add("train", f"{shape}: cut short", str(error))
+                # Without all rivals nothing is shown.
+                self.add("train", f"{shape}: cut short", str(error), ok=False)
             rows = json.loads(path.read_text())
             ours = next(row for row in rows if row["who"] == "adam-train")
-            best = max((row for row in rows if row["who"] != "adam-train"), key=lambda row: row["tokens_per_second"])
+            rivals = [row for row in rows if row["who"] != "adam-train"]
+            missing = set(settings.split(",")) - {row["who"] for row in rivals}
+            if missing:
+                self.add("train", f"{shape}: broke or missing", ", ".join(sorted(missing)), ok=False)
+            if not rivals:
+                continue
+            best = max(rivals, key=lambda row: row["tokens_per_second"])
             ratio = ours["tokens_per_second"] / best["tokens_per_second"]
             judged = device == "cuda" and not quick
             what = f"{shape}, {batch} pairs a step: {ours['tokens_per_second']:.0f} tokens/s, {best['who']} {best['tokens_per_second']:.0f}"

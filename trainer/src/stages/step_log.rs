@@ -1,5 +1,4 @@
-//! What is told of training steps. A step is told of when the next one is under way: a GPU that the host waits for in between
-//! stands idle until it is given more.
+//! What is told of training steps, once all of their work is under way.
 
 use super::training::Values;
 use crate::error::TrainError;
@@ -33,34 +32,11 @@ pub(crate) struct StepLog {
     bar: Bar,
     smooth: Option<f64>,
     pub(crate) clock: Clock,
-    under_way: Option<Launched>,
 }
 
 impl StepLog {
     pub(crate) fn new(stage: &'static str, metrics: Metrics, bar: Bar) -> Self {
-        Self { stage, metrics, bar, smooth: None, clock: Clock::default(), under_way: None }
-    }
-
-    /// Takes a step that was begun, and tells of the one before it.
-    ///
-    /// # Errors
-    /// As [`StepLog::finish`].
-    pub(crate) fn begun(&mut self, step: Launched) -> Result<(), TrainError> {
-        match self.under_way.replace(step) {
-            Some(before) => self.tell(before),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits for the step that is under way, and tells of it.
-    ///
-    /// # Errors
-    /// [`TrainError::NotANumber`] where its loss or its gradients are none; whatever the device or the disk says.
-    pub(crate) fn finish(&mut self) -> Result<(), TrainError> {
-        match self.under_way.take() {
-            Some(step) => self.tell(step),
-            None => Ok(()),
-        }
+        Self { stage, metrics, bar, smooth: None, clock: Clock::default() }
     }
 
     /// Takes the bar away; gives what is left.
@@ -68,7 +44,11 @@ impl StepLog {
         (self.metrics, self.clock)
     }
 
-    fn tell(&mut self, step: Launched) -> Result<(), TrainError> {
+    /// Waits for a step, and tells of it.
+    ///
+    /// # Errors
+    /// [`TrainError::NotANumber`] where its loss or its gradients are none; whatever the device or the disk says.
+    pub(crate) fn tell(&mut self, step: Launched) -> Result<(), TrainError> {
         let (loss, norm) = (step.loss.read()?, step.gradient_norm.read()?);
         if !(loss.is_finite() && norm.is_finite()) {
             // The weights are none any more either, and nothing of them is kept.

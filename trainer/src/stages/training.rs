@@ -215,13 +215,8 @@ impl Loop<'_> {
             place.tokens += tokens as u64;
             place.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
             let step = place.step;
-            log.begun(Launched { step, queries, loss, gradient_norm, learning_rate, tokens, padded, flops, values })?;
+            log.tell(Launched { step, queries, loss, gradient_norm, learning_rate, tokens, padded, flops, values })?;
             let evaluates = self.evaluates_after(step);
-            let stopped = self.stop.load(Ordering::Relaxed);
-            let saves = step < total && (stopped || saved.elapsed().as_secs_f64() > self.checkpoint_minutes * 60.0);
-            if evaluates || saves || step == total {
-                log.finish()?;
-            }
             if evaluates && let Some(value) = objective.evaluate()? {
                 place.evaluations.push((step, value));
                 log.metrics.write(step, &[("dev_ndcg@10", value)])?;
@@ -232,6 +227,8 @@ impl Loop<'_> {
                 }
             }
             place.seconds = before + began.elapsed().as_secs_f64();
+            let stopped = self.stop.load(Ordering::Relaxed);
+            let saves = step < total && (stopped || saved.elapsed().as_secs_f64() > self.checkpoint_minutes * 60.0);
             if saves {
                 checkpoints.save(place.clone(), objective.parameters(), &optimiser, best.as_deref())?;
                 saved = Instant::now();

@@ -31,6 +31,11 @@ from pathlib import Path
 
 # On a GPU memory is taken piece by piece, and kernels are chosen, until all lengths of batches have been seen.
 WARM_UP_STEPS = {"cpu": 2, "cuda": 20}
+
+
+def warm_up_steps(arguments):
+    """How many steps are left out; half of them where there are few."""
+    return min(WARM_UP_STEPS[arguments.device], len(json.loads(Path(arguments.pairs).read_text())) // arguments.batch // 2)
 # Dense bf16, by the datasheet.
 PEAKS = {"H200": 989.0, "H100": 989.0}
 
@@ -85,12 +90,13 @@ def trainer_of_theirs(arguments, settings):
             if hasattr(module, "dropout_prob"):
                 module.dropout_prob = 0.0
         model[0].auto_model.config.attention_probs_dropout_prob = 0.0
+    first = warm_up_steps(arguments)
     counted = {"real": 0, "padded": 0, "steps": 0, "began": None}
 
     class Clock(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             counted["steps"] += 1
-            if counted["steps"] == WARM_UP_STEPS[arguments.device]:
+            if counted["steps"] == first:
                 if cuda:
                     torch.cuda.synchronize()
                 counted["began"], counted["cpu"] = time.perf_counter(), time.process_time()
@@ -177,9 +183,10 @@ def bare_loop(arguments, settings):
         pooled = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
         return torch.nn.functional.normalize(pooled.float(), dim=1)
 
+    first = warm_up_steps(arguments)
     began = time.perf_counter()
     for step, inputs in enumerate(made):
-        if step == WARM_UP_STEPS[arguments.device]:
+        if step == first:
             if cuda:
                 torch.cuda.synchronize()
             began = time.perf_counter()
@@ -194,7 +201,6 @@ def bare_loop(arguments, settings):
     if cuda:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - began
-    first = WARM_UP_STEPS[arguments.device]
     tokens, cells = sum(real[first:]), sum(padded[first:])
     return {"tokens_per_second": tokens / seconds, "padding": 1 - tokens / cells}
 
@@ -249,7 +255,7 @@ enabled = false
     if done.returncode:
         raise RuntimeError(f"adam-train failed:\n{done.stderr}")
     rows = [json.loads(line) for line in (output / "run/metrics.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if row["stage"] == "warm-up" and "loss" in row][WARM_UP_STEPS[arguments.device]:]
+    rows = [row for row in rows if row["stage"] == "warm-up" and "loss" in row][warm_up_steps(arguments):]
     tokens, seconds = sum(r["tokens"] for r in rows), sum(r["seconds"] for r in rows)
     padded = sum(r["tokens"] / (1 - r["padding"]) for r in rows)
     flops = sum(r["flops"] for r in rows) / tokens

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cfloat>
+#include <climits>
 #include <cmath>
 #include <cstring>
 #include <new>
@@ -37,6 +38,8 @@ using Numbers = DeviceTensor<idx_t, 2, true>;
 constexpr idx_t MOST_PRODUCTS = idx_t(1) << 28;
 // Rows at a time, at most: faiss adds lengths in a grid of bounded height.
 constexpr idx_t MOST_WIDTH = idx_t(1) << 25;
+// Values of rows that one product reads, at most: what an int counts to.
+constexpr idx_t MOST_VALUES = INT_MAX;
 // faiss reads four values at a time where everything begins at a multiple of four.
 constexpr idx_t ALIGNED = 4;
 // Blocks of threads that keep every multiprocessor of a large GPU busy.
@@ -147,7 +150,8 @@ struct Search {
 
     void run(Scores& best, Numbers& numbers) const {
         idx_t free = idx_t(resources->getTempMemoryAvailableCurrentDevice() / sizeof(float) / 3 * 2);
-        idx_t most = std::clamp(std::min(MOST_PRODUCTS, free) / count, LEAST_SLICE, MOST_WIDTH);
+        idx_t width = std::min(MOST_WIDTH, MOST_VALUES / rows.dimension / ALIGNED * ALIGNED);
+        idx_t most = std::min(std::max(std::min(MOST_PRODUCTS, free) / count, LEAST_SLICE), width);
         idx_t chunk = aligned(divided(rows.count, divided(rows.count, most)));
         idx_t chunks = divided(rows.count, chunk);
         idx_t slices = slices_of(count, chunk, k);

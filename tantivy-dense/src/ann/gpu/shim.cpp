@@ -34,6 +34,8 @@ using faiss::idx_t;
 
 // Queries that are searched for at once: more gain nothing and need more scratch memory.
 constexpr idx_t MOST_QUERIES = 1024;
+// Places for hits that a search has at once; each part of a long segment has as many once more.
+constexpr idx_t MOST_PLACES = idx_t(1) << 18;
 // What CUDA's libraries take when a device is opened, and some to spare.
 constexpr size_t OPENING_BYTES = size_t(512) << 20;
 
@@ -300,11 +302,15 @@ int adg_search(
             block->lists->search(idx_t(count), queries, idx_t(k), distances, labels, &breadth);
         } else {
             AdgRows rows{block->rows.get(), block->norms.get(), idx_t(block->count), block->dimension};
-            size_t bytes = adg_staging_bytes(std::min(idx_t(count), MOST_QUERIES), rows.dimension, int(k));
+            if (rows.count == 0 || k == 0) {
+                throw std::runtime_error("there are no rows to search, or none are wanted");
+            }
+            idx_t most = std::max<idx_t>(std::min(MOST_QUERIES, MOST_PLACES / idx_t(k)), 1);
+            size_t bytes = adg_staging_bytes(std::min(idx_t(count), most), rows.dimension, int(k));
             void* staging = block->device->staging.of(bytes);
-            for (idx_t first = 0; first < idx_t(count); first += MOST_QUERIES) {
+            for (idx_t first = 0; first < idx_t(count); first += most) {
                 adg_nearest_rows(
-                        block->device->resources.getResources().get(), rows, std::min(idx_t(count) - first, MOST_QUERIES),
+                        block->device->resources.getResources().get(), rows, std::min(idx_t(count) - first, most),
                         queries + size_t(first) * size_t(rows.dimension), int(k), staging, distances + size_t(first) * k,
                         labels + size_t(first) * k);
             }
