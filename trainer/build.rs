@@ -21,7 +21,7 @@ fn main() -> Result<(), String> {
         (None, None) => return Err("torch-sys did not say where libtorch is; set LIBTORCH_INCLUDE".to_owned()),
     };
     // Named before the libraries of other crates, so that libtorch's own sgemm is found before that of a BLAS which faiss wants where
-    // tantivy-dense is built with it: with OpenBLAS beside libtorch's threads, f32 took five times as long and more.
+    // tantivy-dense is built with it: with OpenBLAS beside libtorch's threads, f32 took seven times as long and more.
     println!("cargo:rustc-link-lib=dylib=torch_cpu");
     if !include.join("ATen/core/Tensor.h").is_file() {
         return Err(format!(

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 /// A BLAS that faiss wants stands behind libtorch in the order of search: libtorch calls its own sgemm by name, and would get
-/// whichever comes first. With OpenBLAS's, training in f32 took five times as long and more.
+/// whichever comes first. With OpenBLAS's, training in f32 took seven times as long and more.
 #[cfg(target_os = "linux")]
 #[test]
 fn libtorch_multiplies_matrices_itself() {
