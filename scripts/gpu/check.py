@@ -455,7 +455,7 @@ def main():
     parser.add_argument("--data", help="collection instead of the bundle's")
     parser.add_argument("--model", help="model folder instead of the bundle's")
     parser.add_argument("--output", default=os.environ.get("OUT", "runs/gpu-check"), help="folder of the results")
-    parser.add_argument("--indexes", default="flat,ivf", help="of the step search")
+    parser.add_argument("--indexes", type=lambda text: text.split(","), default=["flat", "ivf"], help="of the step search: flat,ivf")
     parser.add_argument("--rounds", type=int, default=1, help="of each contestant in training")
     parser.add_argument("--minutes", type=float, default=9.5, help="for all steps together")
     parser.add_argument("--steps", type=lambda text: text.split(","), default=ALL)

@@ -175,8 +175,8 @@ impl StepTargets {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub(crate) fn ready_for(self, device: Device) -> Result<Self, TrainError> {
-        self.map(|tensor| ready_for(tensor.shallow_clone(), device))
+    pub(crate) fn ready_for(&self, device: Device) -> Result<Self, TrainError> {
+        self.map(|tensor| ready_for(tensor, device))
     }
 
     fn map(&self, each: impl Fn(&Tensor) -> Result<Tensor, TrainError>) -> Result<Self, TrainError> {

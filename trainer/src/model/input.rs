@@ -62,7 +62,7 @@ impl Layout {
         } else {
             Input::Padded(Padded::new(sequences, self.pad, Device::Cpu)?)
         };
-        input.map(|tensor| ready_for(tensor.shallow_clone(), self.device))
+        input.map(|tensor| ready_for(tensor, self.device))
     }
 }
 

@@ -83,7 +83,7 @@ impl Work {
         }
         let device = self.layout.device;
         self.places =
-            rows.iter().map(|rows| ready_for(Tensor::f_from_slice(rows)?, device)).collect::<Result<_, _>>()?;
+            rows.iter().map(|rows| ready_for(&Tensor::f_from_slice(rows)?, device)).collect::<Result<_, _>>()?;
         Ok(self)
     }
 

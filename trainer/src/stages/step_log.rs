@@ -10,6 +10,7 @@ use std::time::Instant;
 pub(crate) struct Launched {
     /// Its number, counted from 1.
     pub(crate) step: usize,
+    pub(crate) began: Instant,
     /// The ids of its queries, for messages.
     pub(crate) queries: Vec<String>,
     pub(crate) loss: Later,
@@ -31,7 +32,7 @@ pub(crate) struct StepLog {
     pub(crate) metrics: Metrics,
     bar: Bar,
     smooth: Option<f64>,
-    pub(crate) clock: Clock,
+    clock: Clock,
 }
 
 impl StepLog {
@@ -56,7 +57,8 @@ impl StepLog {
             return Err(TrainError::NotANumber { stage: self.stage, step: step.step, queries });
         }
         let more = (step.values)()?;
-        let took = self.clock.add(step.tokens, step.flops);
+        let took = step.began.elapsed().as_secs_f64();
+        self.clock.add(step.tokens, step.flops, took);
         let speed = self.clock.tokens_per_second();
         let smooth = self.smooth.map_or(loss, |s| 0.9 * s + 0.1 * loss);
         self.smooth = Some(smooth);
@@ -79,34 +81,18 @@ impl StepLog {
 }
 
 /// Work done and the time of steps, apart from evaluations and checkpoints.
+#[derive(Default)]
 pub(crate) struct Clock {
     tokens: u64,
     flops: f64,
     seconds: f64,
-    since: Instant,
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self { tokens: 0, flops: 0.0, seconds: 0.0, since: Instant::now() }
-    }
 }
 
 impl Clock {
-    /// Counts a step that ends now, and gives the seconds since the one before it ended.
-    fn add(&mut self, tokens: usize, flops: f64) -> f64 {
-        let now = Instant::now();
-        let took = now.duration_since(self.since).as_secs_f64();
-        self.since = now;
+    fn add(&mut self, tokens: usize, flops: f64, seconds: f64) {
         self.tokens += tokens as u64;
         self.flops += flops;
-        self.seconds += took;
-        took
-    }
-
-    /// Leaves out what passed since the last step: it was no training.
-    pub(crate) fn go_on(&mut self) {
-        self.since = Instant::now();
+        self.seconds += seconds;
     }
 
     pub(crate) fn tokens_per_second(&self) -> f64 {

@@ -124,8 +124,8 @@ impl Prepare for Lesson<'_> {
             queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
             work: Work::new(groups, self.layout, cap)?,
             more: Targets {
-                columns: ready_for(columns, self.layout.device)?,
-                present: ready_for(flags(&present)?, self.layout.device)?,
+                columns: ready_for(&columns, self.layout.device)?,
+                present: ready_for(&flags(&present)?, self.layout.device)?,
             },
         })
     }

@@ -198,11 +198,11 @@ impl Loop<'_> {
         let State { checkpoints, mut optimiser, metrics, mut best, mut place } = state;
         let mut log = StepLog::new(self.stage, metrics, self.reporter.bar(self.stage, total, place.step));
         let before = place.seconds;
-        let began = Instant::now();
+        let loop_began = Instant::now();
         let mut saved = Instant::now();
         let first = place.step;
         while place.step < total {
-            let step = place.step;
+            let (step, began) = (place.step, Instant::now());
             let Prepared { queries, work, more } = data.recv().unwrap_or_else(|_| {
                 Err(TrainError::config("the thread that makes batches has ended; its message is above"))
             })?;
@@ -215,9 +215,21 @@ impl Loop<'_> {
             place.tokens += tokens as u64;
             place.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
             let step = place.step;
-            log.tell(Launched { step, queries, loss, gradient_norm, learning_rate, tokens, padded, flops, values })?;
-            let evaluates = self.evaluates_after(step);
-            if evaluates && let Some(value) = objective.evaluate()? {
+            log.tell(Launched {
+                step,
+                began,
+                queries,
+                loss,
+                gradient_norm,
+                learning_rate,
+                tokens,
+                padded,
+                flops,
+                values,
+            })?;
+            if self.evaluates_after(step)
+                && let Some(value) = objective.evaluate()?
+            {
                 place.evaluations.push((step, value));
                 log.metrics.write(step, &[("dev_ndcg@10", value)])?;
                 self.reporter.say(&format!("{}: step {step}: development nDCG@10 {value:.4}", self.stage));
@@ -226,7 +238,7 @@ impl Loop<'_> {
                     best = Some(objective.parameters().snapshot()?);
                 }
             }
-            place.seconds = before + began.elapsed().as_secs_f64();
+            place.seconds = before + loop_began.elapsed().as_secs_f64();
             let stopped = self.stop.load(Ordering::Relaxed);
             let saves = step < total && (stopped || saved.elapsed().as_secs_f64() > self.checkpoint_minutes * 60.0);
             if saves {
@@ -237,9 +249,6 @@ impl Loop<'_> {
                 self.reporter
                     .say(&format!("{}: stopped after step {step} of {total}; a checkpoint is written", self.stage));
                 return Err(TrainError::Interrupted);
-            }
-            if evaluates || saves {
-                log.clock.go_on();
             }
         }
         let (mut metrics, clock) = log.end();

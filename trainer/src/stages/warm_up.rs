@@ -96,8 +96,8 @@ impl Prepare for Lesson<'_> {
             queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
             work: Work::new(groups, self.layout, cap)?,
             more: Targets {
-                allowed: ready_for(allowed, machine.device)?,
-                columns: ready_for(Tensor::f_from_slice(&columns)?, machine.device)?,
+                allowed: ready_for(&allowed, machine.device)?,
+                columns: ready_for(&Tensor::f_from_slice(&columns)?, machine.device)?,
             },
         })
     }

@@ -7,9 +7,9 @@ use tch::{Device, Tensor};
 ///
 /// # Errors
 /// When libtorch fails.
-pub(crate) fn ready_for(tensor: Tensor, device: Device) -> Result<Tensor, TrainError> {
+pub(crate) fn ready_for(tensor: &Tensor, device: Device) -> Result<Tensor, TrainError> {
     // Not `f_pin_memory`, which libtorch warns about twice a tensor when it is given a device.
-    if device.is_cuda() { Ok(tensor.f_internal_pin_memory(device)?) } else { Ok(tensor) }
+    if device.is_cuda() { Ok(tensor.f_internal_pin_memory(device)?) } else { Ok(tensor.shallow_clone()) }
 }
 
 /// The tensor on the device. The host waits for nothing if it was [made ready](ready_for).
