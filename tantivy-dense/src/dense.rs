@@ -24,6 +24,10 @@ pub struct DenseOptions {
     /// Whether a segment's checksums are compared when it is opened for search, once per segment. It reads every
     /// vector, some gigabytes a second where the files are in memory, and finds what a disk or a copy damaged before a
     /// search can answer from it. Default: true.
+    ///
+    /// With false, what would be followed blindly is read all the same: the lists of documents in `.vec`, and each index in
+    /// `.ann`, whole and once, for its checksum; beside a graph that was written without its rows, these too, since a value
+    /// that is no number would lead its search astray. Segments without an index are opened without reading their rows.
     pub verify_on_open: bool,
     /// What merges build over the rows they write, and how it is searched by default; has no effect without the feature
     /// `faiss`. Default: from 50,000 rows of 768 values or as many values otherwise, and no fewer than 10,000 rows, a

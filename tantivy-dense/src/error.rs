@@ -131,7 +131,7 @@ pub enum DenseError {
     /// An index made without the plugin, opened with it.
     #[error(
         "the index was made without vectors, and tantivy fixes an index's files when it is made: make a new index with \
-         `Dense::create_in_dir` and add the documents again (example `migrate`), or open this one without vectors"
+         `Dense::create_in_dir` and add the documents again (example `migrate_an_old_index`), or open this one without vectors"
     )]
     MadeWithoutPlugin,
     /// Two plugins want the same files.

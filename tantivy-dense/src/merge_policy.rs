@@ -112,7 +112,7 @@ impl DenseMergePolicy {
 /// The fewest rows of a field for which an index is built, found by halving: what is built for some rows is built for
 /// more.
 fn indexed_from(field: &VectorField, ann: &AnnPolicy) -> Option<u32> {
-    let ann = AnnPolicy { max_build_bytes: usize::MAX, ..ann.clone() };
+    let ann = ann.unlimited();
     let builds = |rows: u32| field.options().plan(&ann, rows).is_some();
     let (mut none, mut some) = (0, tantivy::TERMINATED);
     if !builds(some) {

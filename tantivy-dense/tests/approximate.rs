@@ -12,7 +12,7 @@ use tantivy::indexer::NoMergePolicy;
 use tantivy::query::TermQuery;
 use tantivy::schema::{Field, INDEXED, IndexRecordOption};
 use tantivy::{Index, IndexReader, IndexWriter, Searcher, Term};
-use tantivy_dense::ann::AnnPolicy;
+use tantivy_dense::ann::{AnnBuild, AnnPolicy, Similarity};
 use tantivy_dense::{Dense, DenseOptions, Element, KnnQuery, Metric, SearchPath, VectorOptions};
 
 const DIMENSION: usize = 16;
@@ -314,6 +314,30 @@ fn fields_choose_their_own_indexes() {
     let mut schema = tantivy::schema::Schema::builder();
     let error = tantivy_dense::VectorField::add_to(&mut schema, "v", options.index("HNWS32")).unwrap_err();
     assert!(error.to_string().contains("HNWS32"), "{error}");
+}
+
+/// The limit on memory is held against the rows that there are, not against the documents.
+#[test]
+fn a_field_that_few_documents_have_is_indexed_within_the_limit() {
+    let fixture = Fixture::new(VectorOptions::l2(DIMENSION));
+    let max_build_bytes = AnnBuild::new("HNSW8", Similarity::SquaredL2, DIMENSION).memory_bytes(200);
+    let policy = AnnPolicy { max_build_bytes, ..AnnPolicy::always("HNSW8", 100) };
+    let dense = Dense::with_options(DenseOptions::default().ann(policy));
+    let index = dense.index_builder().schema(fixture.schema.clone()).create_in_ram().unwrap();
+    let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000).unwrap();
+    writer.set_merge_policy(Box::new(NoMergePolicy));
+    let values = clustered(&mut random(1), 200, DIMENSION);
+    for id in 0..400 {
+        let vector = (id % 2 == 0).then(|| values[id as usize / 2].as_slice());
+        writer.add_document(fixture.document(id, vector)).unwrap();
+        if id % 200 == 199 {
+            writer.commit().unwrap();
+        }
+    }
+    writer.merge(&index.searchable_segment_ids().unwrap()).wait().unwrap();
+    let info = dense.info(&dense.reader(&index).unwrap().searcher()).unwrap();
+    assert_eq!(info[0].fields[0].rows, 200);
+    assert_eq!(info[0].fields[0].index.as_ref().map(|index| index.factory.as_str()), Some("HNSW8"));
 }
 
 /// The policy asks for an index that cannot be trained on so few rows: the merge succeeds, without an index.

@@ -14,7 +14,7 @@ use tantivy::indexer::NoMergePolicy;
 use tantivy::query::{BooleanQuery, BoostQuery, ConstScoreQuery, Occur, Query, RangeQuery, TermQuery};
 use tantivy::schema::{FAST, Facet, FacetOptions, Field, IndexRecordOption, STRING, TEXT};
 use tantivy::{DocAddress, IndexWriter, Order, Searcher, Term};
-use tantivy_dense::{Arm, Dense, Hit, Hybrid, KnnQuery, VectorOptions};
+use tantivy_dense::{Arm, Dense, DenseError, Hit, Hybrid, KnnQuery, VectorOptions};
 
 const DIMENSION: usize = 12;
 const K: usize = 25;
@@ -266,6 +266,37 @@ fn hybrid_hits_are_explained_by_their_own_search() {
     }
 }
 
+/// A vector arm's own limits hold for what the other arms found as for what it finds itself.
+#[test]
+fn a_vector_arm_has_no_score_for_what_it_leaves_out() {
+    let world = world();
+    let all = brute_force(&world.fixture, &world.dense, &world.searcher, &world.query, |_| true);
+    let least = ((all[199].1 + all[200].1) / 2.0) as f32;
+    let similar = |id: u64| all[..200].iter().any(|hit| hit.0 == id);
+    let odd = |id: u64| id % 2 == 1;
+    let both = |id: u64| odd(id) && similar(id);
+    let filtered = || world.knn(1).filter(world.word("parity1"));
+    let arms: [(KnnQuery, &dyn Fn(u64) -> bool); 4] = [
+        (world.knn(1), &|_: u64| true),
+        (world.knn(1).min_similarity(least), &similar),
+        (filtered(), &odd),
+        (filtered().min_similarity(least), &both),
+    ];
+    for (arm, admits) in arms {
+        let words = BooleanQuery::union(vec![world.word("digit4"), world.word("digit7")]);
+        let words = Arm::text(Box::new(words));
+        let hybrid = Hybrid::new().arm("words", words, 1.0).arm("vectors", Arm::vector(arm), 1.0).window(100);
+        for hybrid in [hybrid.clone(), hybrid.filter(world.word("digit4"))] {
+            let matrix = hybrid.matrix(&world.searcher, 10).unwrap();
+            assert!(matrix.candidates().len() > 40);
+            for (&address, raw) in matrix.candidates().iter().zip(matrix.columns()[1].raw()) {
+                let id = world.fixture.id_at(&world.searcher, address);
+                assert_eq!(raw.is_some(), admits(id), "document {id}");
+            }
+        }
+    }
+}
+
 #[test]
 fn everything_within_a_similarity() {
     let world = world();
@@ -283,6 +314,16 @@ fn everything_within_a_similarity() {
     }
     let error = world.knn(3).min_similarity(f32::NAN).search(&world.searcher).unwrap_err();
     assert!(error.to_string().contains("not a number"), "{error}");
+}
+
+#[test]
+fn there_is_no_similarity_beyond_the_documents() {
+    let world = world();
+    let similarities = |address| world.knn(1).similarities(&world.searcher, &[address]);
+    assert!(similarities(DocAddress::new(4, 99)).unwrap()[0].is_some());
+    for address in [DocAddress::new(4, 100), DocAddress::new(5, 0)] {
+        assert!(matches!(similarities(address), Err(DenseError::Query { .. })), "{address:?}");
+    }
 }
 
 #[test]

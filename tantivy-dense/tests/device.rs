@@ -429,6 +429,51 @@ fn inverted_files_are_searched_on_the_device_with_deletes_and_filters() {
 }
 
 #[test]
+fn lists_that_cannot_give_enough_are_searched_on_the_processor() {
+    let policy = AnnPolicy { nprobe: Some(8), ..AnnPolicy::always("IVF16,Flat", 100) };
+    let device = self::device(always().lists(true).most(64).batch(4));
+    let mut corpus = Corpus::new(VectorOptions::cosine(DIMENSION), device, policy).with_segments(&[1500, 1500]);
+    let segments = corpus.index.searchable_segment_ids().unwrap();
+    corpus.writer.merge(&segments).wait().unwrap();
+    corpus.reader.reload().unwrap();
+    let searcher = corpus.reader.searcher();
+    let used = |found: &Found| match &found.segments[0].path {
+        SearchPath::Index(how) => how.device.clone(),
+        _ => panic!("{}", found.segments[0]),
+    };
+    let query = &corpus.queries[0];
+    let in_a_tenth = corpus.knn(query, 10).filter(corpus.in_class(10));
+    for (knn, why) in [(corpus.knn(query, 100), "most, and 100 are wanted"), (in_a_tenth, "most, of which")] {
+        let found = knn.run(&searcher).unwrap();
+        assert_eq!(used(&found), None);
+        assert!(reasons(&found)[0].contains(&format!("it gives 64 rows at {why}")), "{}", found.segments[0]);
+    }
+    // What it can give it does, no more queries in a call than a batch holds.
+    let before = corpus.device.usage();
+    let all = corpus.knn(query, 10).run_batch(&searcher, &corpus.queries).unwrap();
+    assert!(all.iter().all(|found| used(found).is_some()));
+    let usage = corpus.device.usage();
+    assert!(usage.calls - before.calls >= 3 && usage.queries - before.queries >= 10, "{usage:?}");
+}
+
+#[test]
+fn no_call_has_more_queries_than_a_batch() {
+    let device = self::device(always().batch(4));
+    let corpus = Corpus::new(VectorOptions::cosine(DIMENSION), device, AnnPolicy::never()).with_segments(&[3000]);
+    let searcher = corpus.reader.searcher();
+    let knn = corpus.knn(&corpus.queries[0], 10);
+    let all = knn.run_batch(&searcher, &corpus.queries).unwrap();
+    let exact = knn.exact().on_device(false).run_batch(&searcher, &corpus.queries).unwrap();
+    assert_eq!(all.len(), 10);
+    for (found, exact) in all.iter().zip(&exact) {
+        let SearchPath::ExactOnDevice(how) = &found.segments[0].path else { panic!("{}", found.segments[0]) };
+        assert!(how.batch <= 4, "{how:?}");
+        assert_eq!(found.hits, exact.hits);
+    }
+    assert!(corpus.device.usage().calls >= 3, "{:?}", corpus.device.usage());
+}
+
+#[test]
 fn many_threads_search_while_documents_come_and_go() {
     let corpus = Corpus::new(VectorOptions::l2(DIMENSION), device(always()), AnnPolicy::never());
     let mut corpus = corpus.with_segments(&[2000, 1000]);

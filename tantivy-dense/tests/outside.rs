@@ -58,19 +58,26 @@ fn a_crate_outside_the_workspace_builds_and_runs_without_a_native_library() {
     std::fs::copy(here.join("../Cargo.lock"), folder.path().join("Cargo.lock")).unwrap();
 
     let tree = cargo(folder.path(), &["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
-    if !tree.status.success() {
-        // Without a network, cargo knows only the crates that the workspace has fetched; for a plain build they suffice.
-        println!("skipped: cargo cannot resolve a crate outside the workspace here: {}", text(&tree.stderr).trim());
-        return;
-    }
-    let tree = text(&tree.stdout);
-    assert!(tree.contains("tantivy-dense"), "{tree}");
-    for native in ["faiss", "cmake", "openblas", "blas-src", "lapack", "ort-sys", "torch", "bindgen"] {
-        let found = tree.lines().find(|line| line.split(' ').next().is_some_and(|name| name.contains(native)));
-        assert_eq!(found, None, "the default features need {native}");
+    let listed = tree.status.success();
+    if listed {
+        let tree = text(&tree.stdout);
+        assert!(tree.contains("tantivy-dense"), "{tree}");
+        for native in ["faiss", "cmake", "openblas", "blas-src", "lapack", "ort-sys", "torch", "bindgen"] {
+            let found = tree.lines().find(|line| line.split(' ').next().is_some_and(|name| name.contains(native)));
+            assert_eq!(found, None, "the default features need {native}");
+        }
+    } else {
+        println!("what it depends on is not looked at, cargo cannot list it here: {}", text(&tree.stderr).trim());
     }
 
     let run = cargo(folder.path(), &["run", "--quiet"]);
-    assert!(run.status.success(), "{}", text(&run.stderr));
+    let said = text(&run.stderr);
+    // Without a network, cargo knows only the crates that the workspace has fetched. Mostly they suffice for a build though not
+    // for the list; where they do not, cargo says that it may not fetch more, and has compiled nothing.
+    if !listed && !run.status.success() && said.contains("--offline") && !said.contains("could not compile") {
+        println!("skipped: cargo cannot resolve a crate outside the workspace here: {}", said.trim());
+        return;
+    }
+    assert!(run.status.success(), "{said}");
     assert_eq!(text(&run.stdout).trim(), "found document 1");
 }

@@ -101,8 +101,4 @@ impl Native {
     ) -> Result<Found, Failure> {
         match *self {}
     }
-
-    pub(super) fn range(&self, _: &[f32], _: usize, _: f32, _: Breadth, _: Option<&[u64]>) -> Result<Found, Failure> {
-        match *self {}
-    }
 }

@@ -83,6 +83,11 @@ impl AnnPolicy {
         }
     }
 
+    /// The same without its limit on memory: whether an index pays, where it is not known yet how many rows there are.
+    pub(crate) fn unlimited(&self) -> AnnPolicy {
+        AnnPolicy { max_build_bytes: usize::MAX, ..self.clone() }
+    }
+
     /// What to build over `rows` rows of `dimension` values, or `None` where scanning them is the better choice.
     ///
     /// Does not look at whether the feature `faiss` is on.
@@ -107,7 +112,7 @@ impl AnnPolicy {
                 (None, Some(lists)) => Some(probes_for(lists)),
                 (None, None) => None,
             },
-            k_factor: factory.contains("Refine").then_some(4.0).or(factory.contains("RFlat").then_some(4.0)),
+            k_factor: refines(&factory).then_some(REFINED),
         };
         Some(AnnPlan {
             build: AnnBuild {
@@ -125,6 +130,14 @@ const GRAPH: &str = "HNSW32";
 
 /// No number in a factory string counts for more.
 const LARGEST_NUMBER: usize = 1 << 22;
+
+/// Candidates for each wanted row that an index compares again with better copies of the rows.
+pub(crate) const REFINED: f32 = 4.0;
+
+/// Whether an index with this factory string compares what it finds once more, with better copies of the rows.
+pub(crate) fn refines(factory: &str) -> bool {
+    factory.contains("RFlat") || factory.contains("Refine")
+}
 
 /// Default ef: recall@10 of 0.95 and more on everything measured, see the chapter on choosing.
 const DEFAULT_EF: usize = 96;
@@ -227,6 +240,17 @@ mod tests {
         assert_eq!(limited(2_000_000_000).as_deref(), Some("HNSW32"));
         assert_eq!(limited(1_000_000_000).as_deref(), Some("IVF4096,SQ8"));
         assert_eq!(limited(100_000_000), None);
+    }
+
+    #[test]
+    fn indexes_that_refine_are_asked_for_more() {
+        let k_factor = |factory: &str| {
+            let plan = AnnPolicy::always(factory, 1).plan(Similarity::SquaredL2, 64, 10_000);
+            plan.and_then(|plan| plan.search.k_factor)
+        };
+        assert_eq!(k_factor("IVF64,PQ32x4fs,RFlat"), Some(REFINED));
+        assert_eq!(k_factor("IVF64,PQ32x4fs,Refine(SQ8)"), Some(REFINED));
+        assert_eq!((k_factor("HNSW32"), k_factor("IVF64,SQ8")), (None, None));
     }
 
     #[test]

@@ -158,8 +158,8 @@ pub enum Lookup {
 pub struct AnnBlob {
     /// Its entry in the contents table.
     pub entry: AnnEntry,
-    /// Its bytes.
-    pub bytes: OwnedBytes,
+    /// Its bytes, whose checksum [`AnnFile::get`] has compared; private, so that no others come to be opened.
+    bytes: OwnedBytes,
 }
 
 impl AnnBlob {
@@ -168,7 +168,7 @@ impl AnnBlob {
     ///
     /// An index that the library refuses is [`Unusable::Refused`].
     pub fn open(&self, rows: Option<OwnedBytes>) -> Result<AnnIndex, Unusable> {
-        AnnIndex::open(self.bytes.clone(), self.entry.blob_checksum, &self.entry.spec(), rows)
+        AnnIndex::open_verified(self.bytes.clone(), &self.entry.spec(), rows)
             .map_err(|error| Unusable::Refused { why: error.to_string() })
     }
 }
@@ -323,7 +323,10 @@ impl AnnFile {
         if crc32fast::hash(&trailer[..TRAILER - 12]) != trailer_checksum {
             return Err(corrupt(name, "the trailer's checksum is wrong"));
         }
-        if version == 0 || version > VERSION {
+        if version == 0 {
+            return Err(corrupt(name, "its trailer names version 0 of the format, which there never was"));
+        }
+        if version > VERSION {
             return Err(DenseError::NewerFormat { file: name.to_owned(), found: version, supported: VERSION });
         }
         let end = (length - TRAILER) as u64;

@@ -121,6 +121,22 @@ fn a_blob_is_used_only_where_everything_fits() {
     assert!(reason.to_string().starts_with("it was written by faiss 1.13.0, here is faiss 1.12"), "{reason}");
 }
 
+/// Its checksum is compared where it is read from the file, and opening it reads it once, not twice.
+#[cfg(feature = "faiss")]
+#[test]
+fn a_blob_is_not_hashed_again_when_it_is_opened() {
+    let build = AnnBuild::new("Flat", Similarity::SquaredL2, 3);
+    let values: Vec<f32> = (0..15_u8).map(f32::from).collect();
+    let rows = crate::ann::RowSlice::new(&values, 3).unwrap();
+    let index = AnnIndex::build(&build, &rows, &std::sync::atomic::AtomicBool::new(false)).unwrap();
+    let mut writer = AnnFileWriter::new(Vec::new()).unwrap();
+    writer.add(2, &index, &build, &AnnSearch::default(), 7, false).unwrap();
+    let file = open(&writer.finish().unwrap()).unwrap();
+    let Lookup::Usable(mut blob) = file.get(2, &SPEC, 7).unwrap() else { panic!("all fits") };
+    blob.entry.blob_checksum ^= 1;
+    assert_eq!(blob.open(None).unwrap().rows(), 5);
+}
+
 #[test]
 fn every_flipped_byte_is_noticed() {
     let good = written();
@@ -147,14 +163,24 @@ fn every_truncation_is_refused() {
     }
 }
 
-#[test]
-fn a_newer_version_is_refused_by_both_numbers() {
+fn of_version(version: u8) -> Vec<u8> {
     let mut bytes = written();
     let trailer = bytes.len() - TRAILER;
-    bytes[trailer + 20] = 2;
+    bytes[trailer + 20] = version;
     let checksum = crc32fast::hash(&bytes[trailer..trailer + 24]).to_le_bytes();
     bytes[trailer + 24..trailer + 28].copy_from_slice(&checksum);
-    assert!(matches!(open(&bytes), Err(DenseError::NewerFormat { found: 2, supported: 1, .. })));
+    bytes
+}
+
+#[test]
+fn a_newer_version_is_refused_by_both_numbers() {
+    assert!(matches!(open(&of_version(2)), Err(DenseError::NewerFormat { found: 2, supported: 1, .. })));
+}
+
+#[test]
+fn a_version_before_the_first_is_damage_and_not_newer() {
+    let error = open(&of_version(0)).unwrap_err();
+    assert!(matches!(error, DenseError::Corrupt { .. }) && error.to_string().contains("version 0"), "{error}");
 }
 
 #[test]

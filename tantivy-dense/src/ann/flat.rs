@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::index::{check_vector, failed};
+use super::faults::{check_vector, failed};
 use super::native::Native;
 use super::{AnnIndex, Similarity};
 use crate::DenseError;

@@ -30,7 +30,9 @@
 //! # }
 //! ```
 
+mod build;
 pub mod choose;
+mod faults;
 pub mod file;
 #[cfg(feature = "faiss")]
 mod flat;
@@ -44,12 +46,17 @@ mod memory_tests;
 mod native;
 #[cfg(feature = "faiss")]
 mod native;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod written;
 
+pub use build::AnnBuild;
 pub use choose::{AnnPlan, AnnPolicy};
 pub use file::{AnnBlob, AnnEntry, AnnFile, AnnFileWriter, Lookup, Unusable};
-pub use index::{AnnBuild, AnnFound, AnnIndex, AnnKind, AnnSearch, AnnSpec, RowSlice, RowSource};
+pub use index::{AnnFound, AnnIndex, AnnKind, AnnSearch};
+pub use rows::{RowSlice, RowSource};
+pub use written::AnnSpec;
 
 use crate::Metric;
 

@@ -6,7 +6,9 @@
 //!   except a pool behind a mutex, or take turns where faiss itself writes to global counters.
 //! - Filters and parameters live on the other side's stack for the length of one call: nothing leaks, nothing dangles.
 //! - Bytes that an opened index looks at in place are owned by the index and dropped after it.
-//! - Vectors are finite and of bounded length before faiss sees them: its heaps loop on comparisons that NaN breaks.
+//! - Vectors handed over are finite and of bounded length before faiss sees them: its heaps loop on comparisons that NaN
+//!   breaks. What an opened index holds itself is checked as far as faiss follows it without looking (links of a graph,
+//!   sizes, ranges of scalar quantizers), and trusted beyond that.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -52,7 +54,6 @@ struct RawInfo {
 }
 
 type RawSink = extern "C" fn(user: *mut c_void, bytes: *const u8, length: usize) -> c_int;
-type RawEmit = extern "C" fn(user: *mut c_void, labels: *const i64, distances: *const f32, count: usize);
 
 unsafe extern "C" {
     fn adf_version() -> *const c_char;
@@ -133,15 +134,6 @@ unsafe extern "C" {
     ) -> c_int;
     #[cfg(feature = "gpu")]
     fn adf_inner(index: *const RawIndex) -> *const c_void;
-    fn adf_range(
-        index: *mut RawIndex,
-        query: *const RawQuery,
-        radius: f32,
-        emit: RawEmit,
-        user: *mut c_void,
-        message: *mut c_char,
-        capacity: usize,
-    ) -> c_int;
     fn adf_free(index: *mut RawIndex);
 }
 
@@ -206,8 +198,10 @@ pub(super) struct Native {
 
 // SAFETY: the index is plain memory without ties to the thread that made it.
 unsafe impl Send for Native {}
-// SAFETY: `&self` reaches adf_info, adf_size, adf_write (which only read) and adf_search, adf_range, which write to
-// nothing but a pool behind a mutex; kinds that would write to faiss's globals are serialised by a mutex in the shim.
+// SAFETY: `&self` reaches adf_info, adf_size, adf_write and adf_inner, which only read; adf_search_flat, which reads too and
+// takes flat indexes alone, whose search writes to nothing shared; and adf_search, which writes to nothing but a pool behind a
+// mutex: kinds that would write to faiss's globals are serialised by a mutex in the shim. The GPU's shim only reads what
+// adf_inner points to.
 unsafe impl Sync for Native {}
 
 const MESSAGE_BYTES: usize = 1024;
@@ -509,40 +503,6 @@ impl Native {
     pub(super) fn inner(&self) -> *const c_void {
         // SAFETY: reads a pointer.
         unsafe { adf_inner(self.raw.as_ptr()) }
-    }
-
-    /// Every row at least as near as `radius`: a similarity under inner product, a squared distance otherwise.
-    pub(super) fn range(
-        &self,
-        query: &[f32],
-        dimension: usize,
-        radius: f32,
-        breadth: Breadth,
-        filter: Option<&[u64]>,
-    ) -> Result<Found, Failure> {
-        extern "C" fn keep(user: *mut c_void, labels: *const i64, distances: *const f32, count: usize) {
-            if count == 0 {
-                return;
-            }
-            // SAFETY: `user` is the `Found` below; faiss hands `count` labels and distances. Memory that cannot be had
-            // aborts the process here as anywhere in Rust, it does not unwind.
-            unsafe {
-                let found = &mut *user.cast::<Found>();
-                found.labels = std::slice::from_raw_parts(labels, count).to_vec();
-                found.distances = std::slice::from_raw_parts(distances, count).to_vec();
-            }
-        }
-        if query.len() != dimension {
-            return Err(Failure::Refused("a query of another dimension".to_owned()));
-        }
-        let mut found = Found::default();
-        let user: *mut c_void = std::ptr::from_mut(&mut found).cast();
-        let raw_query = raw_query(query, 1, breadth, filter);
-        call(|message, capacity| {
-            // SAFETY: the query's pointers and `found` live through the call.
-            unsafe { adf_range(self.raw.as_ptr(), &raw_query, radius, keep, user, message, capacity) }
-        })?;
-        Ok(found)
     }
 }
 

@@ -18,6 +18,7 @@
 #include <faiss/IndexRefine.h>
 #include <faiss/IndexScalarQuantizer.h>
 #include <faiss/impl/AuxIndexStructures.h>
+#include <faiss/impl/CodePacker.h>
 #include <faiss/impl/FaissException.h>
 #include <faiss/impl/IDSelector.h>
 #include <faiss/impl/ResultHandler.h>
@@ -25,9 +26,11 @@
 #include <faiss/impl/zerocopy_io.h>
 #include <faiss/index_factory.h>
 #include <faiss/index_io.h>
+#include <faiss/invlists/BlockInvertedLists.h>
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -196,7 +199,6 @@ struct Counters {
 struct AdfIndex {
     std::unique_ptr<faiss::Index> index;
     bool concurrent = false;
-    bool owns_vectors = true;
     // Pools by depth: the graph itself, and the graph that serves as coarse quantiser of lists.
     VisitedPool visited;
     VisitedPool visited_coarse;
@@ -531,11 +533,61 @@ void check_graph(const faiss::HNSW& graph, size_t rows) {
     }
 }
 
+// Ranges of the values are read by position, and a range that is no number would make every similarity none.
+void check_scalar(const faiss::ScalarQuantizer& quantizer, int d, size_t code_size) {
+    using Kind = faiss::ScalarQuantizer;
+    require(d > 0 && quantizer.d == size_t(d), "scalar quantizer: wrong dimension");
+    size_t ranges = 0;
+    switch (quantizer.qtype) {
+        case Kind::QT_8bit:
+        case Kind::QT_6bit:
+        case Kind::QT_4bit:
+            ranges = quantizer.d;
+            break;
+        case Kind::QT_8bit_uniform:
+        case Kind::QT_4bit_uniform:
+            ranges = 1;
+            break;
+        case Kind::QT_fp16:
+        case Kind::QT_bf16:
+        case Kind::QT_8bit_direct:
+        case Kind::QT_8bit_direct_signed:
+            break;
+        default:
+            // faiss's reader makes a size for the kinds above only, and believes the file for others.
+            require(false, "scalar quantizer: unknown kind");
+    }
+    require(quantizer.code_size == code_size, "scalar quantizer: wrong size of a code");
+    require(quantizer.trained.size() == 2 * ranges, "scalar quantizer: wrong number of ranges");
+    bool numbers = std::all_of(quantizer.trained.begin(), quantizer.trained.end(), [](float value) { return std::isfinite(value); });
+    require(numbers, "scalar quantizer: a range that is no number");
+}
+
+// faiss's reader lets any inverted file have lists in blocks, and looks at no block.
+void check_lists(const faiss::IndexIVF* lists) {
+    const auto* blocks = dynamic_cast<const faiss::BlockInvertedLists*>(lists->invlists);
+    const auto* fast = dynamic_cast<const faiss::IndexIVFFastScan*>(lists);
+    if (fast == nullptr) {
+        require(blocks == nullptr && lists->invlists->code_size == lists->code_size, "lists: wrong size of a code");
+        return;
+    }
+    require(blocks != nullptr && blocks->packer != nullptr, "lists: not in blocks");
+    require(fast->bbs > 0 && fast->bbs % 32 == 0 && blocks->n_per_block == size_t(fast->bbs), "lists: wrong number of rows in a block");
+    require(fast->M2 == (fast->M + 1) / 2 * 2, "lists: wrong number of parts of a code");
+    require(blocks->block_size == blocks->packer->block_size, "lists: wrong size of a block");
+    for (size_t list = 0; list < lists->nlist; list++) {
+        size_t whole = (blocks->ids[list].size() + blocks->n_per_block - 1) / blocks->n_per_block;
+        require(blocks->codes[list].size() >= whole * blocks->block_size, "lists: too few blocks");
+    }
+}
+
 void check_codes(const faiss::IndexFlatCodes* codes) {
     require(codes->code_size > 0 || codes->ntotal == 0, "codes of no size");
     require(codes->codes.size() == size_t(codes->ntotal) * codes->code_size, "wrong number of codes");
     if (dynamic_cast<const faiss::IndexFlat*>(codes)) {
         require(codes->code_size == size_t(codes->d) * sizeof(float), "wrong size of a row");
+    } else if (auto* scalar = dynamic_cast<const faiss::IndexScalarQuantizer*>(codes)) {
+        check_scalar(scalar->sq, codes->d, codes->code_size);
     }
 }
 
@@ -567,8 +619,11 @@ void check(const faiss::Index* index, size_t rows, bool has_vectors) {
         require(lists->quantizer->d == index->d, "wrong dimension inside");
         require(lists->invlists->nlist == lists->nlist, "wrong number of lists");
         require(lists->invlists->compute_ntotal() == rows, "wrong number of rows in the lists");
+        check_lists(lists);
         if (dynamic_cast<const faiss::IndexIVFFlat*>(lists)) {
             require(lists->code_size == size_t(index->d) * sizeof(float), "wrong size of a row");
+        } else if (auto* scalar = dynamic_cast<const faiss::IndexIVFScalarQuantizer*>(lists)) {
+            check_scalar(scalar->sq, index->d, lists->code_size);
         }
     } else if (auto* codes = dynamic_cast<const faiss::IndexFlatCodes*>(index)) {
         check_codes(codes);
@@ -755,7 +810,6 @@ int adf_open(
                         const_cast<float*>(rows), size_t(row_values) * sizeof(float), nullptr);
                 graph->storage = flat.release();
                 graph->own_fields = true;
-                handle->owns_vectors = false;
             } else if (auto* codes = dynamic_cast<faiss::IndexFlatCodes*>(graph->storage)) {
                 align_codes(codes);
             }
@@ -840,41 +894,6 @@ int adf_search_flat(
 // The faiss::Index behind a handle, for the other shim; valid until adf_free.
 const void* adf_inner(const AdfIndex* handle) {
     return handle->index.get();
-}
-
-// All rows at least as near as `radius` (a similarity under inner product, a squared distance otherwise). faiss's range
-// searches add to global counters, so they take turns.
-int adf_range(
-        AdfIndex* handle,
-        const AdfQuery* query,
-        float radius,
-        void (*emit)(void* user, const int64_t* labels, const float* distances, size_t count),
-        void* user,
-        char* message,
-        size_t capacity) {
-    return guarded(message, capacity, nullptr, [&] {
-        ThreadScope limit(1);
-        faiss::IDSelectorBitmap bitmap(size_t(query->bitmap_bytes), query->bitmap);
-        faiss::IDSelector* selector = query->bitmap ? &bitmap : nullptr;
-        faiss::Index* index = handle->index.get();
-        faiss::SearchParameters plain;
-        faiss::SearchParametersHNSW for_graph;
-        faiss::SearchParametersIVF for_lists;
-        faiss::SearchParameters* params = &plain;
-        if (auto* graph = dynamic_cast<faiss::IndexHNSW*>(index)) {
-            set_graph(for_graph, graph->hnsw, Breadth{size_t(query->ef), 0, 0});
-            params = &for_graph;
-        } else if (auto* lists = dynamic_cast<faiss::IndexIVF*>(index)) {
-            for_lists.nprobe = std::min(query->nprobe > 0 ? size_t(query->nprobe) : lists->nprobe, lists->nlist);
-            for_lists.max_codes = lists->max_codes;
-            params = &for_lists;
-        }
-        params->sel = selector;
-        std::lock_guard<std::mutex> turn(shared_counters);
-        faiss::RangeSearchResult result(1);
-        index->range_search(1, query->vector, radius, &result, params);
-        emit(user, result.labels, result.distances, result.lims[1] - result.lims[0]);
-    });
 }
 
 void adf_free(AdfIndex* handle) {

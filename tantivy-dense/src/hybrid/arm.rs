@@ -17,7 +17,8 @@ pub struct Arm(Kind);
 #[derive(Clone, Debug)]
 enum Kind {
     Text(Arc<dyn Query>),
-    Vector(Box<KnnQuery>),
+    /// The filter is the whole search's, beside the query's own.
+    Vector(Box<KnnQuery>, Option<Arc<dyn Query>>),
     Own(Arc<dyn Ranking>, Option<Arc<dyn Query>>),
 }
 
@@ -59,8 +60,11 @@ impl Arm {
     }
 
     /// A search by vector. Its `k` is replaced by the window.
+    ///
+    /// Its own filter and least similarity hold for documents that other arms found, too: one that it leaves out has no
+    /// raw score in this arm.
     pub fn vector(query: KnnQuery) -> Arm {
-        Arm(Kind::Vector(Box::new(query)))
+        Arm(Kind::Vector(Box::new(query), None))
     }
 
     /// A search of your own.
@@ -78,7 +82,7 @@ impl Arm {
                     vec![(Occur::Must, query.box_clone()), (Occur::Must, Box::new(silent))];
                 Arm::text(Box::new(BooleanQuery::new(both)))
             }
-            Kind::Vector(query) => Arm::vector(query.as_ref().clone().and_filter(filter.box_clone())),
+            Kind::Vector(query, _) => Arm(Kind::Vector(query.clone(), Some(Arc::from(filter.box_clone())))),
             Kind::Own(ranking, _) => Arm(Kind::Own(Arc::clone(ranking), Some(Arc::from(filter.box_clone())))),
         }
     }
@@ -90,8 +94,8 @@ impl Arm {
                 let found = searcher.search(query.as_ref(), &TopDocs::with_limit(window).order_by_score())?;
                 Ok(found.into_iter().map(|(score, address)| (address, score)).collect())
             }
-            Kind::Vector(query) => {
-                let hits = query.as_ref().clone().with_k(window).search(searcher)?;
+            Kind::Vector(query, filter) => {
+                let hits = within(query, filter.as_deref()).with_k(window).search(searcher)?;
                 Ok(hits.into_iter().map(|hit| (hit.address, hit.similarity)).collect())
             }
             Kind::Own(ranking, filter) => ranking.top(searcher, window, filter.as_deref()),
@@ -115,7 +119,7 @@ impl Arm {
         let addresses: Vec<DocAddress> = missing.iter().map(|&at| candidates[at]).collect();
         let scores = match &self.0 {
             Kind::Text(query) => seek::scores(query.as_ref(), searcher, &addresses)?,
-            Kind::Vector(query) => query.similarities(searcher, &addresses)?,
+            Kind::Vector(query, _) => similarities(query, searcher, &addresses)?,
             Kind::Own(ranking, _) => ranking.scores(searcher, &addresses)?,
         };
         for (at, score) in missing.into_iter().zip(scores) {
@@ -128,7 +132,7 @@ impl Arm {
     fn lower_bound(&self) -> Option<f32> {
         match &self.0 {
             Kind::Text(_) => Some(0.0),
-            Kind::Vector(query) => (query.field().options().metric() == Metric::Cosine).then_some(-1.0),
+            Kind::Vector(query, _) => (query.field().options().metric() == Metric::Cosine).then_some(-1.0),
             Kind::Own(ranking, _) => ranking.lower_bound(),
         }
     }
@@ -144,14 +148,10 @@ impl Arm {
     ) -> Result<Explanation, DenseError> {
         match &self.0 {
             Kind::Text(query) => Ok(query.explain(searcher, address)?),
-            Kind::Vector(query) => {
+            Kind::Vector(query, _) => {
                 let title = format!("similarity of the vectors in `{}`", query.field().name());
                 let mut explanation = Explanation::new_with_string(title, raw);
-                let mut query = query.as_ref().clone().with_k(window);
-                if let Some(filter) = filter {
-                    query = query.and_filter(filter.box_clone());
-                }
-                let found = query.run(searcher)?;
+                let found = within(query, filter).with_k(window).run(searcher)?;
                 let how = match found.segments.get(address.segment_ord as usize) {
                     Some(report) if found.hits.iter().any(|hit| hit.address == address) => report.to_string(),
                     _ => format!("not among the {window} nearest, compared because another arm found it"),
@@ -162,4 +162,32 @@ impl Arm {
             Kind::Own(ranking, _) => ranking.explain(searcher, address, raw),
         }
     }
+}
+
+/// The query over documents that match a filter, too.
+fn within(query: &KnnQuery, filter: Option<&dyn Query>) -> KnnQuery {
+    match filter {
+        Some(filter) => query.clone().and_filter(filter.box_clone()),
+        None => query.clone(),
+    }
+}
+
+/// Similarities of documents that come in the order of their addresses; none for one that the query's own filter or its
+/// least similarity leaves out, so that it makes no difference whether another arm found it.
+fn similarities(
+    query: &KnnQuery,
+    searcher: &Searcher,
+    documents: &[DocAddress],
+) -> Result<Vec<Option<f32>>, DenseError> {
+    let mut similarities = query.similarities(searcher, documents)?;
+    let least = query.least_similarity();
+    for similarity in &mut similarities {
+        *similarity = similarity.filter(|&similarity| similarity >= least);
+    }
+    if let Some(filter) = query.own_filter() {
+        for (similarity, matches) in similarities.iter_mut().zip(seek::matches(filter, searcher, documents)?) {
+            *similarity = similarity.filter(|_| matches);
+        }
+    }
+    Ok(similarities)
 }

@@ -80,7 +80,7 @@ pub struct ArmHit {
     /// Its place among the candidates by this arm's score, from 1; none where the arm has no score for it.
     pub rank: Option<usize>,
     /// The arm's own score: BM25, or the similarity of the vectors. None where the document does not match the text query,
-    /// or has no vector.
+    /// has no vector, or is left out by the vector query's own filter or least similarity.
     pub raw: Option<f32>,
     /// What the fusion made of it, before the weight.
     pub normalised: f32,

@@ -4,8 +4,8 @@
 //! costs as much as scoring the whole segment when a few hundred documents are picked all over it. The clauses' own scorers
 //! skip, so a boolean query is taken apart, every clause is asked alone, and what they say is put together as tantivy does.
 
-use tantivy::query::{AllScorer, BooleanQuery, EnableScoring, Occur, Query};
-use tantivy::{DocAddress, DocSet, Searcher, TERMINATED};
+use tantivy::query::{AllScorer, BooleanQuery, EnableScoring, Occur, Query, Scorer};
+use tantivy::{DocAddress, DocId, Searcher, TERMINATED};
 
 use crate::DenseError;
 
@@ -73,14 +73,38 @@ fn whole(
             return Ok(None);
         }
         for document in segment {
-            let mut at = scorer.doc();
-            if at < document.doc_id {
-                at = scorer.seek(document.doc_id);
-            }
-            scores.push((at == document.doc_id && at != TERMINATED).then(|| scorer.score()));
+            let found = reaches(scorer.as_mut(), document.doc_id);
+            scores.push(found.then(|| scorer.score()));
         }
     }
     Ok(Some(scores))
+}
+
+/// Whether documents, which come in the order of their addresses, match a query.
+pub(super) fn matches(
+    query: &dyn Query,
+    searcher: &Searcher,
+    documents: &[DocAddress],
+) -> Result<Vec<bool>, DenseError> {
+    let mut matches = Vec::with_capacity(documents.len());
+    if documents.is_empty() {
+        return Ok(matches);
+    }
+    let weight = query.weight(EnableScoring::disabled_from_searcher(searcher))?;
+    for segment in documents.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
+        let mut scorer = weight.scorer(searcher.segment_reader(segment[0].segment_ord), 1.0)?;
+        matches.extend(segment.iter().map(|document| reaches(scorer.as_mut(), document.doc_id)));
+    }
+    Ok(matches)
+}
+
+/// Moves a scorer on to a document, if it is not beyond it; whether the document matches.
+fn reaches(scorer: &mut dyn Scorer, document: DocId) -> bool {
+    let mut at = scorer.doc();
+    if at < document {
+        at = scorer.seek(document);
+    }
+    at == document && at != TERMINATED
 }
 
 #[cfg(test)]

@@ -62,7 +62,9 @@ pub(super) fn build(dense: &Inner, segment: &Segment, fields: &[VectorField], ma
         return Ok(());
     }
     let policy = &dense.options.ann;
-    if fields.iter().all(|field| field.options().plan(policy, max_doc).is_none()) {
+    // A field may have far fewer rows than there are documents, and an index over them may fit where one over all would not.
+    let unlimited = policy.unlimited();
+    if fields.iter().all(|field| field.options().plan(&unlimited, max_doc).is_none()) {
         return Ok(());
     }
     let name = segment.id().uuid_string();

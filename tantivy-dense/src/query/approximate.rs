@@ -5,6 +5,7 @@ use super::report::IndexUse;
 use super::search::Settings;
 use super::top::{Best, Top};
 use crate::DenseError;
+use crate::ann::choose::{REFINED, refines};
 use crate::ann::{AnnIndex, AnnKind, AnnPolicy, AnnSearch};
 use crate::warm::OpenIndex;
 
@@ -89,7 +90,8 @@ pub(super) fn plan(
     if policy.scan_per_ef > 0 && scan <= cost {
         return Err(format!("scanning {selected} rows is sooner done than searching {}", open.entry.factory));
     }
-    let k_factor = if index.kind() == AnnKind::Other || is_refining(&open.entry.factory) { Some(4.0) } else { None };
+    // The file of indexes does not keep the factor, so it follows from the factory string here as it does in the plan.
+    let k_factor = (index.kind() == AnnKind::Other || refines(&open.entry.factory)).then_some(REFINED);
     Ok(Walk {
         search: AnnSearch { k_factor, ..search },
         deep: AnnSearch { k_factor, ..deep },
@@ -100,16 +102,12 @@ pub(super) fn plan(
 /// Candidates of a graph whose file names no default.
 const DEFAULT_EF: usize = 96;
 
-fn is_refining(factory: &str) -> bool {
-    factory.contains("RFlat") || factory.contains("Refine")
-}
-
 /// Rows that an index keeps rounded are asked for more often than wanted, and cut after they were compared in full.
 fn default_oversample(open: &OpenIndex) -> f64 {
     let factory = open.entry.factory.as_str();
     let last = factory.rsplit(',').next().unwrap_or(factory);
     let plain = open.entry.needs_rows || last == "Flat" || (last.starts_with("HNSW") && !last.contains('_'));
-    match plain || is_refining(factory) {
+    match plain || refines(factory) {
         true => 1.0,
         // One byte a value and more keeps the order nearly; less does not.
         false if last.contains("SQ8") || last.contains("SQfp16") || last.contains("SQbf16") => 3.0,

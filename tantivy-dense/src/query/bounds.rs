@@ -45,14 +45,20 @@ impl<'a> Bounds<'a> {
         }
         let here = |values| from(values, first, products.len());
         out.clear();
+        let upper = |product: i32, scale: f32, error: f32, norm: f32| {
+            let (approximate, bound) = self.bound(product, scale, error, norm);
+            approximate + bound
+        };
         // Loops over plain slices, which the compiler makes wide instructions of.
         match (here(self.scales), here(self.errors), here(self.norms)) {
             (Some(scales), Some(errors), Some(norms)) => {
                 let rows = products.iter().zip(scales).zip(errors).zip(norms);
-                out.extend(rows.map(|(((&product, &scale), &error), &norm)| {
-                    let (approximate, bound) = self.bound(product, scale, error, norm);
-                    approximate + bound
-                }));
+                out.extend(rows.map(|(((&product, &scale), &error), &norm)| upper(product, scale, error, norm)));
+            }
+            // Int8 rows are their own rounded copies, and have no errors.
+            (Some(scales), None, Some(norms)) if self.errors.is_empty() => {
+                let rows = products.iter().zip(scales).zip(norms);
+                out.extend(rows.map(|((&product, &scale), &norm)| upper(product, scale, 0.0, norm)));
             }
             _ => out.extend((first as u32..).zip(products).map(|(row, &product)| {
                 let (approximate, bound) = self.of(row, product);
@@ -76,6 +82,30 @@ impl<'a> Bounds<'a> {
                 let squares = query.norm * query.norm + norm * norm;
                 // The factors above make `squares` too large by up to 4e-5 of itself.
                 (2.0 * dot - squares, 2.0 * bound + squares * (6e-5 + self.slack))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whichever loop is taken: with errors, and without, as int8 rows are.
+    #[test]
+    fn bounds_of_many_rows_are_those_of_each() {
+        let query = RoundedQuery::new(&[0.5, -0.25, 0.125, 1.0]);
+        let (scales, norms) = ([0.5, 0.25, 0.125], [1.0, 2.0, 3.0]);
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            for errors in [&[0.01, 0.02, 0.03][..], &[]] {
+                let bounds = Bounds { metric, query: &query, scales: &scales, errors, norms: &norms, slack: 1e-6 };
+                let (products, mut uppers) = ([300, -20], Vec::new());
+                bounds.uppers(1, &products, &mut uppers);
+                let each = [1, 2].map(|row| {
+                    let (approximate, bound) = bounds.of(row, products[row as usize - 1]);
+                    approximate + bound
+                });
+                assert_eq!(uppers, each, "{metric}, {} errors", errors.len());
             }
         }
     }

@@ -116,6 +116,16 @@ impl KnnQuery {
         &self.field
     }
 
+    /// The filter, where there is one.
+    pub(crate) fn own_filter(&self) -> Option<&dyn Query> {
+        self.settings.filter.as_deref()
+    }
+
+    /// Documents less similar than this are left out.
+    pub(crate) fn least_similarity(&self) -> f32 {
+        self.settings.min_similarity.unwrap_or(f32::NEG_INFINITY)
+    }
+
     /// The hits, best first.
     ///
     /// # Errors
@@ -125,8 +135,8 @@ impl KnnQuery {
         Ok(self.run(searcher)?.hits)
     }
 
-    /// How similar the vectors of some documents are, whether they are among the nearest or not; none for a document
-    /// without a vector.
+    /// How similar the vectors of some documents are, whether they are among the nearest or not, and whatever the query's
+    /// filter and least similarity are; none for a document without a vector.
     ///
     /// # Errors
     /// As [`KnnQuery::search`], and [`DenseError::Query`] for an address beyond the searcher's documents.
@@ -143,6 +153,10 @@ impl KnnQuery {
             let vectors = self.dense.segment(searcher, reader)?;
             let rows = &vectors.field(&self.field)?.rows;
             for address in segment {
+                if address.doc_id >= reader.max_doc() {
+                    let why = format!("the searcher has no document {address:?}");
+                    return Err(DenseError::Query { field: self.field.name().to_owned(), why });
+                }
                 let row = rows.row_of(address.doc_id);
                 similarities.push(row.map(|row| query.similarity(rows, row, &mut scratch)));
             }

@@ -66,7 +66,7 @@ pub(super) fn plan(vectors: &FieldVectors, wanted: Wanted, walk: Option<&Walk>) 
     let most = ready.most.clamp(1, MOST);
     let lists = vectors.lists().is_some() && walk.is_some() && !exact;
     if lists && (slot.device.options().lists || rows_bytes(vectors) > ready.limit) {
-        return Some(Ok(Plan::Lists { most }));
+        return Some(reaches(k, selected as usize, rows, most).map(|()| Plan::Lists { most }));
     }
     Some(first_ask(k, selected as usize, rows, most).map(|first| Plan::Rows { first, most }))
 }
@@ -74,18 +74,25 @@ pub(super) fn plan(vectors: &FieldVectors, wanted: Wanted, walk: Option<&Walk>) 
 /// How many rows to ask a device for, in the hope that `k` are among them of the `selected` of `rows`; or why there is no
 /// hope.
 fn first_ask(k: usize, selected: usize, rows: usize, most: usize) -> Result<usize, String> {
-    let share = selected as f64 / rows.max(1) as f64;
     if rows <= most {
         return Ok(class(rows, most));
     }
-    if (k as f64) > share * most as f64 {
-        let left = if selected < rows { format!(", of which {selected} of {rows} may be hits") } else { String::new() };
-        return Err(format!("it gives {most} rows at most{left}, and {k} are wanted"));
-    }
+    reaches(k, selected, rows, most)?;
+    let share = selected as f64 / rows.max(1) as f64;
     // Some more for what rounding leaves in doubt, and three times the spread that the number of selected rows has.
     let k = k as f64;
     let wanted = k + 4.0 + 3.0 * (k * (1.0 - share)).sqrt();
     Ok(class((wanted / share).ceil() as usize, most))
+}
+
+/// Whether there is hope that `k` of the `selected` of `rows` are among the `most` that a device gives; or why there is none.
+fn reaches(k: usize, selected: usize, rows: usize, most: usize) -> Result<(), String> {
+    let share = selected as f64 / rows.max(1) as f64;
+    if rows <= most || (k as f64) <= share * most as f64 {
+        return Ok(());
+    }
+    let left = if selected < rows { format!(", of which {selected} of {rows} may be hits") } else { String::new() };
+    Err(format!("it gives {most} rows at most{left}, and {k} are wanted"))
 }
 
 /// Numbers are rounded up to a few, so that queries go together into one call.
@@ -115,6 +122,11 @@ pub(super) fn search(
         Plan::Lists { most } => lists(vectors, segment, asked, (most, walk), k, &mut given),
     }
     given.into_iter().map(|given| given.unwrap_or_else(|| Err("it gave no answer".to_owned()))).collect()
+}
+
+/// The most queries for one call: their answers lie in memory together.
+fn batch(vectors: &FieldVectors) -> usize {
+    vectors.slot.as_ref().map_or(1, |slot| slot.device.options().batch.max(1))
 }
 
 /// Asks for `count` rows for those queries of `asked` that have nothing yet.
@@ -166,28 +178,30 @@ fn rows(
     let mut calls = 0;
     while !open.is_empty() {
         calls += 1;
-        let answer = match ask(vectors, asked, &open, (count, 0)) {
-            Ok(answer) => answer,
-            Err(why) => {
-                open.iter().for_each(|&at| given[at] = Some(Err(why.clone())));
-                return;
-            }
-        };
-        let looked = each(&answer, &open, count, |at, similarities, rows| {
-            look(segment, asked[at], (similarities, rows), &answer, k)
-        });
         let mut left = Vec::new();
-        for (&at, looked) in open.iter().zip(looked) {
-            match looked {
-                Ok(Looked { best, complete: true, .. }) => {
-                    asked[at].add(best);
-                    let (candidates, batch) = (count.min(answer.rows), answer.batch);
-                    let how = DeviceUse { device: device.clone(), candidates, calls, batch };
-                    given[at] = Some(Ok(Given::Rows(how)));
+        for open in open.chunks(batch(vectors)) {
+            let answer = match ask(vectors, asked, open, (count, 0)) {
+                Ok(answer) => answer,
+                Err(why) => {
+                    open.iter().for_each(|&at| given[at] = Some(Err(why.clone())));
+                    continue;
                 }
-                Ok(looked) if count >= most => given[at] = Some(Err(looked.short(k, count))),
-                Ok(_) => left.push(at),
-                Err(why) => given[at] = Some(Err(why)),
+            };
+            let looked = each(&answer, open, count, |at, similarities, rows| {
+                look(segment, asked[at], (similarities, rows), &answer, k)
+            });
+            for (&at, looked) in open.iter().zip(looked) {
+                match looked {
+                    Ok(Looked { best, complete: true, .. }) => {
+                        asked[at].add(best);
+                        let (candidates, batch) = (count.min(answer.rows), answer.batch);
+                        let how = DeviceUse { device: device.clone(), candidates, calls, batch };
+                        given[at] = Some(Ok(Given::Rows(how)));
+                    }
+                    Ok(looked) if count >= most => given[at] = Some(Err(looked.short(k, count))),
+                    Ok(_) => left.push(at),
+                    Err(why) => given[at] = Some(Err(why)),
+                }
             }
         }
         open = left;
@@ -209,10 +223,15 @@ impl Looked {
     /// Why `count` rows were not enough.
     fn short(&self, k: usize, count: usize) -> String {
         match self.selected {
-            selected if selected < k => format!("of the {count} rows it gave, {selected} are left, and {k} are wanted"),
+            selected if selected < k => too_few(selected, k, count),
             _ => format!("the {count} rows it gave are too much alike to be told apart in single precision"),
         }
     }
+}
+
+/// Why `count` rows, of which so many may be hits, were not enough.
+fn too_few(selected: usize, k: usize, count: usize) -> String {
+    format!("of the {count} rows it gave, {selected} are left, and {k} are wanted")
 }
 
 /// Compares what a device gave for one query.
@@ -330,20 +349,29 @@ fn lists(
     let mut count = class((candidates as f64 / share).ceil() as usize, most);
     let mut open: Vec<usize> = (0..asked.len()).collect();
     while !open.is_empty() {
-        let answer = match ask(vectors, asked, &open, (count, nprobe)) {
-            Ok(answer) => answer,
-            Err(why) => {
-                open.iter().for_each(|&at| given[at] = Some(Err(why.clone())));
-                return;
-            }
-        };
-        let walked = each(&answer, &open, count, |at, _, rows| {
-            let found = rows.iter().filter(|&&row| row >= 0).count();
-            let allowed = rows.iter().filter_map(|&row| u32::try_from(row).ok());
-            let allowed: Vec<u32> = allowed.filter(|&row| row < segment.rows.len() && segment.contains(row)).collect();
-            // Enough, or all there is in the lists, or all that the device can give.
-            let done = allowed.len() >= candidates || found < count || count >= most;
-            done.then(|| {
+        let mut left = Vec::new();
+        for open in open.chunks(batch(vectors)) {
+            let answer = match ask(vectors, asked, open, (count, nprobe)) {
+                Ok(answer) => answer,
+                Err(why) => {
+                    open.iter().for_each(|&at| given[at] = Some(Err(why.clone())));
+                    continue;
+                }
+            };
+            let walked = each(&answer, open, count, |at, _, rows| {
+                let found = rows.iter().filter(|&&row| row >= 0).count();
+                let allowed = rows.iter().filter_map(|&row| u32::try_from(row).ok());
+                let allowed: Vec<u32> =
+                    allowed.filter(|&row| row < segment.rows.len() && segment.contains(row)).collect();
+                // Not enough, with more in the lists: where the device cannot give it, the processor's walk can.
+                if allowed.len() < candidates && found >= count {
+                    if count < most {
+                        return None;
+                    }
+                    if allowed.len() < k.min(selected) {
+                        return Some(Err(too_few(allowed.len(), k, count)));
+                    }
+                }
                 let (query, mut best) = (&asked[at].query, Top::with_room(k, k.min(allowed.len())));
                 best.raise(asked[at].bar.get());
                 let mut scratch = Vec::new();
@@ -361,14 +389,13 @@ fn lists(
                     distances: 0,
                     device: device.clone(),
                 };
-                Walked { best: best.into_sorted(), how, returned: allowed.len() }
-            })
-        });
-        let mut left = Vec::new();
-        for (&at, walked) in open.iter().zip(walked) {
-            match walked {
-                Some(walked) => given[at] = Some(Ok(Given::Lists(walked))),
-                None => left.push(at),
+                Some(Ok(Walked { best: best.into_sorted(), how, returned: allowed.len() }))
+            });
+            for (&at, walked) in open.iter().zip(walked) {
+                match walked {
+                    Some(walked) => given[at] = Some(walked.map(Given::Lists)),
+                    None => left.push(at),
+                }
             }
         }
         open = left;
@@ -394,5 +421,14 @@ mod tests {
         assert_eq!(why, "it gives 2048 rows at most, and 3000 are wanted");
         assert_eq!(first_ask(10, 100, 100, 64), Ok(16));
         assert_eq!(first_ask(10, 100, 100, 128), Ok(128));
+    }
+
+    #[test]
+    fn lists_are_asked_only_where_enough_of_what_they_give_may_be_left() {
+        assert_eq!(reaches(2048, 1_000_000, 1_000_000, MOST), Ok(()));
+        assert!(reaches(2049, 1_000_000, 1_000_000, MOST).is_err());
+        assert_eq!(reaches(10, 5_000, 1_000_000, MOST), Ok(()));
+        assert!(reaches(11, 5_000, 1_000_000, MOST).is_err());
+        assert_eq!(reaches(100, 200, 2_000, MOST), Ok(()), "all rows of a short segment");
     }
 }

@@ -122,16 +122,11 @@ struct Staging {
     }
 };
 
-struct DeviceScope {
-    int before = 0;
-    explicit DeviceScope(int device) {
-        check(cudaGetDevice(&before), "asking for the device");
-        check(cudaSetDevice(device), "choosing the device");
-    }
-    ~DeviceScope() {
-        cudaSetDevice(before);
-    }
-};
+// The thread that opens a device uses no other, so the device stays current in it. To go back to the one that was current
+// before, device 0 in a new thread, would open that one as well, with some hundred megabytes of its memory, for nothing.
+void make_current(int device) {
+    check(cudaSetDevice(device), "choosing the device");
+}
 
 struct CudaFree {
     void operator()(float* memory) const {
@@ -184,7 +179,7 @@ int adg_count(int* count, char* message, size_t capacity) {
 int adg_open(int number, uint64_t scratch_bytes, AdgDevice** out, uint64_t* free_bytes, char* message, size_t capacity) {
     *out = nullptr;
     return guarded(message, capacity, [&] {
-        DeviceScope scope(number);
+        make_current(number);
         settle("opening the device");
         // faiss would end the process over either of these two.
         cudaError_t runs = adg_runs_here();
@@ -222,7 +217,7 @@ void adg_close(AdgDevice* device) {
 int adg_rows(AdgDevice* device, uint64_t rows, int dimension, int inner_product, AdgBlock** out, char* message, size_t capacity) {
     *out = nullptr;
     return guarded(message, capacity, [&] {
-        DeviceScope scope(device->number);
+        make_current(device->number);
         auto block = std::make_unique<AdgBlock>();
         block->device = device;
         block->dimension = dimension;
@@ -242,7 +237,7 @@ int adg_put(AdgBlock* block, uint64_t first, uint64_t rows, const float* values,
         if (!block->rows || first > block->count || rows > block->count - first) {
             throw std::runtime_error("rows beyond those announced");
         }
-        DeviceScope scope(block->device->number);
+        make_current(block->device->number);
         size_t width = size_t(block->dimension);
         check(cudaMemcpy(block->rows.get() + size_t(first) * width, values, size_t(rows) * width * sizeof(float), cudaMemcpyHostToDevice),
               "copying rows");
@@ -261,7 +256,7 @@ int adg_put(AdgBlock* block, uint64_t first, uint64_t rows, const float* values,
 int adg_lists(AdgDevice* device, const void* index, AdgBlock** out, char* message, size_t capacity) {
     *out = nullptr;
     return guarded(message, capacity, [&] {
-        DeviceScope scope(device->number);
+        make_current(device->number);
         settle("copying lists");
         const auto* lists = dynamic_cast<const faiss::IndexIVF*>(static_cast<const faiss::Index*>(index));
         if (lists == nullptr) {
@@ -294,7 +289,7 @@ int adg_search(
         char* message,
         size_t capacity) {
     return guarded(message, capacity, [&] {
-        DeviceScope scope(block->device->number);
+        make_current(block->device->number);
         settle("searching");
         if (block->lists) {
             faiss::SearchParametersIVF breadth;
