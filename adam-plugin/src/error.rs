@@ -62,6 +62,20 @@ pub enum PluginError {
         /// The model that the index was made with.
         model: String,
     },
+    /// The model that an index was made with is no longer where it was then.
+    #[error(
+        "the index {} was made with the model `{model}` from {}, which is not there; name its folder with --model (in a program: the argument `folder`)",
+        index.display(),
+        folder.display()
+    )]
+    ModelMoved {
+        /// The index.
+        index: PathBuf,
+        /// The model that it was made with.
+        model: String,
+        /// Where that was.
+        folder: PathBuf,
+    },
     /// A field is missing or cannot serve the purpose.
     #[error("field `{name}` {problem}")]
     Field {

@@ -24,6 +24,9 @@ use crate::writer::WriterSettings;
 /// Name of the field that says which document of the old index one was, where the old index has no key.
 pub const ORIGIN: &str = "adam_origin";
 
+/// Name of the vector field that a new index gets.
+const VECTOR: &str = "vector";
+
 /// Blocks of stored documents kept in memory while reading.
 const CACHED_BLOCKS: usize = 16;
 
@@ -31,7 +34,7 @@ const CACHED_BLOCKS: usize = 16;
 pub struct ImportOptions {
     /// Text fields that are embedded, and searched by words; the first is the title if there are several.
     pub fields: Vec<String>,
-    /// The field that names a document; none: [`ORIGIN`] is made.
+    /// The field that names a document, a stored text that is indexed as one term; none: [`ORIGIN`] is made.
     pub key: Option<String>,
     /// How long documents are cut into chunks, if they are.
     pub chunks: Option<Chunking>,
@@ -55,8 +58,8 @@ pub struct Imported {
 /// Reads a tantivy index without vectors into a new one with vectors.
 ///
 /// # Errors
-/// When the old index cannot be read, a field is missing, not stored, or analysed by a tokenizer that is not tantivy's own, or the
-/// new one cannot be written.
+/// When the old index cannot be read, a field is missing, not stored, or analysed by a tokenizer that is not tantivy's own, the key
+/// cannot serve as one, a field has a name that the new index needs for one of its own, or that index cannot be written.
 pub fn import(
     old: &Path,
     new: &Path,
@@ -85,6 +88,10 @@ pub fn import(
     if options.fields.is_empty() {
         return Err(refuse("name at least one field to embed".to_owned()));
     }
+    if let Some(key) = &options.key {
+        check_key(old, &schema, key)?;
+    }
+    check_names(old, &schema, options.key.is_none())?;
     let mut lost = Vec::new();
     let mut builder = Schema::builder();
     for (field, entry) in schema.fields() {
@@ -109,7 +116,7 @@ pub fn import(
             ORIGIN.to_owned()
         }
     };
-    VectorField::add_to(&mut builder, "vector", VectorOptions::cosine(encoder.dimension()))?;
+    VectorField::add_to(&mut builder, VECTOR, VectorOptions::cosine(encoder.dimension()))?;
     HashFields::add_to(&mut builder);
     if let Some(chunking) = options.chunks {
         chunking.check()?;
@@ -121,7 +128,7 @@ pub fn import(
         title: options.fields.first().filter(|_| options.fields.len() > 1).cloned(),
         shown: options.fields.clone(),
         metadata: None,
-        vector: "vector".to_owned(),
+        vector: VECTOR.to_owned(),
         template: crate::Template::joining(&options.fields)?.to_string(),
         chunks: options.chunks,
     };
@@ -151,13 +158,46 @@ pub fn import(
     Ok(imported)
 }
 
+/// Refuses a key by which the new index could not find a document again, or name it.
+fn check_key(old: &Path, schema: &Schema, key: &str) -> Result<(), PluginError> {
+    let refuse = |problem: String| PluginError::Import { path: old.to_path_buf(), problem };
+    let field =
+        schema.get_field(key).map_err(|_| refuse(format!("has no field `{key}`; there are {}", names(schema))))?;
+    let entry = schema.get_field_entry(field);
+    let is_term = match entry.field_type() {
+        FieldType::Str(options) => options.get_indexing_options().is_some_and(|indexing| indexing.tokenizer() == "raw"),
+        _ => false,
+    };
+    if is_term && entry.is_stored() {
+        return Ok(());
+    }
+    Err(refuse(format!(
+        "the field `{key}` cannot be the key, which is a stored text that is indexed as one term (STRING | STORED); name such a \
+         field, or none, and documents are named by where they lay in this index"
+    )))
+}
+
+/// Refuses fields with the names of those that the new index gets beside the old ones: a schema has no name twice.
+fn check_names(old: &Path, schema: &Schema, makes_origin: bool) -> Result<(), PluginError> {
+    let is_ours = |name: &str| {
+        name == VECTOR || (makes_origin && name == ORIGIN) || HashFields::is_hash(name) || ChunkFields::is_one(name)
+    };
+    match schema.fields().map(|(_, entry)| entry.name()).find(|name| is_ours(name)) {
+        None => Ok(()),
+        Some(name) => Err(PluginError::Import {
+            path: old.to_path_buf(),
+            problem: format!(
+                "has a field `{name}`, and the new index needs that name for a field of its own; give it another name in the \
+                 program that makes this index (an index of adam gets another model by `adam reembed`)"
+            ),
+        }),
+    }
+}
+
 /// The key of a document, in 8 bytes: what is counted by it must fit in memory for every document there is.
 fn hash_of_key(document: &TantivyDocument, key: Field) -> u64 {
     let mut hasher = DefaultHasher::new();
-    if let Some(value) = document.get_first(key) {
-        // Whichever type a key has, one of these is there and the others are not.
-        (value.as_str(), value.as_u64(), value.as_i64(), value.as_bytes()).hash(&mut hasher);
-    }
+    document.get_first(key).and_then(|value| value.as_str()).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -264,6 +264,16 @@ impl Filter {
             let mut term = base();
             term.append_type_and_fast_value(number);
             choose(term);
+            // A number without a fraction is a whole one among tantivy's terms, however it was written. The bounds are tantivy's.
+            let is_whole = number.fract() == 0.0;
+            let mut term = base();
+            if is_whole && (i64::MIN as f64..=i64::MAX as f64).contains(&number) {
+                term.append_type_and_fast_value(number as i64);
+                choose(term);
+            } else if is_whole && (0.0..=u64::MAX as f64).contains(&number) {
+                term.append_type_and_fast_value(number as u64);
+                choose(term);
+            }
         }
         if let Ok(truth) = self.value.parse::<bool>() {
             let mut term = base();
@@ -399,13 +409,13 @@ mod tests {
         schema.add_u64_field("year", INDEXED | FAST);
         schema.add_date_field("day", INDEXED | FAST);
         schema.add_text_field("unindexed", STORED);
-        schema.add_json_field("metadata", TEXT | STORED | FAST);
+        schema.add_json_field("metadata", crate::engine::metadata_options());
         let schema = schema.build();
         let index = Index::create_in_ram(schema.clone());
         let mut writer: IndexWriter = index.writer_with_num_threads(1, 20_000_000).unwrap();
         for json in [
-            r#"{"id": "a b", "text": "crows bend wire", "year": 2019, "day": "2024-05-31T00:00:00Z", "metadata": {"lang": "en", "n": 5}}"#,
-            r#"{"id": "c", "text": "ravens bend rules", "year": 2021, "day": "2025-01-01T00:00:00Z", "metadata": {"lang": "de", "n": 7, "deep": {"er": true}}}"#,
+            r#"{"id": "a b", "text": "crows bend wire", "year": 2019, "day": "2024-05-31T00:00:00Z", "metadata": {"lang": "en", "n": 5, "rating": 5.0}}"#,
+            r#"{"id": "c", "text": "ravens bend rules", "year": 2021, "day": "2025-01-01T00:00:00Z", "metadata": {"lang": "de", "n": 7, "rating": 4.5, "big": 1e19, "deep": {"er": true}}}"#,
         ] {
             writer.add_document(TantivyDocument::parse_json(&schema, json).unwrap()).unwrap();
         }
@@ -440,6 +450,15 @@ mod tests {
             ("n:7", 1),
             ("n:6..9", 1),
             ("deep.er:true", 1),
+            // Numbers are equal however they are written.
+            ("rating:5.0", 1),
+            ("rating:5", 1),
+            ("rating:50e-1", 1),
+            ("n:7.0", 1),
+            ("rating:4.5", 1),
+            ("rating:4", 0),
+            ("big:1e19", 1),
+            ("big:10000000000000000000", 1),
             ("lang:fr", 0),
         ] {
             assert_eq!(count(filter).unwrap(), expected, "{filter}");
@@ -537,13 +556,15 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn any_text_is_a_query(typed in "\\PC{0,80}") {
+        fn any_text_is_a_query(typed in "\\PC{0,80}|(n|lang|year|day|deep\\.er|metadata\\.n):[-+0-9.eTZ:]{1,16}") {
             let index = index();
             let text = index.schema().get_field("text").unwrap();
             let query = text_query(&index, &[text], &typed, Syntax::Words).unwrap();
             count(&index, query.as_ref());
-            if let Ok(filter) = typed.parse::<Filter>() {
-                let _ = filter.query(&index, Some("metadata"));
+            if let Ok(filter) = typed.parse::<Filter>()
+                && let Ok(query) = filter.query(&index, Some("metadata"))
+            {
+                count(&index, query.as_ref());
             }
         }
     }

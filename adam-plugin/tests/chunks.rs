@@ -6,9 +6,9 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use adam_encoder::TextEncoder;
+use adam_encoder::{EncoderOptions, TextEncoder};
 use adam_plugin::engine::Document;
-use adam_plugin::{Chunking, Engine, Mode, OnFailure, SearchRequest, WriterSettings};
+use adam_plugin::{Chunking, Engine, Mode, OnFailure, Reranker, SearchRequest, WriterSettings};
 use common::Words;
 
 const CHUNKING: Chunking = Chunking { tokens: 20, overlap: 4 };
@@ -121,6 +121,45 @@ fn the_nearest_chunk_is_the_snippet() {
             assert!(model.token_ranges(&snippet.text).unwrap().len() <= CHUNKING.tokens);
         }
     }
+}
+
+/// The re-ranker has room for the start of a long document only; what it is to judge is the part that was found.
+#[test]
+fn the_nearest_chunk_is_what_is_re_ranked() {
+    if !common::has_runtime() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::of(256, "wide words 1"));
+    let reranker = Arc::new(Reranker::open(&common::tiny_pair(), &EncoderOptions::default()).unwrap());
+    let engine = build(folder.path(), &model, Some(CHUNKING)).with_reranker(Arc::clone(&reranker));
+    let query = "comet alpha mark10";
+    for mode in Mode::ALL {
+        let request = SearchRequest { mode, rerank: Some(8), snippets: true, ..SearchRequest::new(query) };
+        let hits = engine.search(&request).unwrap().hits;
+        let first: Vec<_> = hits.iter().filter(|hit| hit.arms.last().is_some_and(|arm| arm.name == "rerank")).collect();
+        assert!(!first.is_empty(), "{mode}");
+        for hit in first {
+            let document = documents().into_iter().find(|document| document.id == hit.id).unwrap();
+            let text = match mode {
+                // Words know of no chunks.
+                Mode::Bm25 => format!("{} {}", document.title, document.text),
+                Mode::Dense | Mode::Hybrid => hit.snippet.as_ref().unwrap().text.clone(),
+            };
+            let logit = reranker.score(query, &[&text]).unwrap()[0];
+            assert!((hit.score - logit).abs() < 1e-4, "{mode} {}: {} {logit}", hit.id, hit.score);
+        }
+    }
+}
+
+#[test]
+fn more_explanations_than_can_be_had_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = build(folder.path(), &Arc::new(Words::of(256, "wide words 1")), None);
+    let search = |top| engine.search(&SearchRequest { top, explain: true, ..SearchRequest::new("crow") });
+    assert!(search(50).unwrap().hits.iter().all(|hit| hit.explanation.is_some()));
+    let message = search(51).unwrap_err().to_string();
+    assert!(message.contains("51") && message.contains("50"), "{message}");
 }
 
 #[test]

@@ -357,6 +357,28 @@ fn eval_measures_what_the_cross_encoder_makes_of_a_ranking() {
     assert!((report["dense"]["mrr@10"].as_f64().unwrap() - 1.0 / (place as f64 + 1.0)).abs() < 1e-9);
 }
 
+/// Where queries are documents of the corpus, each finds itself: not among its hundred hits, nor in the run file.
+#[test]
+fn eval_leaves_out_the_query_itself() {
+    let Some(world) = World::new() else { return };
+    let data = tempfile::tempdir().unwrap();
+    let texts: Vec<String> = (0..105).map(|number| format!("crows use wire number{number}")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let corpus = corpus(data.path(), &texts);
+    let (index, run) = (world.path("many"), world.path("many.trec"));
+    done(&["index", "--model", &world.model(), "--data", corpus.to_str().unwrap(), "--index", &index]);
+    std::fs::write(data.path().join("queries.jsonl"), "{\"_id\": \"d7\", \"text\": \"crows use wire number7\"}\n")
+        .unwrap();
+    std::fs::create_dir(data.path().join("qrels")).unwrap();
+    std::fs::write(data.path().join("qrels/test.tsv"), "query-id\tcorpus-id\tscore\nd7\td8\t1\n").unwrap();
+    let words = ["eval", "--index", &index, "--data", data.path().to_str().unwrap(), "--mode", "dense", "--run", &run];
+    done(&words);
+    let ranking = std::fs::read_to_string(run).unwrap();
+    let ranked: Vec<&str> = ranking.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
+    assert_eq!(ranked.len(), 100);
+    assert!(!ranked.contains(&"d7"), "{ranking}");
+}
+
 #[test]
 fn long_documents_are_found_by_their_chunks() {
     let Some(world) = World::new() else { return };
@@ -410,9 +432,47 @@ fn help_manual_and_completions_know_every_command() {
             }
         }
     }
-    assert!(help.contains("Exit codes") && help.contains("adam.toml") && help.contains("ADAM_SEARCH_TOP"));
+    for words in ["Exit codes", "adam.toml", "ADAM_SEARCH_TOP", "RUST_LOG"] {
+        assert!(help.contains(words), "{words}");
+    }
     let (code, out, err) = run(&["search"]);
     assert!(code == 2 && out.is_empty() && err.contains("--index"), "{err}");
     let (code, _, err) = run(&["search", "--index", "no/such/index", "x"]);
     assert!(code == 1 && err.contains("no/such/index"), "{err}");
+    let (code, _, err) = run(&["search", "--index", "no/such/index", "--explain", "--top", "51", "x"]);
+    assert!(code == 2 && err.contains("--top"), "{code} {err}");
+}
+
+#[test]
+fn warnings_are_shown_unless_they_are_turned_off() {
+    let Some(world) = World::new() else { return };
+    // Nothing in this folder says how to pool.
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../encoder/tests/fixtures/tiny");
+    let said = |log: Option<&str>| {
+        let mut command = adam();
+        command.args(["encode", "--model", model.to_str().unwrap(), "--input", world.data.to_str().unwrap()]);
+        command.args(["--output", &world.path("vectors.npy")]).env_remove("RUST_LOG");
+        let (code, _, err) = told(command.envs(log.map(|log| ("RUST_LOG", log))).output().unwrap());
+        assert_eq!(code, 0, "{err}");
+        err
+    };
+    let err = said(None);
+    assert!(err.contains("WARN") && err.contains("no modules.json"), "{err}");
+    assert!(!err.contains('\u{1b}'), "no colours where there is no terminal: {err}");
+    assert!(!said(Some("off")).contains("WARN"));
+}
+
+#[test]
+fn serve_refuses_to_compute_otherwise_than_its_index_was_made() {
+    let Some(world) = World::new() else { return };
+    for (option, value, words) in [
+        ("--precision", "f16", "\"f32\""),
+        ("--max-length", "12", "--max-length"),
+        ("--query-prompt", "query: ", "--query-prompt"),
+        ("--document-prompt", "passage: ", "--document-prompt"),
+    ] {
+        let serve = ["serve", "--index", &world.index(), "--listen", "127.0.0.1:0", option, value];
+        let (code, _, err) = run(&serve);
+        assert!(code == 1 && err.contains(words) && err.contains("adam reembed"), "{option}: {code} {err}");
+    }
 }

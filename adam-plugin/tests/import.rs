@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adam_encoder::EncoderOptions;
 use adam_plugin::engine::Document;
 use adam_plugin::import::{ImportOptions, count, import, reembed};
-use adam_plugin::{Chunking, Engine, Mode, SearchRequest, WriterSettings};
+use adam_plugin::{Chunking, Engine, Mode, PinnedModel, SearchRequest, WriterSettings};
 use common::Words;
 use tantivy::schema::{FAST, INDEXED, STORED, STRING, Schema, TEXT};
 use tantivy::{Index, doc};
@@ -178,6 +179,100 @@ fn what_cannot_be_brought_over_is_refused() {
     assert!(refused(&folder.path().join("nowhere"), &new, &["name"]).contains("nowhere"));
 }
 
+/// A key by which no document could be found again, or named in a hit.
+#[test]
+fn a_key_that_cannot_serve_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    old_index(&old, 3);
+    let model = Arc::new(Words::new());
+    for (key, words) in [("nowhere", "`sku`"), ("name", "one term"), ("hidden", "one term"), ("price", "one term")] {
+        let settings = WriterSettings::default();
+        let done = import(&old, &new, model.clone(), model.pinned(), &options(Some(key)), settings);
+        let message = done.unwrap_err().to_string();
+        assert!(message.contains(words) && message.contains(&format!("`{key}`")), "{key}: {message}");
+        assert!(!new.exists(), "{key}");
+    }
+}
+
+/// Adding a field twice to a schema panics.
+#[test]
+fn names_that_the_new_index_needs_are_refused() {
+    let model = Arc::new(Words::new());
+    for (name, key, refused) in [
+        ("vector", None, true),
+        ("vector", Some("sku"), true),
+        ("adam_origin", None, true),
+        ("adam_origin", Some("sku"), false),
+        ("adam_document_hash", Some("sku"), true),
+        ("adam_parent", Some("sku"), true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        let mut schema = Schema::builder();
+        let sku = schema.add_text_field("sku", STRING | STORED);
+        let body = schema.add_text_field("body", TEXT | STORED);
+        schema.add_text_field(name, STRING | STORED);
+        std::fs::create_dir_all(&old).unwrap();
+        let index = Index::create_in_dir(&old, schema.build()).unwrap();
+        let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, MEMORY).unwrap();
+        writer.add_document(doc!(sku => "s1", body => "all about iron")).unwrap();
+        writer.commit().unwrap();
+        writer.wait_merging_threads().unwrap();
+        let options = ImportOptions { fields: vec!["body".to_owned()], ..options(key) };
+        let done = import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default());
+        match done {
+            Ok(done) => assert!(!refused && done.documents == 1, "{name}"),
+            Err(error) => {
+                let message = error.to_string();
+                assert!(refused && message.contains(&format!("`{name}`")), "{name}: {message}");
+                assert!(!new.exists(), "{name}");
+            }
+        }
+    }
+}
+
+/// Documents that are added later go to the fields that the index has, whatever their names, and come back from there.
+#[test]
+fn documents_go_to_the_fields_of_an_imported_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    old_index(&old, 6);
+    let model = Arc::new(Words::new());
+    import(&old, &new, model.clone(), model.pinned(), &options(Some("sku")), WriterSettings::default()).unwrap();
+    let engine = Engine::open(&new).unwrap().with_encoder(model.clone()).unwrap();
+    assert_eq!(engine.get("s2").unwrap().unwrap().title, "comet item 2");
+    let added = Document {
+        id: "late".to_owned(),
+        title: "brass item".to_owned(),
+        text: "all about brass".to_owned(),
+        ..Document::default()
+    };
+    let mut writer = engine.writer(MEMORY, WriterSettings::default()).unwrap();
+    writer.update_document(engine.document(added.clone()).unwrap()).unwrap();
+    writer.commit().unwrap();
+    engine.reload().unwrap();
+    assert_eq!(engine.get("late").unwrap().unwrap(), added);
+    for mode in Mode::ALL {
+        assert_eq!(best(&engine, mode, "brass")[0], "late", "{mode}");
+    }
+    let metadata = serde_json::json!({"year": 2000}).as_object().cloned();
+    let message = engine.document(Document { metadata, ..added.clone() }).unwrap_err().to_string();
+    for words in ["`late`", "metadata", "`sku`", "`name`", "`body`"] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    drop(writer);
+
+    // With one field there is none for a title.
+    let single = folder.path().join("single");
+    let one = ImportOptions { fields: vec!["body".to_owned()], ..options(Some("sku")) };
+    import(&old, &single, model.clone(), model.pinned(), &one, WriterSettings::default()).unwrap();
+    let engine = Engine::open(&single).unwrap();
+    let message = engine.document(added.clone()).unwrap_err().to_string();
+    assert!(message.contains("title") && message.contains("`body`"), "{message}");
+    engine.document(Document { title: String::new(), ..added }).unwrap();
+}
+
 #[test]
 fn another_model_is_refused_and_reembed_changes_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -221,6 +316,21 @@ fn another_model_is_refused_and_reembed_changes_it() {
     let filters = vec!["year:2007".parse().unwrap()];
     let request = SearchRequest { filters, ..SearchRequest::new("text about") };
     assert_eq!(engine.search(&request).unwrap().hits[0].id, "d7");
+}
+
+#[test]
+fn a_model_that_has_moved_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::new());
+    let gone = folder.path().join("gone");
+    let pinned = PinnedModel { folder: Some(gone.clone()), ..model.pinned() };
+    let index = folder.path().join("index");
+    drop(Engine::open_or_create(&index, model, pinned).unwrap());
+    let opened = Engine::open(&index).unwrap().with_pinned_encoder(None, &EncoderOptions::default());
+    let message = opened.err().unwrap().to_string();
+    for words in ["`words 1`", "--model", gone.to_str().unwrap(), index.to_str().unwrap()] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub struct EvalOptions {
     /// What becomes of judged queries without results.
     pub missing: Missing,
     /// Drop a result whose document id equals the query's id before ranking, as BEIR does: in sets where queries are
-    /// taken from the corpus, a query would find itself.
+    /// taken from the corpus, a query would find itself. Of a run of k results that leaves one too few for a metric at k: ask the
+    /// system for k + 1.
     pub drop_identical_ids: bool,
 }
 

@@ -66,30 +66,35 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// What to do where a session with one of NVIDIA's providers does not open.
+/// What to do where one of NVIDIA's providers cannot be registered.
 pub(crate) fn remedy(providers: &[Provider], missing: &[&str]) -> Option<String> {
-    if !wants_cuda(providers) {
-        return None;
-    }
-    let library = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
-    let beside =
-        library.as_deref().and_then(Path::parent).map(|folder| folder.join("libonnxruntime_providers_cuda.so"));
-    let mut text = String::from(". The CUDA provider needs a build of ONNX Runtime that has it");
+    let named = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty()).map(PathBuf::from);
+    wants_cuda(providers).then(|| remedy_for(named.as_deref(), missing))
+}
+
+/// As [`remedy`], where `ORT_DYLIB_PATH` names this library or folder.
+fn remedy_for(named: Option<&Path>, missing: &[&str]) -> String {
+    let folder = named.and_then(|path| if path.is_dir() { Some(path) } else { path.parent() });
+    let beside = folder.map(|folder| folder.join("libonnxruntime_providers_cuda.so"));
+    let mut text = String::from(". The CUDA provider needs a build of ONNX Runtime for CUDA 13 that has it");
     match beside {
         Some(path) if !path.is_file() => text.push_str(&format!(
-            ", and {} is not there: install the package onnxruntime-gpu and set ORT_DYLIB_PATH to its libonnxruntime.so",
+            ", and {} is not there: install the package onnxruntime-gpu and set ORT_DYLIB_PATH to the folder of its \
+             libonnxruntime.so.* (onnxruntime/capi)",
             path.display()
         )),
-        _ => text.push_str(" (the package onnxruntime-gpu; ORT_DYLIB_PATH names its libonnxruntime.so)"),
+        _ => text.push_str(
+            " (the package onnxruntime-gpu; ORT_DYLIB_PATH names its libonnxruntime.so.*, or the folder of it)",
+        ),
     }
     if !missing.is_empty() {
         text.push_str(&format!(
-            "; these libraries of CUDA were not found: {}. Install nvidia-cudnn-cu13 and the others, or add their folders to \
-             LD_LIBRARY_PATH",
+            "; these libraries of CUDA 13 were not found: {}. Install nvidia-cudnn-cu13 and the others, or add their folders \
+             to LD_LIBRARY_PATH",
             missing.join(", ")
         ));
     }
-    Some(text)
+    text
 }
 
 #[cfg(test)]
@@ -107,5 +112,22 @@ mod tests {
         assert!(missing.contains(&"libcudnn.so.9"), "{missing:?}");
         let text = remedy(&[Provider::Cuda(0)], &missing).unwrap();
         assert!(text.contains("onnxruntime-gpu") && text.contains("libcudnn.so.9"), "{text}");
+        assert!(text.contains("CUDA 13") && text.contains("libonnxruntime.so.*"), "{text}");
+    }
+
+    #[test]
+    fn the_provider_is_looked_for_beside_the_library_or_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("libonnxruntime.so.1.24.1");
+        let provider = folder.path().join("libonnxruntime_providers_cuda.so");
+        for named in [file.as_path(), folder.path()] {
+            let text = remedy_for(Some(named), &[]);
+            assert!(text.contains(&format!("{} is not there", provider.display())), "{text}");
+        }
+        std::fs::write(&provider, b"").unwrap();
+        for named in [file.as_path(), folder.path()] {
+            let text = remedy_for(Some(named), &[]);
+            assert!(!text.contains("is not there"), "{text}");
+        }
     }
 }

@@ -177,7 +177,7 @@ fn is_wanted(file: &str) -> bool {
         // Weights beside an ONNX file have names of their own: model.onnx_data, model.onnx.data.
         _ if parts[parts.len() - 2] == "onnx" => {
             let stem = name.strip_prefix("model").unwrap_or_default();
-            ["", "_fp16", "_quantized", "_int8", "_fused", "_fused_fp16", "_fused_quantized"].iter().any(|kind| {
+            ["", "_fp16", "_quantized", "_int8", "_fused", "_fused_quantized"].iter().any(|kind| {
                 stem.strip_prefix(kind).is_some_and(|rest| matches!(rest, ".onnx" | ".onnx_data" | ".onnx.data"))
             })
         }
@@ -266,6 +266,7 @@ mod tests {
             "onnx/../../x",
             "/config.json",
             "onnx/model_q4.onnx",
+            "onnx/model_fused_fp16.onnx",
             "openvino/openvino_model.bin",
             "README.md",
             "",

@@ -30,7 +30,8 @@
 //! | `onnx/model.onnx` or `model.onnx` | the model, for [`Precision::F32`] |
 //! | `onnx/model_fp16.onnx` or `model_fp16.onnx` | the model, for [`Precision::F16`] |
 //! | `onnx/model_quantized.onnx` and other names of it | the model, for [`Precision::Int8`] |
-//! | `onnx/model_fused.onnx`, `onnx/model_fused_quantized.onnx` | the same models in ONNX Runtime's fused operators, for CUDA, where `adam_export.json` names them |
+//! | `onnx/model_fused.onnx` | the f32 model in ONNX Runtime's fused operators, for CUDA, where `adam_export.json` names it |
+//! | `onnx/model_fused_quantized.onnx` | the int8 one, where there is no other and `adam_export.json` names it |
 //!
 //! # Speed
 //!
@@ -41,7 +42,8 @@
 //!
 //! # ONNX Runtime
 //!
-//! The library is found at run time ([`runtime::init`] says where it is looked for); nothing is linked.
+//! The library is found at run time ([`runtime::init`] says where it is looked for); nothing is linked. On CUDA, TF32 is off, so
+//! that vectors are the CPU's to 1e-4, and [`Precision::Int8`] is refused, since CUDA has no kernels for it.
 
 mod batch;
 mod cuda;

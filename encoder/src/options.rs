@@ -61,7 +61,8 @@ pub enum Precision {
     /// computes it in 32 bits, no faster than [`Precision::F32`].
     F16,
     /// 8-bit weights and activations (dynamic quantisation): about twice as fast on a CPU, a quarter of the
-    /// size. Activations are scaled per batch, so a vector depends a little on the texts that share its batch.
+    /// size. Activations are scaled per batch, so a vector depends a little on the texts that share its batch. CUDA and TensorRT
+    /// have no kernels for it and are refused.
     Int8,
 }
 
@@ -223,6 +224,19 @@ impl EncoderOptions {
         if self.max_length.is_some_and(|n| !(3..=1 << 20).contains(&n)) {
             return refuse("max_length", "must be between 3 and 1,048,576 tokens");
         }
+        let nvidia = |provider: &&Provider| matches!(provider, Provider::Cuda(_) | Provider::TensorRt(_));
+        if self.precision == Precision::Int8
+            && let Some(provider) = self.providers.iter().find(nvidia)
+        {
+            // ONNX Runtime would not refuse: it copies to the CPU and back for each operator that the device lacks.
+            return Err(EncoderError::Option {
+                name: "precision",
+                problem: format!(
+                    "is int8, and {provider} has no kernels for it, so the CPU would do nearly all of the work; use f16, or f32 \
+                     where the folder has no f16 file, or run int8 on the CPU"
+                ),
+            });
+        }
         for (name, prompt) in [("query_prompt", &self.query_prompt), ("document_prompt", &self.document_prompt)] {
             if prompt.as_ref().is_some_and(|prompt| prompt.len() > 16 << 10) {
                 return refuse(name, "is longer than 16 KiB");
@@ -318,5 +332,23 @@ mod tests {
         let device = EncoderOptions { providers: vec![Provider::Cuda(0)], ..options(32, 0) };
         assert_eq!((device.all_sessions(), device.most_tokens()), (1, 16_384));
         assert!(options(0, 1025).check().is_err());
+    }
+
+    #[test]
+    fn int8_is_refused_where_the_device_has_no_kernels_for_it() {
+        let options = |precision, providers: &[Provider]| EncoderOptions {
+            precision,
+            providers: providers.to_vec(),
+            ..EncoderOptions::default()
+        };
+        for providers in [&[Provider::Cuda(1)][..], &[Provider::Cpu, Provider::TensorRt(0)]] {
+            let said = options(Precision::Int8, providers).check().unwrap_err().to_string();
+            let name = providers[providers.len() - 1].to_string();
+            assert!(said.contains(&name) && said.contains("f16"), "{said}");
+            options(Precision::F16, providers).check().unwrap();
+            options(Precision::F32, providers).check().unwrap();
+        }
+        options(Precision::Int8, &[Provider::Cpu]).check().unwrap();
+        options(Precision::Int8, &[Provider::OpenVino]).check().unwrap();
     }
 }

@@ -13,13 +13,14 @@ static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 static LOADING: Mutex<()> = Mutex::new(());
 
 /// What setting a machine up comes to, for the message when nothing is found.
-const REMEDY: &str = "Run scripts/setup.sh, or `pip install onnxruntime`, or set ORT_DYLIB_PATH to the library file";
+const REMEDY: &str =
+    "Run scripts/setup.sh, or `pip install onnxruntime`, or set ORT_DYLIB_PATH to the library or its folder";
 
 /// Loads ONNX Runtime if that has not been done yet. Opening a model does this by itself; call it to find out early
 /// whether the library is there.
 ///
-/// Looked for, in order: the file named by `ORT_DYLIB_PATH` (if set, nothing else is tried); beside the running
-/// binary and in `lib` next to it; the cache (`ADAM_CACHE`, else `~/.cache/adam`) in `onnxruntime-*`; the `onnxruntime`
+/// Looked for, in order: the file named by `ORT_DYLIB_PATH`, or the newest in the folder it names (if set, nothing else is
+/// tried); beside the running binary and in `lib` next to it; the cache (`ADAM_CACHE`, else `~/.cache/adam`) in `onnxruntime-*`; the `onnxruntime`
 /// package of an active Python environment and of the user's and system's Python; the system's library folders.
 ///
 /// # Errors
@@ -66,7 +67,7 @@ fn load() -> Result<Environment, EncoderError> {
         }
     }
     let problem = if faults.is_empty() {
-        let places: Vec<String> = search.places.iter().map(|place| place.display().to_string()).collect();
+        let places: Vec<String> = search.places().iter().map(|place| place.display().to_string()).collect();
         format!("ONNX Runtime ({}) was not found. Looked in: {}. {REMEDY}", library_name(), places.join(", "))
     } else {
         format!("ONNX Runtime could not be loaded: {}. {REMEDY}", faults.join("; "))
@@ -81,7 +82,7 @@ fn library_name() -> String {
 
 /// The places to look in, in order.
 struct Search {
-    /// Named outright: the only file tried.
+    /// Named outright, as a file or as the folder it lies in: nothing else is tried.
     named: Option<PathBuf>,
     places: Vec<PathBuf>,
 }
@@ -126,9 +127,14 @@ impl Search {
     /// Library files that exist, in the order of the places.
     fn files(&self) -> Vec<PathBuf> {
         match &self.named {
-            Some(path) => vec![path.clone()],
-            None => self.places.iter().filter_map(|place| library_in(place)).collect(),
+            Some(path) if !path.is_dir() => vec![path.clone()],
+            _ => self.places().iter().filter_map(|place| library_in(place)).collect(),
         }
+    }
+
+    /// The folders to look in.
+    fn places(&self) -> &[PathBuf] {
+        self.named.as_ref().map_or(self.places.as_slice(), std::slice::from_ref)
     }
 }
 
@@ -211,5 +217,19 @@ mod tests {
     fn a_named_file_is_the_only_one_tried() {
         let search = Search { named: Some(PathBuf::from("nowhere.so")), places: vec![PathBuf::from("/usr/lib")] };
         assert_eq!(search.files(), [PathBuf::from("nowhere.so")]);
+    }
+
+    /// Python packages ship the library with its version behind the name, which changes with every release.
+    #[test]
+    fn a_named_folder_stands_for_the_library_in_it() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let name = library_name();
+        std::fs::write(other.path().join(&name), b"").unwrap();
+        let search = Search { named: Some(folder.path().to_path_buf()), places: vec![other.path().to_path_buf()] };
+        assert!(search.files().is_empty());
+        assert_eq!(search.places(), [folder.path()]);
+        let library = folder.path().join(format!("{name}.1.24.1"));
+        std::fs::write(&library, b"").unwrap();
+        assert_eq!(search.files(), [library]);
     }
 }

@@ -46,6 +46,8 @@ struct Head {
     source: Source,
     pooling: crate::folder::Pooling,
     steps: Vec<Step>,
+    /// Whether the graph's own sentence vector is used in place of a pooling that nothing in the folder asks for.
+    overrules_guess: bool,
 }
 
 /// Which output of the graph is used.
@@ -93,16 +95,26 @@ impl SentenceEncoder {
         let prompt_tokens =
             [tokenizer.prompt_tokens(&spec.prompts.query)?, tokenizer.prompt_tokens(&spec.prompts.document)?];
         let file = OnnxFile::open(&spec.transformer, options)?;
-        let fingerprint = fingerprint(&spec, &tokenizer, &file);
+        let mut fingerprint = fingerprint(&spec, &tokenizer, &file);
         let pool = SessionPool::open(&file, options)?;
         drop(file);
 
         let keeps_length = options.normalize == Some(false) && says_normalize;
         let name = spec.name();
-        let (head, dimension) = Head::choose(spec.pooling, spec.steps, keeps_length, &pool, &tokenizer)?;
+        let planned = Planned {
+            pooling: spec.pooling,
+            guessed: spec.guesses_pooling,
+            steps: spec.steps,
+            must_not_normalize: keeps_length,
+        };
+        let (head, dimension) = Head::choose(planned, &pool, &tokenizer)?;
+        if head.overrules_guess {
+            // These are not the vectors of the pooling that the fingerprint names so far.
+            fingerprint = fingerprint.part("pooling", "the graph's own");
+        }
         Ok(Self {
             name,
-            fingerprint,
+            fingerprint: fingerprint.finish(),
             dimension,
             batch_tokens: options.most_tokens(),
             tokenizer,
@@ -235,7 +247,7 @@ impl TextEncoder for SentenceEncoder {
     }
 }
 
-fn fingerprint(spec: &ModelFolder, tokenizer: &TextTokenizer, file: &OnnxFile) -> String {
+fn fingerprint(spec: &ModelFolder, tokenizer: &TextTokenizer, file: &OnnxFile) -> Fingerprint {
     let mut print = Fingerprint::default()
         .part("kind", "sentence encoder 1")
         .part("onnx", &file.hash)
@@ -248,21 +260,26 @@ fn fingerprint(spec: &ModelFolder, tokenizer: &TextTokenizer, file: &OnnxFile) -
     for step in &spec.steps {
         print = print.part("step", &step.describe());
     }
-    print.finish()
+    print
+}
+
+/// What the folder and the options ask for, before the graph was looked at.
+struct Planned {
+    pooling: crate::folder::Pooling,
+    /// Whether nothing in the folder asks for that pooling.
+    guessed: bool,
+    steps: Vec<Step>,
+    must_not_normalize: bool,
 }
 
 impl Head {
     /// Decides between the graph's own sentence vector and pooling here, by running one text through both.
     ///
     /// The folder's files decide what a vector is. The graph's own is used where it agrees with them, since it saves
-    /// copying the token vectors out; where the two differ, what the files say is done here.
-    fn choose(
-        pooling: crate::folder::Pooling,
-        steps: Vec<Step>,
-        must_not_normalize: bool,
-        pool: &SessionPool,
-        tokenizer: &TextTokenizer,
-    ) -> Result<(Self, usize), EncoderError> {
+    /// copying the token vectors out; where the two differ, what the files say is done here. Where they say nothing, as in the
+    /// folders that optimum exports, the graph knows better than a guess.
+    fn choose(planned: Planned, pool: &SessionPool, tokenizer: &TextTokenizer) -> Result<(Self, usize), EncoderError> {
+        let Planned { pooling, guessed, steps, must_not_normalize } = planned;
         let tokens = token_output(pool).cloned();
         let sentence = sentence_output(pool).cloned();
         for output in tokens.iter().chain(&sentence) {
@@ -278,8 +295,12 @@ impl Head {
                 head.finish(pool.path(), output, std::iter::once(&probe))
             })
         };
-        let of_tokens =
-            |output: Output| Self { source: Source::Tokens(output.name), pooling: pooling.clone(), steps: Vec::new() };
+        let of_tokens = |output: Output| Self {
+            source: Source::Tokens(output.name),
+            pooling: pooling.clone(),
+            steps: Vec::new(),
+            overrules_guess: false,
+        };
         match (tokens, sentence) {
             (None, None) => Err(EncoderError::model(
                 pool.path(),
@@ -299,7 +320,8 @@ impl Head {
                     });
                 }
                 let normalize = steps.into_iter().filter(|step| matches!(step, Step::Normalize)).take(1).collect();
-                let head = Self { source: Source::Sentence(sentence.name), pooling, steps: normalize };
+                let source = Source::Sentence(sentence.name);
+                let head = Self { source, pooling, steps: normalize, overrules_guess: false };
                 let dimension = run(&head)?.ncols();
                 Ok((head, dimension))
             }
@@ -316,14 +338,31 @@ impl Head {
                         source: Source::Sentence(sentence.name.clone()),
                         pooling: head.pooling.clone(),
                         steps: Vec::new(),
+                        overrules_guess: false,
                     };
                     if agrees(&ours, &run(&ready)?) {
+                        return Ok((ready, dimension));
+                    }
+                    if guessed {
+                        tracing::info!(
+                            model = %pool.path().display(),
+                            output = sentence.name,
+                            "no modules.json and no 1_Pooling: taking the graph's own sentence vectors"
+                        );
+                        // No modules, so the steps are what the caller asked for: normalising, or nothing.
+                        let ready = Self { steps: head.steps, overrules_guess: true, ..ready };
+                        let dimension = run(&ready)?.ncols();
                         return Ok((ready, dimension));
                     }
                     tracing::info!(
                         model = %pool.path().display(),
                         output = sentence.name,
                         "differs from what the folder's pooling and modules give; pooling here instead"
+                    );
+                } else if guessed {
+                    tracing::warn!(
+                        model = %pool.path().display(),
+                        "no modules.json and no 1_Pooling: taking the mean of the token vectors, as sentence-transformers does"
                     );
                 }
                 Ok((head, dimension))

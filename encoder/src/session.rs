@@ -98,19 +98,22 @@ impl SessionPool {
     pub(crate) fn open(file: &OnnxFile, options: &EncoderOptions) -> Result<Self, EncoderError> {
         let environment = runtime::environment()?;
         let missing = cuda::preload(&options.providers);
-        let fault = |error: ort::Error| {
-            let (text, remedy) = (error.to_string(), cuda::remedy(&options.providers, &missing).unwrap_or_default());
+        let refuse = |error: ort::Error, remedy: &str| {
+            let text = error.to_string();
             EncoderError::model(
                 &file.path,
                 format!("ONNX Runtime cannot load it: {}{remedy}", text.trim_end_matches('.')),
             )
         };
+        let fault = |error: ort::Error| refuse(error, "");
         let size = options.all_sessions();
-        let builder = configure(environment, options).map_err(&fault)?;
+        let builder = configure(environment, options).map_err(fault)?;
+        // Only here is it the providers' fault; what is wrong with a model's file is not put right by other libraries.
+        let builder = with_providers(builder, &options.providers)
+            .map_err(|error| refuse(error, &cuda::remedy(&options.providers, &missing).unwrap_or_default()))?;
         // One copy of the weights for all sessions. A single session is better off with its own, which ONNX Runtime
         // frees once it has packed them.
-        let builder =
-            if size > 1 && options.on_cpu() { share_weights(builder, file).map_err(&fault)? } else { builder };
+        let builder = if size > 1 && options.on_cpu() { share_weights(builder, file).map_err(fault)? } else { builder };
         let open = |threads: usize| {
             let mut builder = builder.clone().with_intra_threads(threads).map_err(|error| fault(error.into()))?;
             let session = if file.has_external() {
@@ -118,7 +121,7 @@ impl SessionPool {
             } else {
                 builder.commit_from_memory(&file.bytes)
             };
-            session.map_err(&fault)
+            session.map_err(fault)
         };
         let each = options.threads_per_session();
         let idle = (0..size).map(|_| open(each)).collect::<Result<Vec<_>, _>>()?;
@@ -339,18 +342,21 @@ fn configure(environment: &ort::environment::Environment, options: &EncoderOptio
         // text; but only for a moment, where ONNX Runtime would keep them busy for tens of milliseconds after the batch.
         builder = builder.with_config_entry("session.intra_op.spin_duration_us", "100")?;
     }
-    if !options.providers.is_empty() {
-        let providers: Vec<ExecutionProviderDispatch> =
-            options.providers.iter().map(|provider| dispatch(*provider)).collect();
-        builder = builder.with_execution_providers(providers)?;
-    }
     Ok(builder)
+}
+
+fn with_providers(builder: SessionBuilder, providers: &[Provider]) -> ort::Result<SessionBuilder> {
+    if providers.is_empty() {
+        return Ok(builder);
+    }
+    let providers: Vec<ExecutionProviderDispatch> = providers.iter().map(|provider| dispatch(*provider)).collect();
+    Ok(builder.with_execution_providers(providers)?)
 }
 
 fn dispatch(provider: Provider) -> ExecutionProviderDispatch {
     let dispatch = match provider {
         Provider::Cpu => ep::CPU::default().build(),
-        Provider::Cuda(device) => ep::CUDA::default().with_device_id(device).build(),
+        Provider::Cuda(device) => cuda_provider(device).build(),
         Provider::TensorRt(device) => ep::TensorRT::default().with_device_id(device).build(),
         Provider::MiGraphX(device) => ep::MIGraphX::default().with_device_id(device).build(),
         Provider::DirectMl(device) => ep::DirectML::default().with_device_id(device).build(),
@@ -358,6 +364,12 @@ fn dispatch(provider: Provider) -> ExecutionProviderDispatch {
         Provider::CoreMl => ep::CoreML::default().build(),
     };
     dispatch.error_on_failure()
+}
+
+/// CUDA without TF32, which ONNX Runtime would use by default: it keeps ten bits of a number's fraction, and so puts vectors
+/// further from the CPU's than the 1e-4 that one fingerprint stands for. Whoever wants speed asks for f16, which has its own.
+fn cuda_provider(device: i32) -> ep::CUDA {
+    ep::CUDA::default().with_device_id(device).with_tf32(false)
 }
 
 fn share_weights(mut builder: SessionBuilder, file: &OnnxFile) -> ort::Result<SessionBuilder> {
@@ -424,4 +436,15 @@ fn read_outputs(outputs: &[Outlet]) -> Vec<Output> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuda_computes_in_whole_floats() {
+        let options = format!("{:?}", cuda_provider(1));
+        assert!(options.contains(r#""use_tf32": "0""#) && options.contains(r#""device_id": "1""#), "{options}");
+    }
 }

@@ -117,6 +117,31 @@ fn the_folder_decides_over_the_graph() {
     assert!(difference(&vectors, &rows(&golden["pooling"]["cls"])) < 1e-5);
 }
 
+/// A folder as optimum exports it says nothing of pooling; the graph, whose own vectors are normalised, does.
+#[test]
+fn the_graph_decides_where_the_folder_says_nothing() {
+    if !has_runtime() {
+        return;
+    }
+    let golden = golden();
+    let texts = texts(&golden["texts"]);
+    let folder = copy_of("tiny-both");
+    let exported = open(folder.path());
+    let vectors = exported.encode(&texts, TextKind::Document).unwrap();
+    assert!(difference(&vectors, &rows(&golden["normalize"])) < 1e-5);
+
+    // Where the folder asks for the mean it is the mean, and another function with another fingerprint.
+    write_pooling(folder.path(), &["mean"], true);
+    let asked = open(folder.path());
+    let vectors = asked.encode(&texts, TextKind::Document).unwrap();
+    assert!(difference(&vectors, &rows(&golden["pooling"]["mean"])) < 1e-5);
+    assert_ne!(exported.fingerprint(), asked.fingerprint());
+
+    // Without a sentence output the guess is all there is.
+    let vectors = open(&fixture("tiny")).encode(&texts, TextKind::Document).unwrap();
+    assert!(difference(&vectors, &rows(&golden["pooling"]["mean"])) < 1e-5);
+}
+
 #[test]
 fn pairs_are_scored_as_transformers_does() {
     if !has_runtime() {

@@ -1,6 +1,7 @@
 //! One index: its folder, its fields, its model.
 
 mod chunked;
+mod document;
 mod schema;
 mod search;
 
@@ -11,11 +12,16 @@ use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
 use tantivy::collector::Count;
 use tantivy::directory::MmapDirectory;
 use tantivy::query::TermQuery;
-use tantivy::schema::{IndexRecordOption, OwnedValue, Schema, Value};
-use tantivy::{Index, IndexReader, TantivyDocument};
+use tantivy::schema::{IndexRecordOption, Schema};
+use tantivy::{Index, IndexReader};
 use tantivy_dense::{Dense, DenseOptions, Device};
 
-pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
+pub use document::Document;
+#[cfg(test)]
+pub(crate) use schema::metadata_options;
+pub use search::{
+    ArmScore, FusionName, Hit, MAX_EXPLAINED, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT,
+};
 
 use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::Chunking;
@@ -23,21 +29,6 @@ use crate::error::PluginError;
 use crate::rerank::Reranker;
 use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
 use schema::Fields;
-
-/// A document as `adam` takes it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Document {
-    /// Its key: a document with the same one is replaced.
-    pub id: String,
-    /// Its title, which may be empty.
-    pub title: String,
-    /// Its text.
-    pub text: String,
-    /// What can be filtered by: a JSON object.
-    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Its vector, where somebody made it already with the index's model.
-    pub vector: Option<Vec<f32>>,
-}
 
 /// An open index with its pinned model. Searches need `&self` only.
 pub struct Engine {
@@ -219,7 +210,14 @@ impl Engine {
         let model = &self.card.model;
         let place = match (folder, &model.folder) {
             (Some(folder), _) => Hub::from_environment().resolve(&folder.to_string_lossy())?,
-            (None, Some(folder)) => folder.clone(),
+            (None, Some(folder)) if folder.is_dir() => folder.clone(),
+            (None, Some(folder)) => {
+                return Err(PluginError::ModelMoved {
+                    index: self.path.clone(),
+                    model: model.name.clone(),
+                    folder: folder.clone(),
+                });
+            }
             (None, None) => {
                 return Err(PluginError::NoModel { what: "a search by vectors", model: model.name.clone() });
             }
@@ -249,92 +247,9 @@ impl Engine {
         EmbeddingWriter::new(&self.dense, writer, encoder, vec![embedding], settings)
     }
 
-    /// A document for the writer.
-    ///
-    /// # Errors
-    /// When it has no id, or its vector is not one of the index's.
-    pub fn document(&self, document: Document) -> Result<TantivyDocument, PluginError> {
-        let fault =
-            |problem: &str| PluginError::Document { document: document.id.clone(), problem: problem.to_owned() };
-        if document.id.is_empty() {
-            return Err(fault("has an empty id"));
-        }
-        let schema = self.index.schema();
-        let mut out = TantivyDocument::new();
-        out.add_text(self.fields.key, &document.id);
-        for (name, value) in [("title", &document.title), ("text", &document.text)] {
-            if let (Ok(field), false) = (schema.get_field(name), value.is_empty()) {
-                out.add_text(field, value);
-            }
-        }
-        if let Ok(field) = schema.get_field("content") {
-            out.add_text(field, format!("{} {}", document.title, document.text).trim());
-        }
-        if let (Some(metadata), Some(name)) = (&document.metadata, &self.card.layout.metadata) {
-            let field = schema.get_field(name)?;
-            let object = metadata.iter().map(|(name, value)| (name.clone(), owned(value))).collect();
-            out.add_object(field, object);
-        }
-        if let Some(vector) = &document.vector {
-            self.fields.vector.add(&mut out, vector)?;
-        }
-        Ok(out)
-    }
-
-    /// A document that was read from the store of an index with the same fields, for the writer: what is indexed and not
-    /// stored is put together again.
-    pub(crate) fn restored(&self, mut document: TantivyDocument) -> TantivyDocument {
-        let schema = self.index.schema();
-        let text = |document: &TantivyDocument, name: &str| {
-            let field = schema.get_field(name).ok()?;
-            document.get_first(field)?.as_str().map(str::to_owned)
-        };
-        if let Some(content) = schema::own_content(&schema)
-            && document.get_first(content).is_none()
-        {
-            let title = text(&document, "title").unwrap_or_default();
-            let body = text(&document, "text").unwrap_or_default();
-            document.add_text(content, format!("{title} {body}").trim());
-        }
-        document
-    }
-
     /// The term that names a document, for deleting it by [`EmbeddingWriter::delete_term`].
     pub fn key_term(&self, id: &str) -> tantivy::Term {
         tantivy::Term::from_field_text(self.fields.key, id)
-    }
-
-    /// A stored document by its id.
-    ///
-    /// # Errors
-    /// tantivy's.
-    pub fn get(&self, id: &str) -> Result<Option<Document>, PluginError> {
-        let searcher = self.reader.searcher();
-        let query = TermQuery::new(self.key_term(id), IndexRecordOption::Basic);
-        let found = searcher.search(&query, &tantivy::collector::TopDocs::with_limit(1).order_by_score())?;
-        let Some(&(_, address)) = found.first() else { return Ok(None) };
-        let stored: TantivyDocument = searcher.doc(address)?;
-        let schema = self.index.schema();
-        let text = |name: &str| {
-            let field = schema.get_field(name).ok()?;
-            stored.get_first(field)?.as_str().map(str::to_owned)
-        };
-        Ok(Some(Document {
-            id: id.to_owned(),
-            title: text("title").unwrap_or_default(),
-            text: text("text").unwrap_or_default(),
-            metadata: self.metadata(&stored),
-            vector: None,
-        }))
-    }
-
-    fn metadata(&self, stored: &TantivyDocument) -> Option<serde_json::Map<String, serde_json::Value>> {
-        let field = self.index.schema().get_field(self.card.layout.metadata.as_ref()?).ok()?;
-        let owned = OwnedValue::from(stored.get_first(field)?.as_value());
-        match serde_json::to_value(&owned) {
-            Ok(serde_json::Value::Object(object)) => Some(object),
-            _ => None,
-        }
     }
 
     /// Makes what was committed since the last call visible to searches at once; they see it within a moment anyway.
@@ -383,20 +298,6 @@ impl Engine {
     }
 }
 
-/// A JSON value as tantivy keeps it; a string that is a date with time and zone becomes a date.
-fn owned(value: &serde_json::Value) -> OwnedValue {
-    match value {
-        // tantivy brings dates to UTC, and panics where that leads into the year 10000. Dates beyond 2262 stay text there in
-        // any case, so nothing is lost.
-        serde_json::Value::String(text) if text.starts_with("9999-12-31") => OwnedValue::Str(text.clone()),
-        serde_json::Value::Array(items) => OwnedValue::Array(items.iter().map(owned).collect()),
-        serde_json::Value::Object(object) => {
-            OwnedValue::Object(object.iter().map(|(name, value)| (name.clone(), owned(value))).collect())
-        }
-        other => other.clone().into(),
-    }
-}
-
 fn not_an_index(path: &Path) -> PluginError {
     PluginError::NotAnIndex {
         path: path.to_path_buf(),
@@ -404,27 +305,5 @@ fn not_an_index(path: &Path) -> PluginError {
             "it holds no {}; `adam index` makes an index, `adam import` brings one over",
             crate::CARD_FILE
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_that_utc_moves_out_of_reach_stay_text() {
-        let late = "9999-12-31T23:59:59-05:00";
-        let early = "0000-01-01T00:00:00+05:00";
-        let text = |text: &str| OwnedValue::Str(text.to_owned());
-        assert_eq!(owned(&serde_json::json!(late)), text(late));
-        assert_eq!(owned(&serde_json::json!(early)), text(early));
-        assert_eq!(owned(&serde_json::json!([{ "a": [late] }])), {
-            let inner = OwnedValue::Array(vec![text(late)]);
-            OwnedValue::Array(vec![OwnedValue::Object(vec![("a".to_owned(), inner)])])
-        });
-        // The others as before.
-        assert!(matches!(owned(&serde_json::json!("2024-05-31T00:00:00Z")), OwnedValue::Date(_)));
-        assert_eq!(owned(&serde_json::json!(5)), OwnedValue::I64(5));
-        assert_eq!(owned(&serde_json::json!("2024")), text("2024"));
     }
 }

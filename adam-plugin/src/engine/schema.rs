@@ -34,18 +34,20 @@ pub(crate) fn schema(dimension: usize, chunks: Option<Chunking>) -> Result<Schem
     let indexing =
         TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
     schema.add_text_field("content", TextOptions::default().set_indexing_options(indexing));
-    schema.add_json_field(
-        "metadata",
-        JsonObjectOptions::from(STORED | FAST).set_indexing_options(
-            TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::Basic),
-        ),
-    );
+    schema.add_json_field("metadata", metadata_options());
     VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(dimension))?;
     HashFields::add_to(&mut schema);
     if chunks.is_some() {
         ChunkFields::add_to(&mut schema);
     }
     Ok(schema.build())
+}
+
+/// How metadata is indexed: each value as one term, and in columns.
+pub(crate) fn metadata_options() -> JsonObjectOptions {
+    JsonObjectOptions::from(STORED | FAST).set_indexing_options(
+        TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::Basic),
+    )
 }
 
 /// Which field is for what in [`schema`].

@@ -22,6 +22,8 @@ use crate::query::{Filter, Syntax, all_of, check_length, text_query};
 
 /// Most hits of one search, `offset` included.
 pub const MAX_HITS: usize = 10_000;
+/// Most hits of one search that comes with explanations, since each of these takes a search of its own by vectors.
+pub const MAX_EXPLAINED: usize = 50;
 /// Characters of a snippet.
 const SNIPPET: usize = 240;
 
@@ -110,11 +112,14 @@ pub struct SearchRequest {
     pub weight: f32,
     /// How the two become one.
     pub fusion: FusionName,
-    /// Whether hits come with a full explanation.
+    /// Whether hits come with a full explanation; then `top` is [`MAX_EXPLAINED`] at most.
     pub explain: bool,
     /// Whether hits come with a piece of their text.
     pub snippets: bool,
     /// How many of the best hits the engine's re-ranker puts in a new order; none: it is not asked.
+    ///
+    /// It reads as much of a document's embedded text as it has room for, from the start. In an index with chunks it reads the
+    /// chunk nearest to the query instead, unless the search is by words alone, which know of no chunks.
     pub rerank: Option<usize>,
 }
 
@@ -218,6 +223,9 @@ impl Engine {
         if request.top.saturating_add(request.offset) > MAX_HITS {
             return Err(refuse(format!("asks for more than {MAX_HITS} hits")));
         }
+        if request.explain && request.top > MAX_EXPLAINED {
+            return Err(refuse(format!("asks to explain {} hits; the limit is {MAX_EXPLAINED}", request.top)));
+        }
         if !(0.0..=1.0).contains(&request.weight) {
             return Err(refuse(format!("the weight of the vectors must lie in 0..=1, and is {}", request.weight)));
         }
@@ -264,7 +272,7 @@ impl Engine {
             hybrid = hybrid.filter(filter);
         }
         let found = hybrid.search(&searcher, looked_at)?;
-        let order = self.reranked(&searcher, request, &found)?;
+        let order = self.reranked(&searcher, request, chunks.as_ref(), &found)?;
         let snippets = if request.snippets { self.snippets(&searcher, words.as_ref())? } else { Vec::new() };
         let mut hits = Vec::with_capacity(request.top);
         for Placed { hit, logit } in order.into_iter().skip(request.offset).take(request.top) {
@@ -311,6 +319,7 @@ impl Engine {
         &self,
         searcher: &Searcher,
         request: &SearchRequest,
+        chunks: Option<&NearestChunk>,
         found: &'a [FusedHit],
     ) -> Result<Vec<Placed<'a>>, PluginError> {
         let (first, rest) = found.split_at(request.rerank.unwrap_or(0).min(found.len()));
@@ -321,7 +330,7 @@ impl Engine {
             })?;
             let texts = first
                 .iter()
-                .map(|hit| Ok(self.fields.template.render(&searcher.doc(hit.address)?).unwrap_or_default()))
+                .map(|hit| self.text_to_score(searcher, chunks, hit.address))
                 .collect::<Result<Vec<String>, PluginError>>()?;
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let mut scored: Vec<(&FusedHit, f32)> = first.iter().zip(reranker.score(&request.query, &texts)?).collect();
@@ -331,6 +340,23 @@ impl Engine {
         }
         order.extend(rest.iter().map(|hit| Placed { hit, logit: None }));
         Ok(order)
+    }
+
+    /// What the re-ranker reads of a document: the chunk nearest to the query where chunks were searched, else all of it.
+    fn text_to_score(
+        &self,
+        searcher: &Searcher,
+        chunks: Option<&NearestChunk>,
+        address: DocAddress,
+    ) -> Result<String, PluginError> {
+        let text = self.fields.template.render(&searcher.doc(address)?).unwrap_or_default();
+        let nearest = match chunks {
+            Some(chunks) => chunks.of(searcher, address)?,
+            None => None,
+        };
+        // One that could not be embedded has no nearest chunk.
+        let piece = nearest.and_then(|(_, range)| text.get(range)).filter(|piece| !piece.is_empty());
+        Ok(piece.map(str::to_owned).unwrap_or(text))
     }
 
     /// The chunk of a document that is nearest to the query.

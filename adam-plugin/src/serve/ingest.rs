@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use prometheus::IntCounter;
 use tantivy::query::Query;
 use tantivy::{Opstamp, TantivyDocument, Term};
 
@@ -60,17 +61,21 @@ pub(super) struct Ingest {
     rollbacks: AtomicU64,
     /// Held during a commit, so that there is one at a time.
     last: Mutex<Last>,
+    /// Documents of commits that could not be embedded, for `/metrics`: some commits are nobody's.
+    failed: IntCounter,
     /// Its end ends the thread that commits now and then.
     _ticker: Mutex<Option<Sender<()>>>,
 }
 
 impl Ingest {
-    /// Opens the writer. With `every`, what was accepted is committed that often without being asked.
+    /// Opens the writer. With `every`, what was accepted is committed that often without being asked. `failed` counts the
+    /// documents that were not embedded.
     pub(super) fn open(
         engine: Arc<Engine>,
         memory: usize,
         settings: WriterSettings,
         every: Option<Duration>,
+        failed: IntCounter,
     ) -> Result<Arc<Self>, PluginError> {
         let writer = engine.writer(memory, settings)?;
         let ingest = Arc::new(Self {
@@ -80,6 +85,7 @@ impl Ingest {
             covered: AtomicU64::new(0),
             rollbacks: AtomicU64::new(0),
             last: Mutex::new(Last::default()),
+            failed,
             _ticker: Mutex::new(None),
         });
         if let Some(every) = every {
@@ -181,6 +187,7 @@ impl Ingest {
             let covers = self.accepted.load(Ordering::SeqCst);
             writer.start_commit().and_then(crate::writer::PendingCommit::wait).map(|opstamp| {
                 let failures = writer.take_failures();
+                self.failed.inc_by(failures.len() as u64);
                 *last = Last { covers, opstamp, failures: failures.clone(), untold: last.untold };
                 self.covered.store(covers, Ordering::SeqCst);
                 Committed { opstamp, failures, fresh: true }
@@ -237,6 +244,7 @@ impl Ingest {
             self.covered.store(self.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
         }
         for failure in writer.take_failures() {
+            self.failed.inc();
             tracing::warn!(document = failure.document, problem = failure.problem, "not embedded");
         }
         writer.wait_merging_threads()?;
@@ -280,7 +288,9 @@ mod tests {
 
     fn open(folder: &std::path::Path, on_failure: OnFailure) -> Arc<Ingest> {
         let engine = Engine::open_or_create(folder, Arc::new(Moody), PinnedModel::of(&Moody)).unwrap();
-        Ingest::open(Arc::new(engine), 15_000_000, WriterSettings::default().on_failure(on_failure), None).unwrap()
+        let failed = IntCounter::new("failed", "not embedded").unwrap();
+        Ingest::open(Arc::new(engine), 15_000_000, WriterSettings::default().on_failure(on_failure), None, failed)
+            .unwrap()
     }
 
     fn add(ingest: &Ingest, id: &str) -> u64 {
@@ -331,5 +341,9 @@ mod tests {
             assert_eq!((done.fresh, done.failures.len()), (fresh, 1));
             assert_eq!(done.failures[0].document, "bad");
         }
+        assert_eq!(ingest.failed.get(), 1, "counted once, however many hear of it");
+        add(&ingest, "worse than bad");
+        ingest.close().unwrap();
+        assert_eq!(ingest.failed.get(), 2);
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Metrics {
     pub(super) embedded: IntCounter,
     /// Documents taken in.
     pub(super) indexed: IntCounter,
+    /// Documents that could not be embedded.
+    pub(super) failed: IntCounter,
     /// Commits that clients asked for.
     pub(super) commits: IntCounter,
 }
@@ -50,6 +52,10 @@ impl Metrics {
             busy: IntGauge::new("adam_requests_busy", "Requests being worked on")?,
             embedded: IntCounter::new("adam_texts_embedded_total", "Texts turned into vectors for clients")?,
             indexed: IntCounter::new("adam_documents_indexed_total", "Documents taken in")?,
+            failed: IntCounter::new(
+                "adam_documents_failed_total",
+                "Documents that could not be embedded, and so were left out or are found by words only",
+            )?,
             commits: IntCounter::new("adam_commits_total", "Commits that clients asked for")?,
             registry,
         };
@@ -58,7 +64,7 @@ impl Metrics {
         for gauge in [&metrics.documents, &metrics.waiting, &metrics.busy] {
             metrics.registry.register(Box::new(gauge.clone()))?;
         }
-        for counter in [&metrics.embedded, &metrics.indexed, &metrics.commits] {
+        for counter in [&metrics.embedded, &metrics.indexed, &metrics.failed, &metrics.commits] {
             metrics.registry.register(Box::new(counter.clone()))?;
         }
         Ok(metrics)

@@ -64,6 +64,8 @@ fn complete(operation: &mut Value, path: &str, key: bool) {
     }
     if operation.get("requestBody").is_some() {
         failures.extend([(413, "Larger than this server takes"), (415, "Another content type than it takes")]);
+    } else if path == "/search" {
+        failures.push((413, "More than this server takes"));
     }
     if operation["tags"][0] == "documents" {
         failures.extend([(403, "This server only reads"), (404, "No such document")]);

@@ -120,6 +120,8 @@ impl Service {
         options.check()?;
         let shared: Arc<dyn TextEncoder> = encoder.clone();
         let engine = Arc::new(engine.with_encoder(shared)?);
+        let metrics = Metrics::new()
+            .map_err(|fault| PluginError::Setting { name: "metrics", problem: format!("cannot be set up: {fault}") })?;
         let ingest = if options.read_only {
             None
         } else {
@@ -127,10 +129,9 @@ impl Service {
                 .batch(options.batch)
                 .queue(options.batch.saturating_mul(4))
                 .on_failure(options.on_failure);
-            Some(Ingest::open(Arc::clone(&engine), options.memory, settings, options.commit_every)?)
+            let failed = metrics.failed.clone();
+            Some(Ingest::open(Arc::clone(&engine), options.memory, settings, options.commit_every, failed)?)
         };
-        let metrics = Metrics::new()
-            .map_err(|fault| PluginError::Setting { name: "metrics", problem: format!("cannot be set up: {fault}") })?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         Ok(Self(Arc::new(Inner {
             engine,

@@ -306,6 +306,7 @@ fn what_the_server_says_of_itself() {
         "adam_requests_total{route=\"none\",status=\"404\"} 2",
         "adam_documents 4",
         "adam_documents_indexed_total 4",
+        "adam_documents_failed_total 0",
         "adam_commits_total 1",
         "adam_writes_waiting 0",
     ] {

@@ -50,6 +50,8 @@ pub(crate) struct ModelFolder {
     pub(crate) transformer: PathBuf,
     /// How token vectors become one vector.
     pub(crate) pooling: Pooling,
+    /// Whether that is a guess, since nothing in the folder says so.
+    pub(crate) guesses_pooling: bool,
     /// What happens to that vector afterwards, in order.
     pub(crate) steps: Vec<Step>,
     /// Longest sequence in tokens, special tokens included, as the folder says.
@@ -73,6 +75,7 @@ impl ModelFolder {
         let modules = modules::read(root)?;
         let mut folder = Self::transformer(root, modules.transformer)?;
         folder.pooling = modules.pooling;
+        folder.guesses_pooling = modules.guessed;
         folder.steps = modules.steps;
         folder.prompts = read_prompts(root)?;
         Ok(folder)
@@ -130,6 +133,7 @@ impl ModelFolder {
             root: root.to_path_buf(),
             transformer,
             pooling: Pooling::default(),
+            guesses_pooling: false,
             steps: Vec::new(),
             max_length,
             positions,

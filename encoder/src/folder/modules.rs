@@ -14,6 +14,8 @@ use crate::error::EncoderError;
 pub(crate) struct Modules {
     pub(crate) transformer: PathBuf,
     pub(crate) pooling: Pooling,
+    /// Whether nothing in the folder says how to pool.
+    pub(crate) guessed: bool,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -78,22 +80,19 @@ pub(crate) fn read(root: &Path) -> Result<Modules, EncoderError> {
         EncoderError::model(&path, "lists no Pooling, so it gives a vector for each token and none for a text")
     })?;
     check_widths(&path, &pooling, &steps)?;
-    Ok(Modules { transformer, pooling, steps })
+    Ok(Modules { transformer, pooling, guessed: false, steps })
 }
 
-/// A plain Hugging Face folder: sentence-transformers then takes the mean of the token vectors.
+/// A plain Hugging Face folder: sentence-transformers then takes the mean of the token vectors, which is a guess.
 fn without_modules(root: &Path) -> Result<Modules, EncoderError> {
-    let pooling = match JsonFile::read_if_there(&root.join("1_Pooling").join("config.json"))? {
-        Some(config) => Pooling::read(&config)?,
-        None => {
-            tracing::warn!(
-                folder = %root.display(),
-                "no modules.json and no 1_Pooling: taking the mean of the token vectors, as sentence-transformers does"
-            );
-            Pooling::default()
-        }
-    };
-    Ok(Modules { transformer: root.to_path_buf(), pooling, steps: Vec::new() })
+    let config = JsonFile::read_if_there(&root.join("1_Pooling").join("config.json"))?;
+    let read = config.as_ref().map(Pooling::read).transpose()?;
+    Ok(Modules {
+        transformer: root.to_path_buf(),
+        guessed: read.is_none(),
+        pooling: read.unwrap_or_default(),
+        steps: Vec::new(),
+    })
 }
 
 fn text_of<'a>(path: &Path, entry: &'a Value, index: usize, key: &str) -> Result<&'a str, EncoderError> {

@@ -140,8 +140,9 @@ fn choose(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, Encod
     let standard = standard(transformer, options);
     let fused = match options.precision {
         Precision::F32 => "onnx/model_fused.onnx",
-        Precision::F16 => "onnx/model_fused_fp16.onnx",
         Precision::Int8 => "onnx/model_fused_quantized.onnx",
+        // No exporter writes one.
+        Precision::F16 => return standard,
     };
     let path = transformer.join(fused);
     if !path.is_file() || (standard.is_ok() && !options.prefers_fused()) {
@@ -345,6 +346,14 @@ mod tests {
         .unwrap();
         assert!(chosen(&cuda).ends_with("onnx/model_fused.onnx"));
         assert!(chosen(&plain).ends_with("onnx/model.onnx"));
+        // Of 16 bits there is only the one in standard operators.
+        for name in ["model_fp16.onnx", "model_fused_fp16.onnx"] {
+            std::fs::write(folder.path().join("onnx").join(name), b"").unwrap();
+        }
+        let manifest = br#"["onnx/model_fused.onnx", "onnx/model_fused_fp16.onnx"]"#;
+        std::fs::write(folder.path().join("adam_export.json"), manifest).unwrap();
+        let half = EncoderOptions { precision: Precision::F16, ..cuda.clone() };
+        assert!(chosen(&half).ends_with("onnx/model_fp16.onnx"));
         let elsewhere = EncoderOptions { providers: vec![crate::Provider::OpenVino], ..EncoderOptions::default() };
         assert!(chosen(&elsewhere).ends_with("onnx/model.onnx"));
         let int8 = EncoderOptions { precision: Precision::Int8, ..EncoderOptions::default() };

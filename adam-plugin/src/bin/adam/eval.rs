@@ -125,17 +125,25 @@ fn rank(args: &EvalArgs, engine: &Engine, mode: Mode, judged: &[(&str, &str)]) -
     for (done, (id, text)) in judged.iter().enumerate() {
         let request = SearchRequest {
             mode,
-            top: DEPTH,
+            // One more, since a query that is a document of the corpus finds itself, and that one does not count.
+            top: DEPTH + 1,
             weight: args.weight,
             fusion: FusionName::default(),
             rerank: args.rerank.depth(),
             ..SearchRequest::new(*text)
         };
-        run.insert(*id, engine.rank(&request)?);
+        run.insert(*id, without_itself(id, engine.rank(&request)?));
         bar.set(done as u64 + 1, "");
     }
     bar.finish(&format!("{} queries", judged.len()));
     Ok(run)
+}
+
+/// The hits to judge of a query, best first.
+fn without_itself(query: &str, mut hits: Vec<(String, f64)>) -> Vec<(String, f64)> {
+    hits.retain(|(document, _)| document != query);
+    hits.truncate(DEPTH);
+    hits
 }
 
 fn judge(qrels: &Qrels, run: &Run) -> Evaluation {
@@ -199,4 +207,21 @@ fn sentence(a: &Row, b: &Row) -> Result<String> {
         "{} {verdict} {}: nDCG@10 {:+.4}, {p}, 95 % interval {:+.4} to {:+.4}",
         a.name, b.name, compared.difference, compared.low, compared.high
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_finds_itself_still_has_its_hundred_hits() {
+        let hits = |count: usize| -> Vec<(String, f64)> {
+            (0..count).map(|place| (format!("d{place}"), -(place as f64))).collect()
+        };
+        let judged = without_itself("d3", hits(DEPTH + 1));
+        assert_eq!(judged.len(), DEPTH);
+        assert!(judged.iter().all(|(document, _)| document != "d3"));
+        assert_eq!(without_itself("q", hits(DEPTH + 1)), hits(DEPTH));
+        assert!(without_itself("d0", hits(1)).is_empty());
+    }
 }

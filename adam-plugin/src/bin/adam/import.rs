@@ -24,7 +24,8 @@ pub(crate) struct ImportArgs {
     /// Stored text fields to embed and to search by words.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', required = true)]
     fields: Vec<String>,
-    /// Field that names a document, a text that is not cut into words [default: made from the old index's own numbers].
+    /// Field that names a document, a stored text that is indexed as one term and not cut into words [default: made from the
+    /// old index's own numbers].
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
     /// Folder of the new index.

@@ -11,6 +11,7 @@ mod search;
 mod serve;
 mod shell;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,7 +51,12 @@ Every option can also come from the environment, as ADAM_SEARCH_TOP=5 for --top 
 
 The command line comes before the environment, the environment before the file.
 
-Exit codes: 0 done, 1 the work failed, 2 the call was wrong.";
+Exit codes: 0 done, 1 the work failed, 2 the call was wrong.
+
+Errors and warnings go to standard error; RUST_LOG=info or debug says more, RUST_LOG=error or off less.";
+
+/// What is logged unless RUST_LOG says otherwise: errors, and the warnings of our own crates.
+const LOG: &str = "error,adam=warn,adam_plugin=warn,adam_encoder=warn,tantivy_dense=warn";
 
 #[derive(Subcommand)]
 enum Command {
@@ -82,7 +88,8 @@ fn main() -> ExitCode {
     let line = Line::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into()))
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into()))
         .init();
     let done = match line.command {
         Command::Index(args) => index::run(&args),

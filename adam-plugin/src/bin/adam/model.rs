@@ -16,7 +16,8 @@ pub(crate) struct Running {
     #[arg(long, value_name = "N", default_value_t = 0, env = "ADAM_THREADS")]
     pub(crate) threads: usize,
     /// Where the model runs, in order of preference: cpu, cuda[:DEVICE], tensorrt, migraphx, directml, openvino, coreml. All
-    /// but cpu need a build of ONNX Runtime that has them (ORT_DYLIB_PATH); one that is absent is an error.
+    /// but cpu need a build of ONNX Runtime that has them (ORT_DYLIB_PATH names the library or its folder); one that is absent
+    /// is an error.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "ADAM_PROVIDER")]
     pub(crate) provider: Vec<Provider>,
 }
@@ -55,10 +56,10 @@ impl Searching {
 /// How the model computes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Computing {
-    /// Numbers the model computes in: f32, int8 (about twice as fast on a CPU), or f16 (for GPUs). Vectors of different numbers
-    /// must not be mixed.
-    #[arg(long, value_name = "f32|f16|int8", default_value = "f32")]
-    precision: Precision,
+    /// Numbers the model computes in: f32, int8 (about twice as fast on a CPU, not for CUDA), or f16 (for GPUs). Vectors of
+    /// different numbers must not be mixed [default: f32].
+    #[arg(long, value_name = "f32|f16|int8")]
+    precision: Option<Precision>,
     /// Longest text in tokens; what is longer is cut [default: as the model's folder says].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -76,16 +77,37 @@ impl Computing {
     /// Opens a folder in sentence-transformers layout with ONNX, or a model by its Hugging Face id.
     pub(crate) fn open(&self, model: &Path) -> Result<(Arc<SentenceEncoder>, PinnedModel)> {
         let folder: PathBuf = Hub::from_environment().resolve(&model.to_string_lossy())?;
+        let precision = self.precision.unwrap_or_default();
         let options = EncoderOptions {
-            precision: self.precision,
+            precision,
             max_length: self.max_length,
             query_prompt: self.query_prompt.clone(),
             document_prompt: self.document_prompt.clone(),
             ..self.running.options()
         };
         let encoder = SentenceEncoder::open(&folder, &options)?;
-        let pinned = PinnedModel::of_folder(&encoder, &folder, self.precision, self.max_length);
+        let pinned = PinnedModel::of_folder(&encoder, &folder, precision, self.max_length);
         Ok((Arc::new(encoder), pinned))
+    }
+
+    /// Refuses what was asked for and is not so: of an index that is there, its card decides how the model computes.
+    pub(crate) fn check(&self, engine: &Engine, encoder: &SentenceEncoder) -> Result<()> {
+        let prompt = |kind| encoder.prompt(kind).to_owned();
+        let options = [
+            ("precision", self.precision.map(|asked| asked.to_string()), engine.card().model.precision.clone()),
+            ("max-length", self.max_length.map(|asked| asked.to_string()), encoder.max_length().to_string()),
+            ("query-prompt", self.query_prompt.clone(), prompt(TextKind::Query)),
+            ("document-prompt", self.document_prompt.clone(), prompt(TextKind::Document)),
+        ];
+        for (option, asked, there) in options {
+            if let Some(asked) = asked.filter(|asked| *asked != there) {
+                bail!(
+                    "--{option} {asked:?}: the index {} was made with {there:?}; leave the option out, or make another index with `adam reembed`",
+                    engine.path().display()
+                );
+            }
+        }
+        Ok(())
     }
 }
 
@@ -129,7 +151,8 @@ impl Chunks {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Rerank {
     /// Let a cross-encoder put the best hits in a new order: its folder in Hugging Face layout with ONNX, or its Hugging
-    /// Face id. It reads query and document together, which is better and far slower.
+    /// Face id. It reads query and document together, which is better and far slower: of long documents the nearest chunk
+    /// where the index has chunks and the search is not by words alone, else the start.
     #[arg(long, value_name = "MODEL")]
     rerank: Option<PathBuf>,
     /// How many of the best hits it looks at; the others keep their order behind them.

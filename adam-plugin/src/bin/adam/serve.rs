@@ -150,9 +150,10 @@ fn open(args: &ServeArgs) -> Result<(Engine, Arc<SentenceEncoder>)> {
         return Ok((args.searching.add_to(engine)?, encoder));
     }
     let engine = args.searching.add_to(Engine::open(&args.index)?)?;
-    // What the index was made with decides about precision and length; threads are this machine's business.
+    // What the index was made with decides about precision, length and prompts; threads are this machine's business.
     let options = args.computing.running.options();
     let encoder = Arc::new(engine.pinned_encoder(args.model.as_deref(), &options)?);
+    args.computing.check(&engine, &encoder)?;
     Ok((engine, encoder))
 }
 
