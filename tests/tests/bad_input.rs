@@ -126,6 +126,24 @@ fn wrong_calls_exit_with_2() -> Result<()> {
     assert_eq!(run("adam-train", &["no-such-command"])?.code, Some(2));
     let said = run("adam-train", &["run", "no-such-file.toml"])?;
     complains(&said, &["no-such-file.toml"]);
+    assert_eq!(said.code, Some(1));
+
+    // A wrong setting is a wrong call; a wrong line of the file is the file's fault, by its name.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("run.toml");
+    fs::write(&file, "[distil]\nepochs = 2\n")?;
+    let file_name = file.display().to_string();
+    for setting in ["distil.epoch=2", "nothing", "distil.evaluations=9223372036854775807"] {
+        let call =
+            ["check", &file_name, "--set", "run.output=o", "--set", "student.model=m", "--data", "d", "--set", setting];
+        let said = run("adam-train", &call)?;
+        assert_eq!(said.code, Some(2), "{setting}: {}", said.err);
+        assert!(!said.err.contains("run.toml"), "{setting}: {}", said.err);
+    }
+    fs::write(&file, "[distil]\nepoch = 2\n")?;
+    let said = run("adam-train", &["check", &file_name])?;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("run.toml"), "{}", said.err);
     Ok(())
 }
 

@@ -197,6 +197,7 @@ impl TrainingConfig {
             ("queries_per_step", self.queries_per_step, 1),
             ("micro_tokens", self.micro_tokens, 0),
             ("most_tokens", self.most_tokens, 0),
+            ("evaluations", self.evaluations, 0),
         ] {
             if !(least..=1 << 28).contains(&value) {
                 return Some(format!("`{name}` must lie in {least}..=268435456, and is {value}"));
@@ -258,7 +259,7 @@ pub enum TeacherKind {
 pub struct TeacherConfig {
     /// Where it comes from.
     pub kind: TeacherKind,
-    /// Its folder; absent: the student's model.
+    /// Its folder; absent, for a teacher that is trained: the student's model.
     pub model: Option<PathBuf>,
     /// How token vectors become one, for a fresh head.
     pub pooling: Pooling,
@@ -361,10 +362,9 @@ impl Config {
         }
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::io(path, e))?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let mut config = Self::parse(&text, settings).map_err(|e| match e {
-            TrainError::Config(problem) => TrainError::data(path, problem),
-            other => other,
-        })?;
+        // Once alone, so that a fault of the file is told from one of the settings.
+        Self::parse(&text, &[]).map_err(|e| TrainError::data(path, e.to_string()))?;
+        let mut config = Self::parse(&text, settings)?;
         config.resolve(folder, settings);
         config.check()?;
         Ok(config)
@@ -458,6 +458,11 @@ impl Config {
             "teacher",
             (self.teacher.negatives == 0 && self.teacher.kind == TeacherKind::Train)
                 .then(|| "`negatives` must be at least 1".to_owned()),
+        )?;
+        refuse(
+            "teacher",
+            (self.teacher.model.is_none() && self.teacher.kind != TeacherKind::Train)
+                .then(|| "`model` must name the teacher's folder where `kind` is \"trained\" or \"onnx\"".to_owned()),
         )?;
         refuse(
             "run",

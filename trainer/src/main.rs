@@ -72,10 +72,7 @@ enum Command {
 fn main() -> ExitCode {
     // Wrong calls end here with code 2, `--help` with 0.
     let line = Line::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(messages()).init();
     match carry_out(line.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -83,6 +80,12 @@ fn main() -> ExitCode {
             ExitCode::from(if matches!(error, TrainError::Config(_)) { 2 } else { 1 })
         }
     }
+}
+
+/// Which messages are shown beside the run's own lines: warnings, or what RUST_LOG asks for.
+fn messages() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| "error,adam_train=warn,adam_encoder=warn,tantivy_dense=warn".into())
 }
 
 fn carry_out(command: Command) -> Result<(), TrainError> {

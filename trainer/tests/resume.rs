@@ -5,7 +5,7 @@ mod common;
 
 use adam_train::TrainError;
 use adam_train::config::Config;
-use adam_train::report::Reporter;
+use adam_train::report::{Reporter, read_curves};
 use adam_train::stages::{Pipeline, Stage};
 use common::{adam_train, configuration, said, write_data};
 use std::path::{Path, PathBuf};
@@ -270,4 +270,25 @@ fn checkpoints_of_settings_that_were_given_up_make_room() {
     assert_eq!(names(checkpoints(&output, "distil")), ["state-00000001"]);
     assert!(matches!(go(&file, Stage::Distil, true), Err(TrainError::Interrupted)));
     assert_eq!(names(checkpoints(&output, "distil")), ["state-00000001", "state-00000002"]);
+    // What the given-up settings measured does not count.
+    let curves = read_curves(&output).unwrap();
+    let loss = &curves[&("distil".to_owned(), "loss".to_owned())];
+    assert_eq!(loss.points.iter().map(|p| p.0).collect::<Vec<_>>(), [1.0, 2.0]);
+}
+
+#[test]
+fn a_model_called_by_another_path_is_the_same_model() {
+    let place = Place::new(60);
+    let (file, output) = place.run("moved", "");
+    go(&file, Stage::Score, false).unwrap();
+    assert!(matches!(go(&file, Stage::Distil, true), Err(TrainError::Interrupted)));
+    let model = common::tiny_model("bert");
+    let (folder, name) = (model.parent().unwrap(), model.file_name().unwrap().to_str().unwrap());
+    let other = folder.join("..").join(folder.file_name().unwrap()).join(name);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let moved = text.replace(&*model.to_string_lossy(), &other.to_string_lossy());
+    assert_ne!(text, moved);
+    std::fs::write(&file, moved).unwrap();
+    assert!(matches!(go(&file, Stage::Distil, true), Err(TrainError::Interrupted)));
+    assert_eq!(checkpoints(&output, "distil").len(), 2, "it went on from the first step");
 }

@@ -5,8 +5,7 @@
 //! these, and that spread is what the student learns from.
 //!
 //! Everything here works on content token ids, without `[CLS]`, `[SEP]` or padding; whoever encodes them adds those. Teacher
-//! and student must read the same text: with two different tokenizers, run this on word numbers instead
-//! ([`WordTable`](super::words::WordTable)) and tokenise the result with each.
+//! and student must read the same text: with two different tokenizers, the student's ids are written out and read by the teacher.
 //!
 //! The share, the operators and the counts are choices of this project, each a setting; see the method page.
 

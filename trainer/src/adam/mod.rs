@@ -9,4 +9,3 @@ pub mod dark;
 pub mod loss;
 pub mod pacing;
 pub mod random;
-pub mod words;

@@ -6,9 +6,8 @@
 pub use crate::model::ModelSize;
 
 use crate::data::batches::{BatchLimits, Padding, pack};
-use crate::data::scores::{KnownScores, Passage};
 use crate::data::tokens::TokenStore;
-use crate::data::{DataConfig, Dropped, TrainingData, load, tokens};
+use crate::data::{DataConfig, Dropped, load, tokens};
 use crate::error::TrainError;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -28,9 +27,14 @@ pub struct StagePlan {
     pub queries: usize,
     /// Passages per query and step, the positive and dark examples included.
     pub passages: usize,
-    /// Tokens that go through the model at once and whose activations are therefore in memory together; the whole step when
-    /// absent.
-    pub tokens_at_once: Option<usize>,
+    /// For a model that reads query and passage together: the most tokens of both.
+    pub pair_cap: Option<usize>,
+    /// A step of more tokens than this goes through the model in parts.
+    pub most_tokens: usize,
+    /// Most tokens of such a part.
+    pub micro_tokens: usize,
+    /// The size of the model, where its files are at hand.
+    pub model: Option<ModelSize>,
 }
 
 /// What is checked.
@@ -55,8 +59,6 @@ pub struct CheckInput<'a> {
     pub batches: BatchLimits,
     /// The stages of the run.
     pub stages: Vec<StagePlan>,
-    /// The file of teacher scores and the teacher's fingerprint.
-    pub scores: Option<(&'a Path, &'a str)>,
 }
 
 /// Percentiles of token lengths, special tokens included.
@@ -83,11 +85,11 @@ pub struct StageCost {
     pub name: String,
     /// Optimiser steps.
     pub steps: u64,
-    /// Passages that go through the student, dark examples included.
+    /// Passages that go through the model, dark examples included.
     pub passages: u64,
-    /// Tokens that go through the student, about; 0 without a tokenizer.
+    /// Tokens that go through the model, about; 0 without a tokenizer.
     pub tokens: u64,
-    /// Peak memory of the student, about, in bytes; 0 when its size is not known.
+    /// Peak memory of the model, about, in bytes; 0 when its size is not known.
     pub memory: u64,
 }
 
@@ -124,8 +126,7 @@ pub struct CheckReport {
     pub parameters: Option<u64>,
     /// Costs by stage.
     pub stages: Vec<StageCost>,
-    /// Pairs whose teacher score is cached, of how many; and all cached scores. From a run's folder they are the natural pairs that
-    /// its distillation asks for, else those of the data.
+    /// Natural pairs that distillation asks for whose teacher score is cached, of how many; and all cached scores.
     pub cache: Option<(usize, usize, usize)>,
     /// What is worth knowing beside.
     pub notes: Vec<String>,
@@ -182,8 +183,8 @@ pub fn check(input: &CheckInput<'_>) -> Result<CheckReport, TrainError> {
         let cost = cost(stage, data.queries.len(), query_mean, passage_mean, input);
         report.stages.push(cost);
     }
-    if let Some((path, teacher)) = input.scores {
-        report.cache = Some(cache_hits(&data, path, teacher, &mut report.notes)?);
+    if report.scored_queries > 0 {
+        report.notes.push("scores that come with the data are not used: a run asks its own teacher".to_owned());
     }
     Ok(report)
 }
@@ -234,33 +235,18 @@ fn cost(stage: &StagePlan, queries: usize, query_mean: f64, passage_mean: f64, i
     let steps = (queries.div_ceil(per_step) as f64 * stage.epochs).round() as u64;
     let passages = ((queries * stage.passages) as f64 * stage.epochs).round() as u64;
     let in_step = per_step.min(queries);
-    let step_tokens = in_step as f64 * (query_mean + stage.passages as f64 * passage_mean);
-    let tokens = queries as f64 * stage.epochs * (query_mean + stage.passages as f64 * passage_mean);
-    let tokens = tokens.round() as u64;
-    let memory = input.model.map_or(0, |model| {
-        let at_once = stage.tokens_at_once.map_or(step_tokens, |most| step_tokens.min(most as f64));
+    let of_query = match stage.pair_cap {
+        Some(cap) => stage.passages as f64 * (query_mean + passage_mean).min(cap as f64),
+        None => query_mean + stage.passages as f64 * passage_mean,
+    };
+    let step_tokens = in_step as f64 * of_query;
+    let tokens = (queries as f64 * stage.epochs * of_query).round() as u64;
+    let memory = stage.model.map_or(0, |model| {
+        // A step in one pass keeps all of its activations.
+        let at_once = if step_tokens > stage.most_tokens as f64 { stage.micro_tokens as f64 } else { step_tokens };
         model.training_bytes(at_once.ceil() as u64, input.activation_bytes as u64)
     });
     StageCost { name: stage.name.clone(), steps, passages, tokens, memory }
-}
-
-fn cache_hits(
-    data: &TrainingData,
-    path: &Path,
-    teacher: &str,
-    notes: &mut Vec<String>,
-) -> Result<(usize, usize, usize), TrainError> {
-    let known = KnownScores::read(path, teacher)?;
-    notes.extend(known.notes().iter().map(|note| format!("{}: {note}", path.display())));
-    let (mut hits, mut pairs) = (0, 0);
-    for query in &data.queries {
-        for &passage in query.positives.iter().chain(&query.negatives) {
-            let text = data.passages.full_text(passage).unwrap_or_default();
-            pairs += 1;
-            hits += usize::from(known.get(&query.text, Passage::Text(&text)).is_some());
-        }
-    }
-    Ok((hits, pairs, known.len()))
 }
 
 /// Counts reasons with the ids and numbers in them taken out, so that a thousand rows with the same fault are one line.

@@ -1,7 +1,7 @@
 //! `adam-train run` and each stage alone: reads the configuration, runs what is missing, ends with the verdict.
 
 use crate::commands::check::{CheckInput, ModelSize, StagePlan, check as look};
-use crate::config::{Config, TeacherKind};
+use crate::config::{Config, TeacherKind, TrainingConfig};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::model::ModelTokenizer;
@@ -11,6 +11,7 @@ use crate::torch::{DeviceChoice, Machine, MemorySize};
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
+use tch::Kind;
 
 /// What every stage takes.
 #[derive(Clone, Debug, Args)]
@@ -81,23 +82,34 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
     let tokens = ModelTokenizer::open(&config.student.model)?;
     let teacher = &config.teacher;
     let dark = config.dark.reinforced + config.dark.noisy;
-    let plan = |name: &str, training: &crate::config::TrainingConfig, passages: usize| StagePlan {
-        name: name.to_owned(),
-        epochs: training.epochs as f64,
-        queries: training.queries_per_step,
-        passages,
-        tokens_at_once: Some(training.micro_tokens(Machine::CPU)),
-    };
+    // Where the device is not at hand, what a run would meet is said for the CPU.
+    let run = &config.run;
+    let machine = Machine::choose(run.device, run.precision, run.packing, run.threads).unwrap_or(Machine::CPU);
     let mut size = ModelSize::of_folder(&config.student.model)?;
     if !config.student.layers.is_empty() {
         size.layers = config.student.layers.len() as u64;
     }
+    let plan = |name: &str, training: &TrainingConfig, passages: usize| StagePlan {
+        name: name.to_owned(),
+        epochs: training.epochs as f64,
+        queries: training.queries_per_step,
+        passages,
+        pair_cap: None,
+        most_tokens: training.most_tokens(machine),
+        micro_tokens: training.micro_tokens(machine),
+        model: Some(size),
+    };
     let mut stages = Vec::new();
     if config.warm_up.training.epochs > 0 {
         stages.push(plan("warm-up", &config.warm_up.training, 1 + config.warm_up.negatives));
     }
     if teacher.kind == TeacherKind::Train {
-        stages.push(plan("teacher", &teacher.training, 1 + teacher.negatives));
+        let base = teacher.model.as_deref().unwrap_or(&config.student.model);
+        stages.push(StagePlan {
+            pair_cap: Some(teacher.length),
+            model: Some(ModelSize::of_folder(base)?),
+            ..plan("teacher", &teacher.training, 1 + teacher.negatives)
+        });
     }
     stages.push(plan("distil", &config.distil, 1 + config.candidates.negatives + dark));
     let token_folder = config.run.output.join("tokens");
@@ -111,14 +123,13 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         query_cap: config.student.query_length,
         passage_cap: config.student.passage_length,
         model: Some(size),
-        activation_bytes: 4,
+        activation_bytes: if machine.compute == Kind::BFloat16 { 2 } else { 4 },
         batches: BatchLimits {
-            max_tokens: config.distil.micro_tokens(Machine::CPU),
+            max_tokens: config.distil.micro_tokens(machine),
             max_texts: 4096,
             max_padding: config.distil.max_padding,
         },
         stages,
-        scores: None,
     })?;
     if config.run.output.is_dir() {
         let (reporter, stop) = (Reporter::silent(), AtomicBool::new(false));

@@ -1,10 +1,9 @@
-//! Batches of texts of similar length, and the order of an epoch.
+//! Batches of texts of similar length.
 //!
 //! Padding is work on tokens that do not exist. Texts are sorted by length and cut into batches such that in *each* batch at
 //! most a set share of the padded tokens is padding; so it holds for any sum of batches too. What comes out depends on the
-//! lengths, the seed and the epoch alone.
+//! lengths alone.
 
-use crate::adam::random::KeyedRandom;
 use serde::{Deserialize, Serialize};
 
 /// Bounds of a batch.
@@ -63,8 +62,28 @@ impl Padding {
 /// Cuts texts of given lengths (in tokens, special ones included) into batches; every text is in exactly one. Longest first, so
 /// that too large a budget shows at once.
 pub fn pack(lengths: &[usize], limits: &BatchLimits) -> Vec<Batch> {
-    let order: Vec<usize> = (0..lengths.len()).collect();
-    pack_in_order(lengths, order, limits)
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by(|&a, &b| lengths[b].cmp(&lengths[a]));
+    let mut batches: Vec<Batch> = Vec::new();
+    let mut real = 0usize;
+    for text in order {
+        let length = lengths[text];
+        if let Some(batch) = batches.last_mut() {
+            let padded = (batch.texts.len() + 1).saturating_mul(batch.width);
+            let padding = padded.saturating_sub(real + length);
+            let fits = batch.texts.len() < limits.max_texts
+                && padded <= limits.max_tokens
+                && padding as f64 <= limits.max_padding * padded as f64;
+            if fits {
+                batch.texts.push(text);
+                real += length;
+                continue;
+            }
+        }
+        batches.push(Batch { texts: vec![text], width: length });
+        real = length;
+    }
+    batches
 }
 
 /// Cuts texts into batches that need no padding because texts lie one after the other: each holds at most `max_tokens` tokens and
@@ -92,65 +111,10 @@ pub fn pack_tight(lengths: &[usize], limits: &BatchLimits) -> Vec<Batch> {
     batches
 }
 
-/// As [`pack`], for the texts named in `order`; texts of equal length stay in that order.
-fn pack_in_order(lengths: &[usize], mut order: Vec<usize>, limits: &BatchLimits) -> Vec<Batch> {
-    order.sort_by(|&a, &b| lengths[b].cmp(&lengths[a]));
-    let mut batches: Vec<Batch> = Vec::new();
-    let mut real = 0usize;
-    for text in order {
-        let length = lengths[text];
-        if let Some(batch) = batches.last_mut() {
-            let padded = (batch.texts.len() + 1).saturating_mul(batch.width);
-            let padding = padded.saturating_sub(real + length);
-            let fits = batch.texts.len() < limits.max_texts
-                && padded <= limits.max_tokens
-                && padding as f64 <= limits.max_padding * padded as f64;
-            if fits {
-                batch.texts.push(text);
-                real += length;
-                continue;
-            }
-        }
-        batches.push(Batch { texts: vec![text], width: length });
-        real = length;
-    }
-    batches
-}
-
-/// How many texts are sorted together in [`epoch`]: enough that lengths are dense, few enough that batches vary.
-const POOL: usize = 65_536;
-
-/// The batches of an epoch over all texts: shuffled, bucketed by length within large pools, and the batches shuffled again, so
-/// that short and long ones take turns.
-pub fn epoch(lengths: &[usize], limits: &BatchLimits, seed: u64, epoch: u32) -> Vec<Batch> {
-    let order = order(lengths.len(), seed, epoch);
-    let mut batches: Vec<Batch> =
-        order.chunks(POOL).flat_map(|pool| pack_in_order(lengths, pool.to_vec(), limits)).collect();
-    KeyedRandom::new("batch-order", seed, &[&epoch.to_le_bytes()]).shuffle(&mut batches);
-    batches
-}
-
-/// The order in which an epoch visits `count` queries.
-pub fn order(count: usize, seed: u64, epoch: u32) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    KeyedRandom::new("epoch-order", seed, &[&epoch.to_le_bytes()]).shuffle(&mut order);
-    order
-}
-
-/// The steps of an epoch, `per_step` queries each, in the order of [`order`]. Queries left over at the end sit the epoch out,
-/// so that every step weighs the same; with fewer than `per_step` in all there is one smaller step.
-pub fn steps(count: usize, per_step: usize, seed: u64, epoch: u32) -> Vec<Vec<usize>> {
-    let per_step = per_step.max(1);
-    let order = order(count, seed, epoch);
-    if count < per_step {
-        return if count == 0 { Vec::new() } else { vec![order] };
-    }
-    order.chunks_exact(per_step).map(<[usize]>::to_vec).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adam::random::KeyedRandom;
     use proptest::prelude::*;
 
     #[test]
@@ -163,29 +127,14 @@ mod tests {
         assert_eq!(batches[0].width, 20);
     }
 
-    #[test]
-    fn steps_leave_out_what_does_not_fill_one() {
-        assert_eq!(steps(10, 4, 1, 0).len(), 2);
-        assert_eq!(steps(3, 4, 1, 0), vec![order(3, 1, 0)]);
-        assert!(steps(0, 4, 1, 0).is_empty());
-        // Who sits out changes from epoch to epoch.
-        let out = |epoch| {
-            let mut left: Vec<usize> = (0..10).collect();
-            left.retain(|i| !steps(10, 4, 1, epoch).iter().flatten().any(|j| j == i));
-            left
-        };
-        assert!((1..6).any(|e| out(e) != out(0)));
-    }
-
     proptest! {
         #[test]
         fn every_text_once_and_no_more_padding_than_allowed(
             lengths in prop::collection::vec(0usize..300, 0..400), max_tokens in 1usize..4000, max_texts in 1usize..64,
-            seed in any::<u64>(), number in 0u32..3, max_padding in 0.0f64..0.3,
+            max_padding in 0.0f64..0.3,
         ) {
             let limits = BatchLimits { max_tokens, max_texts, max_padding };
-            let batches = epoch(&lengths, &limits, seed, number);
-            prop_assert_eq!(&batches, &epoch(&lengths, &limits, seed, number));
+            let batches = pack(&lengths, &limits);
             let mut all: Vec<usize> = batches.iter().flat_map(|b| b.texts.clone()).collect();
             all.sort_unstable();
             prop_assert_eq!(all, (0..lengths.len()).collect::<Vec<_>>());
@@ -227,7 +176,7 @@ mod tests {
             let mut random = KeyedRandom::new("lengths", seed, &[]);
             let lengths: Vec<usize> = (0..3200).map(|_| 20 + random.below(237)).collect();
             let limits = BatchLimits { max_tokens: 4096, ..BatchLimits::default() };
-            let batches = epoch(&lengths, &limits, seed, 0);
+            let batches = pack(&lengths, &limits);
             let padding = Padding::of(&batches, &lengths);
             prop_assert!(padding.share() <= 0.05);
             let mean = padding.padded / batches.len();

@@ -25,15 +25,6 @@ const RECORD: usize = 24;
 /// What a score is the score of.
 pub type ScoreKey = [u8; 16];
 
-/// A passage as the teacher reads it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passage<'a> {
-    /// As text.
-    Text(&'a str),
-    /// As token ids of the teacher's tokenizer: dark examples are made of tokens.
-    Tokens(&'a [u32]),
-}
-
 /// The score file of a run.
 #[derive(Debug)]
 pub struct ScoreCache {
@@ -116,7 +107,7 @@ impl ScoreCache {
     }
 
     /// The key of a pair for this cache's teacher.
-    pub fn key(&self, query: &str, passage: Passage<'_>) -> ScoreKey {
+    pub fn key(&self, query: &str, passage: &[u32]) -> ScoreKey {
         score_key(&self.teacher, query, passage)
     }
 
@@ -150,45 +141,6 @@ impl ScoreCache {
     /// When the disk does not take it.
     pub fn flush(&mut self) -> Result<(), TrainError> {
         self.file.flush().and_then(|()| self.file.get_ref().sync_data()).map_err(|e| TrainError::io(&self.path, e))
-    }
-
-    /// Scores pairs: known ones from the file, the others by `teacher`, `chunk` at a time with a flush after each.
-    /// `progress` hears how many pairs are done.
-    ///
-    /// # Errors
-    /// What the teacher says, a count of scores that is not the count of pairs, or as [`ScoreCache::insert`].
-    pub fn score_texts(
-        &mut self,
-        pairs: &[(&str, &str)],
-        chunk: usize,
-        teacher: &mut dyn FnMut(&[(&str, &str)]) -> Result<Vec<f32>, TrainError>,
-        progress: &mut dyn FnMut(usize),
-    ) -> Result<Vec<f32>, TrainError> {
-        let keys: Vec<ScoreKey> =
-            pairs.iter().map(|(query, passage)| self.key(query, Passage::Text(passage))).collect();
-        // A pair that occurs twice is asked for once.
-        let mut asked = std::collections::HashSet::new();
-        let missing: Vec<usize> =
-            (0..pairs.len()).filter(|&i| !self.scores.contains_key(&keys[i]) && asked.insert(keys[i])).collect();
-        let known = pairs.len() - missing.len();
-        progress(known);
-        for (n, places) in missing.chunks(chunk.max(1)).enumerate() {
-            let batch: Vec<(&str, &str)> = places.iter().map(|&i| pairs[i]).collect();
-            let scores = teacher(&batch)?;
-            if scores.len() != batch.len() {
-                return Err(TrainError::data(
-                    &self.path,
-                    format!("the teacher gave {} scores for {} pairs", scores.len(), batch.len()),
-                ));
-            }
-            for (&place, score) in places.iter().zip(scores) {
-                self.insert(keys[place], score)?;
-            }
-            self.flush()?;
-            progress(known + (n * chunk.max(1) + places.len()));
-        }
-        let missing = || TrainError::data(&self.path, "a score that was just written is not there");
-        keys.iter().map(|key| self.get(key).ok_or_else(missing)).collect()
     }
 }
 
@@ -235,7 +187,7 @@ impl KnownScores {
     }
 
     /// The teacher's score of a pair, where it is known.
-    pub fn get(&self, query: &str, passage: Passage<'_>) -> Option<f32> {
+    pub fn get(&self, query: &str, passage: &[u32]) -> Option<f32> {
         self.scores.get(&score_key(&self.teacher, query, passage)).copied()
     }
 }
@@ -248,7 +200,7 @@ impl Drop for ScoreCache {
 }
 
 /// The key of a pair.
-pub fn score_key(teacher: &str, query: &str, passage: Passage<'_>) -> ScoreKey {
+pub fn score_key(teacher: &str, query: &str, passage: &[u32]) -> ScoreKey {
     let mut hash = Sha256::new();
     let mut part = |sort: u8, bytes: &[u8]| {
         hash.update([sort]);
@@ -257,13 +209,8 @@ pub fn score_key(teacher: &str, query: &str, passage: Passage<'_>) -> ScoreKey {
     };
     part(0, teacher.as_bytes());
     part(1, query.as_bytes());
-    match passage {
-        Passage::Text(text) => part(2, text.as_bytes()),
-        Passage::Tokens(tokens) => {
-            let bytes: Vec<u8> = tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
-            part(3, &bytes);
-        }
-    }
+    let bytes: Vec<u8> = passage.iter().flat_map(|t| t.to_le_bytes()).collect();
+    part(3, &bytes);
     let full: [u8; 32] = hash.finalize().into();
     let mut key = [0; 16];
     key.copy_from_slice(&full[..16]);

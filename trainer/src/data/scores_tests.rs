@@ -8,7 +8,7 @@ fn open(path: &Path) -> ScoreCache {
 }
 
 fn key(n: u32) -> ScoreKey {
-    score_key("teacher-1", "q", Passage::Tokens(&[n]))
+    score_key("teacher-1", "q", &[n])
 }
 
 fn filled(path: &Path, count: u32) {
@@ -20,19 +20,19 @@ fn filled(path: &Path, count: u32) {
 }
 
 #[test]
-fn keys_tell_teachers_queries_texts_and_tokens_apart() {
+fn keys_tell_teachers_queries_and_passages_apart() {
     let keys = [
-        score_key("t", "q", Passage::Text("p")),
-        score_key("u", "q", Passage::Text("p")),
-        score_key("tq", "", Passage::Text("p")),
-        score_key("t", "qp", Passage::Text("")),
-        score_key("t", "q", Passage::Tokens(&[112])),
-        score_key("t", "q", Passage::Tokens(&[1, 2])),
+        score_key("t", "q", &[7]),
+        score_key("u", "q", &[7]),
+        score_key("tq", "", &[7]),
+        score_key("t", "qp", &[]),
+        score_key("t", "q", &[112]),
+        score_key("t", "q", &[1, 2]),
     ];
     for (i, a) in keys.iter().enumerate() {
         assert!(keys[i + 1..].iter().all(|b| a != b), "key {i}");
     }
-    assert_eq!(keys[0], score_key("t", "q", Passage::Text("p")));
+    assert_eq!(keys[0], score_key("t", "q", &[7]));
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn looking_does_not_touch() {
     std::fs::write(&path, &bytes).unwrap();
     let known = KnownScores::read(&path, "teacher-1").unwrap();
     assert_eq!((known.len(), known.notes().len()), (4, 1));
-    assert_eq!(known.get("q", Passage::Tokens(&[2])), Some(1.5));
-    assert_eq!(known.get("q", Passage::Tokens(&[9])), None);
-    assert_eq!(KnownScores::read(&path, "teacher-2").unwrap().get("q", Passage::Tokens(&[2])), None);
+    assert_eq!(known.get("q", &[2]), Some(1.5));
+    assert_eq!(known.get("q", &[9]), None);
+    assert_eq!(KnownScores::read(&path, "teacher-2").unwrap().get("q", &[2]), None);
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     std::fs::write(&path, "something else entirely").unwrap();
     assert!(KnownScores::read(&path, "t").is_err());
@@ -132,47 +132,25 @@ fn two_writers_are_one_too_many() {
 }
 
 #[test]
-fn pairs_are_scored_once_and_a_failing_teacher_loses_no_flushed_chunk() {
+fn a_kill_loses_no_flushed_score_and_no_score_is_invented() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("scores.bin");
-    let texts: Vec<String> = (0..25).map(|i| "x".repeat(i % 20)).collect();
-    let pairs: Vec<(&str, &str)> = texts.iter().map(|t| ("query", t.as_str())).collect();
-    let mut calls = 0;
-    let mut teacher = |batch: &[(&str, &str)]| {
-        calls += 1;
-        if calls == 3 {
-            return Err(TrainError::config("out of memory"));
-        }
-        Ok(batch.iter().map(|(_, p)| p.len() as f32).collect())
-    };
     let mut cache = open(&path);
-    cache.score_texts(&pairs, 8, &mut teacher, &mut |_| ()).unwrap_err();
+    for n in 0..16 {
+        cache.insert(key(n), n as f32).unwrap();
+    }
+    cache.flush().unwrap();
+    cache.insert(key(16), 16.0).unwrap();
     // As after a kill: nothing is flushed on the way out.
     std::mem::forget(cache);
     let copy = folder.path().join("after.bin");
     std::fs::copy(&path, &copy).unwrap();
 
     let mut cache = open(&copy);
-    assert_eq!(cache.len(), 16);
-    let (mut asked, mut done) = (0, Vec::new());
-    let scores = cache
-        .score_texts(
-            &pairs,
-            8,
-            &mut |batch| {
-                asked += batch.len();
-                Ok(batch.iter().map(|(_, p)| p.len() as f32).collect())
-            },
-            &mut |n| done.push(n),
-        )
-        .unwrap();
-    assert_eq!(asked, 4);
-    assert_eq!(done, vec![21, 25]);
-    assert_eq!(scores, pairs.iter().map(|(_, p)| p.len() as f32).collect::<Vec<_>>());
-    let error = cache.score_texts(&[("new", "pair")], 8, &mut |_| Ok(vec![f32::NAN]), &mut |_| ()).unwrap_err();
+    assert!((0..16).all(|n| cache.get(&key(n)) == Some(n as f32)));
+    assert!(cache.get(&key(16)).is_none_or(|score| score == 16.0));
+    let error = cache.insert(key(17), f32::NAN).unwrap_err();
     assert!(error.to_string().contains("not finite"), "{error}");
-    let error = cache.score_texts(&[("new", "pair")], 8, &mut |_| Ok(vec![]), &mut |_| ()).unwrap_err();
-    assert!(error.to_string().contains("0 scores for 1 pairs"), "{error}");
 }
 
 proptest! {

@@ -42,14 +42,27 @@ fn check(root: &Path) -> Result<(), ExportError> {
     Ok(())
 }
 
-impl Source {
-    /// Reads a folder.
-    pub(crate) fn read(root: &Path) -> Result<Self, ExportError> {
+/// How a folder's model reads texts; no weights are read for it.
+pub(crate) struct Reading {
+    /// The longest text in tokens that the model takes, special tokens included.
+    pub(crate) longest: usize,
+    /// The longest text in tokens the folder asks for.
+    max_length: usize,
+    /// Put before every query.
+    query_prompt: String,
+    /// Put before every document.
+    pub(crate) document_prompt: String,
+    similarity: String,
+}
+
+impl Reading {
+    /// Reads a folder's configuration.
+    pub(crate) fn of(root: &Path) -> Result<Self, ExportError> {
         check(root)?;
-        let config = Config::read(&root.join("config.json"))?;
-        let architecture = Architecture::from_config(&config)?;
-        let weights = Weights::read(root)?;
-        weights.refuse_not_finite()?;
+        Self::by(root, &Architecture::from_config(&Config::read(&root.join("config.json"))?)?)
+    }
+
+    fn by(root: &Path, architecture: &Architecture) -> Result<Self, ExportError> {
         let sentence = Config::read_if_there(&root.join("sentence_bert_config.json"))?;
         let tokenizer = Config::read_if_there(&root.join("tokenizer_config.json"))?;
         let asked = match &sentence {
@@ -72,14 +85,33 @@ impl Source {
         let similarity =
             prompts.as_ref().and_then(|config| config.text("similarity_fn_name")).unwrap_or("cosine").to_owned();
         Ok(Self {
+            longest: architecture.longest(),
+            max_length,
             query_prompt: prompt(&["query"]),
             document_prompt: prompt(&["document", "passage", "corpus"]),
+            similarity,
+        })
+    }
+}
+
+impl Source {
+    /// Reads a folder.
+    pub(crate) fn read(root: &Path) -> Result<Self, ExportError> {
+        check(root)?;
+        let config = Config::read(&root.join("config.json"))?;
+        let architecture = Architecture::from_config(&config)?;
+        let weights = Weights::read(root)?;
+        weights.refuse_not_finite()?;
+        let reading = Reading::by(root, &architecture)?;
+        Ok(Self {
             root: root.to_path_buf(),
             config,
             architecture,
             weights,
-            max_length,
-            similarity,
+            max_length: reading.max_length,
+            query_prompt: reading.query_prompt,
+            document_prompt: reading.document_prompt,
+            similarity: reading.similarity,
         })
     }
 

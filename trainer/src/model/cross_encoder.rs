@@ -79,6 +79,24 @@ impl CrossEncoder {
         Ok(Self { encoder, tokens, pooling, folder: folder.to_owned() })
     }
 
+    /// Refuses a folder that this type has not written: without its head an encoder would score by chance.
+    ///
+    /// # Errors
+    /// With the file that is missing.
+    pub fn check_trained(folder: &Path) -> Result<(), TrainError> {
+        for name in [HEAD_FILE, "config.json", "tokenizer.json", "model.safetensors"] {
+            let path = folder.join(name);
+            if !path.is_file() {
+                return Err(TrainError::data(
+                    &path,
+                    "is missing: `teacher.kind = \"trained\"` takes a folder that the teacher stage of a run wrote \
+                     (DIR/teacher); export another cross-encoder to ONNX and use `kind = \"onnx\"`",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Raw logits of one batch, `[batch]` in f32.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use crate::adam::dark::SpecialTokens;
 use crate::error::TrainError;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use tokenizers::Tokenizer;
 
@@ -166,22 +168,88 @@ pub fn copy_model_files(from: &Path, to: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// SHA-256 over a folder's configuration, tokenizer and weights: what decides which numbers the model gives.
+/// SHA-256 over a folder's configuration, tokenizer, prompts and weights, those in ONNX files too: what decides which numbers the
+/// model gives.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn fingerprint(folder: &Path) -> Result<String, TrainError> {
+    const FILES: [&str; 10] = [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "1_Pooling/config.json",
+        "teacher.json",
+        "model.safetensors",
+    ];
+    let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
+    for place in ["", "onnx/"] {
+        names.extend(onnx_files(&folder.join(place))?.into_iter().map(|name| format!("{place}{name}")));
+    }
+    let mut part = vec![0; 1 << 20];
     let mut hash = Sha256::new();
-    for name in
-        ["config.json", "tokenizer.json", "modules.json", "1_Pooling/config.json", "teacher.json", "model.safetensors"]
-    {
-        let path = folder.join(name);
-        if path.is_file() {
-            let bytes = std::fs::read(&path).map_err(|e| TrainError::io(&path, e))?;
-            hash.update(name.as_bytes());
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(&bytes);
+    for name in names {
+        let path = folder.join(&name);
+        let Ok(mut file) = File::open(&path) else { continue };
+        let io = |e| TrainError::io(&path, e);
+        hash.update(name.as_bytes());
+        hash.update(file.metadata().map_err(io)?.len().to_le_bytes());
+        // Weights in ONNX may have gigabytes.
+        loop {
+            match file.read(&mut part).map_err(io)? {
+                0 => break,
+                read => hash.update(&part[..read]),
+            }
         }
     }
     Ok(crate::checkpoint::hex(&hash.finalize()))
+}
+
+/// Models in ONNX of a folder, and the files beside them that hold their weights, in the order of their names.
+fn onnx_files(folder: &Path) -> Result<Vec<String>, TrainError> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| TrainError::io(folder, e))?.file_name().to_string_lossy().into_owned();
+        if name.contains(".onnx") {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_sees_every_file_that_decides_the_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("onnx")).unwrap();
+        let mut seen = vec![fingerprint(folder.path()).unwrap()];
+        let files = [
+            "config.json",
+            "config_sentence_transformers.json",
+            "model.onnx",
+            "onnx/model.onnx",
+            "onnx/model.onnx_data",
+        ];
+        for name in files {
+            for text in ["a", "b"] {
+                std::fs::write(folder.path().join(name), text).unwrap();
+                seen.push(fingerprint(folder.path()).unwrap());
+            }
+        }
+        std::fs::write(folder.path().join("README.md"), "a").unwrap();
+        assert_eq!(fingerprint(folder.path()).unwrap(), seen[seen.len() - 1], "a card changes no number");
+        let count = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+    }
 }

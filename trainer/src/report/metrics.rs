@@ -9,7 +9,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-/// Where metrics of a stage go. Both files only grow; a resumed run writes on.
+/// Key of a row that says that its stage began anew.
+const BEGINS: &str = "begins";
+
+/// Where metrics of a stage go. Both files only grow; a resumed run writes on, and one that begins anew says so by a row, before
+/// which nothing counts.
 #[derive(Debug)]
 pub struct Metrics {
     path: PathBuf,
@@ -19,14 +23,19 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the files of a run's folder.
+    /// Opens the files of a run's folder, to go on in (`resumed`) or to begin the stage anew.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn open(folder: &Path, stage: &'static str) -> Result<Self, TrainError> {
+    pub fn open(folder: &Path, stage: &'static str, resumed: bool) -> Result<Self, TrainError> {
         std::fs::create_dir_all(folder).map_err(|e| TrainError::io(folder, e))?;
         let path = folder.join("metrics.jsonl");
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| TrainError::io(&path, e))?;
+        let io = |e| TrainError::io(&path, e);
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+        if !resumed {
+            let row = serde_json::json!({ "stage": stage, BEGINS: true });
+            file.write_all(format!("{row}\n").as_bytes()).map_err(io)?;
+        }
         Ok(Self { events: EventWriter::open(&folder.join("tensorboard").join(stage))?, path, file, stage })
     }
 
@@ -48,8 +57,8 @@ impl Metrics {
     }
 }
 
-/// Reads `metrics.jsonl` back: for each stage and name a curve. A step that was made again after a resume counts once, as last
-/// written; lines that are torn are passed over.
+/// Reads `metrics.jsonl` back: for each stage and name a curve, since the stage last began anew. A step that was made again after a
+/// resume counts once, as last written; lines that are torn are passed over.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -66,9 +75,13 @@ pub fn read_curves(folder: &Path) -> Result<BTreeMap<(String, String), Curve>, T
         let Ok(Value::Object(row)) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
-        let (Some(stage), Some(step)) =
-            (row.get("stage").and_then(Value::as_str), row.get("step").and_then(Value::as_u64))
-        else {
+        let Some(stage) = row.get("stage").and_then(Value::as_str) else {
+            continue;
+        };
+        if row.contains_key(BEGINS) {
+            points.retain(|(of, _), _| of != stage);
+        }
+        let Some(step) = row.get("step").and_then(Value::as_u64) else {
             continue;
         };
         for (name, value) in &row {

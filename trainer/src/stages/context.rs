@@ -3,9 +3,10 @@
 use crate::adam::candidates::Candidate;
 use crate::checkpoint::{hex, write_whole};
 use crate::config::{Config, StudentConfig};
-use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenizer_hash};
+use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenize, tokenizer_hash};
 use crate::data::{TrainQuery, TrainingData};
 use crate::error::TrainError;
+use crate::export::source::Reading;
 use crate::model::{ModelTokenizer, Student, fingerprint, start_from};
 use crate::report::Reporter;
 use crate::torch::Machine;
@@ -27,6 +28,9 @@ pub(crate) struct Texts {
     pub(crate) passages: TokenStore,
 }
 
+/// A longer prompt is cut to so many tokens.
+pub(crate) const PROMPT_TOKENS: u32 = 1024;
+
 /// What all stages share.
 pub(crate) struct Context<'a> {
     pub(crate) config: &'a Config,
@@ -40,6 +44,10 @@ pub(crate) struct Context<'a> {
     pub(crate) stop: &'a AtomicBool,
     /// Texts in the student's tokens.
     pub(crate) texts: Arc<Texts>,
+    /// Tokens of a passage that the student reads in training, beside its prompt and special tokens.
+    pub(crate) passage_room: usize,
+    /// Most tokens that the teacher takes.
+    pub(crate) teacher_longest: usize,
 }
 
 impl<'a> Context<'a> {
@@ -60,7 +68,18 @@ impl<'a> Context<'a> {
         let data_key = data_key(&data);
         let texts = Arc::new(tokenise(config, &data, &config.student.model, reporter)?);
         let start = start_model(config)?;
-        Ok(Self { config, data, data_key, start, machine, reporter, stop, texts })
+        let reading = Reading::of(&start)?;
+        let prompt = config.student.document_prompt.as_ref().unwrap_or(&reading.document_prompt);
+        let prompt = tokenize(texts.tokens.tokenizer(), 1, &|_| prompt.into(), PROMPT_TOKENS)?.length(0);
+        let room = config.student.passage_length.min(reading.longest);
+        let passage_room = room.saturating_sub(prompt + texts.tokens.overhead());
+        // One in ONNX may be of any architecture; it cuts its texts itself.
+        let of_teacher = config.teacher.model.as_ref().unwrap_or(&config.student.model);
+        let teacher_longest = Reading::of(of_teacher).map_or(usize::MAX, |reading| reading.longest);
+        if data.queries.iter().any(|query| query.scores.is_some()) {
+            reporter.say("data: the scores that come with it are not used; the teacher is asked");
+        }
+        Ok(Self { config, data, data_key, start, machine, reporter, stop, texts, passage_room, teacher_longest })
     }
 
     /// Texts in the tokens of another model; the student's where the tokenizers are equal.

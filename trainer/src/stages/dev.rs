@@ -1,6 +1,6 @@
 //! Evaluation while training: held-out queries over their positives and best mined candidates.
 
-use super::context::{Context, Texts};
+use super::context::{Context, PROMPT_TOKENS, Texts};
 use crate::adam::candidates::Candidate;
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
@@ -114,7 +114,7 @@ pub(crate) struct StudentInputs<'a> {
 impl<'a> StudentInputs<'a> {
     pub(crate) fn new(context: &'a Context<'_>, student: &Student) -> Result<Self, TrainError> {
         let prompt = |text: &str| -> Result<Vec<u32>, TrainError> {
-            let made = crate::data::tokens::tokenize(student.tokens.tokenizer(), 1, &|_| text.into(), 1024)?;
+            let made = crate::data::tokens::tokenize(student.tokens.tokenizer(), 1, &|_| text.into(), PROMPT_TOKENS)?;
             Ok(made.get(0).to_vec())
         };
         let longest = student.encoder.longest();

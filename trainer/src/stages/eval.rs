@@ -1,6 +1,6 @@
 //! Evaluation on whole passages through the exported model, as it will be served; and the verdict.
 
-use super::context::Context;
+use super::context::{Context, key_of};
 use super::encode::{encode, encoder, passage_texts};
 use crate::checkpoint::write_whole;
 use crate::error::TrainError;
@@ -67,6 +67,11 @@ impl TestSet {
         Ok(Some(Self { queries, qrels, ids, texts }))
     }
 
+    /// Hash of what is judged: queries, judgements and, where they are not the data's, documents.
+    pub(crate) fn key(&self) -> String {
+        key_of(&[&self.queries, &self.qrels.0, &self.texts.as_ref().map(|texts| (&self.ids, texts))])
+    }
+
     /// Ranks every query's documents by the model and judges the ranking. `corpus` holds vectors of the data's passages where
     /// somebody made them already.
     pub(crate) fn measure(
@@ -89,11 +94,11 @@ impl TestSet {
         let vectors = encoder.encode(&texts, TextKind::Query, &mut |_| ())?;
         let mut run = Run::new();
         for ((id, _), vector) in self.queries.iter().zip(&vectors) {
-            let hits = corpus.nearest(vector, context.config.eval.depth);
-            run.insert(
-                id.clone(),
-                hits.into_iter().map(|(row, score)| (self.ids[row].clone(), f64::from(score))).collect(),
-            );
+            let depth = context.config.eval.depth;
+            // Where queries are documents too, a query does not find itself.
+            let hits =
+                corpus.nearest(vector, depth + 1).into_iter().filter(|&(row, _)| self.ids[row] != *id).take(depth);
+            run.insert(id.clone(), hits.map(|(row, score)| (self.ids[row].clone(), f64::from(score))).collect());
         }
         run.write(folder.join("test.run"), "adam")?;
         let evaluation = evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default());

@@ -250,13 +250,11 @@ impl<'a> Room<'a> {
                 )));
             }
             self.cap.store(smaller, Ordering::Relaxed);
-            let text = format!(
+            self.reporter.say(&format!(
                 "{}: out of memory with {at_once} tokens at once ({error}); the step begins again with {smaller} at once, \
                  and so do those after it",
                 self.stage
-            );
-            tracing::warn!("{text}");
-            self.reporter.say(&text);
+            ));
         }
     }
 }

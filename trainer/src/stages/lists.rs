@@ -9,7 +9,7 @@ use crate::adam::dark::{DarkExample, DarkInput, DarkKind, fill_range, make_for};
 use crate::adam::random::KeyedRandom;
 use crate::config::Config;
 use crate::data::TrainQuery;
-use crate::data::scores::{Passage, ScoreCache};
+use crate::data::scores::ScoreCache;
 use crate::data::tokens::TokenStore;
 use crate::error::TrainError;
 
@@ -76,7 +76,7 @@ impl Lists<'_> {
 
     /// The logit of a passage.
     pub(crate) fn logit(&self, cache: &ScoreCache, query: usize, tokens: &[u32]) -> Option<f32> {
-        cache.get(&cache.key(&self.queries[query].text, Passage::Tokens(tokens)))
+        cache.get(&cache.key(&self.queries[query].text, tokens))
     }
 
     /// The positive and the natural negatives, with logits; none where a logit is missing.

@@ -14,7 +14,7 @@ mod tests;
 mod vectors;
 
 pub use product::{Product, ProductState, read};
-pub use vectors::{EncoderVectors, VectorSource, VectorTable};
+pub use vectors::{VectorSource, VectorTable};
 
 use crate::data::{Passages, TrainQuery};
 use crate::error::TrainError;

@@ -11,7 +11,7 @@ use super::encode::{encode, encoder, passage_texts};
 use super::eval::{Measured, TestSet, Verdict};
 use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
 use super::{distil, score, teacher, warm_up};
-use crate::config::{Config, StudentConfig, TeacherKind};
+use crate::config::{Config, EvalConfig, StudentConfig, TeacherConfig, TeacherKind};
 use crate::error::TrainError;
 use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
 use crate::report::{Reporter, read_curves, write_svg};
@@ -85,6 +85,7 @@ impl<'a> Pipeline<'a> {
     pub fn open(config: &'a Config, reporter: &'a Reporter, stop: &'a AtomicBool) -> Result<Self, TrainError> {
         std::fs::create_dir_all(&config.run.output).map_err(|e| TrainError::io(&config.run.output, e))?;
         let context = Context::load(config, reporter, stop)?;
+        teacher::check(&context)?;
         let test = TestSet::load(&context)?;
         let student = model_key(&context.start)?;
         let mut base_key = key_of(&[&context.data_key, &student, &context.machine.describe()]);
@@ -147,7 +148,10 @@ impl<'a> Pipeline<'a> {
     }
 
     fn baseline_key(&self) -> String {
-        key_of(&[&"before", &self.base_key, &self.context.config.eval])
+        // What it is judged on, not where that lies.
+        let config = EvalConfig { collection: None, ..self.context.config.eval.clone() };
+        let judged = self.test.as_ref().map(TestSet::key);
+        key_of(&[&"before", &self.base_key, &config, &judged])
     }
 
     /// The model that mining encodes with and that every comparison starts from, as ONNX.
@@ -199,12 +203,17 @@ impl<'a> Pipeline<'a> {
         if self.warms_up() { self.context.place("warm-up").join("model") } else { self.context.start.clone() }
     }
 
+    /// The student's settings for keys: its model counts by content, wherever it lies.
+    fn student_config(&self) -> StudentConfig {
+        StudentConfig { model: PathBuf::new(), ..self.context.config.student.clone() }
+    }
+
     fn warm_up_key(&self) -> String {
         let config = self.context.config;
         if !self.warms_up() {
             return self.base_key.clone();
         }
-        key_of(&[&"warm-up", &self.base_key, &config.warm_up, &config.student, &config.dev, &config.run.seed])
+        key_of(&[&"warm-up", &self.base_key, &config.warm_up, &self.student_config(), &config.dev, &config.run.seed])
     }
 
     fn warm_up(&self) -> Result<(), TrainError> {
@@ -282,11 +291,12 @@ impl<'a> Pipeline<'a> {
     fn teacher_key(&self) -> Result<String, TrainError> {
         let config = self.context.config;
         let model = model_key(teacher::model_folder(&self.context))?;
-        Ok(match config.teacher.kind {
+        let teacher = TeacherConfig { model: None, ..config.teacher.clone() };
+        Ok(match teacher.kind {
             TeacherKind::Train => {
-                key_of(&[&"teacher", &self.mine_key(), &model, &config.teacher, &config.dev, &config.run.seed])
+                key_of(&[&"teacher", &self.mine_key(), &model, &teacher, &config.dev, &config.run.seed])
             }
-            TeacherKind::Trained | TeacherKind::Onnx => key_of(&[&"given teacher", &model, &config.teacher]),
+            TeacherKind::Trained | TeacherKind::Onnx => key_of(&[&"given teacher", &model, &teacher]),
         })
     }
 
@@ -325,7 +335,7 @@ impl<'a> Pipeline<'a> {
         Ok(key_of(&[
             &"distil",
             &self.score_key()?,
-            &config.student,
+            &self.student_config(),
             &config.distil,
             &config.pacing,
             &config.loss,

@@ -5,7 +5,7 @@ use super::lists::{Lists, QueryList};
 use super::teacher::{Pair, Scorer};
 use crate::adam::calibration::{Calibration, QueryLogits, calibrate};
 use crate::adam::dark::DarkKind;
-use crate::data::scores::{KnownScores, Passage, ScoreCache, ScoreKey};
+use crate::data::scores::{KnownScores, ScoreCache, ScoreKey};
 use crate::error::TrainError;
 use crate::report::Bar;
 use serde::{Deserialize, Serialize};
@@ -31,11 +31,10 @@ fn chunk(context: &Context<'_>) -> usize {
 
 /// The most tokens of a passage that both models read, so that both judge the same text.
 pub(crate) fn common_cap(context: &Context<'_>) -> usize {
-    let (student, teacher) = (&context.config.student, &context.config.teacher);
-    let tokens = &context.texts.tokens;
-    let of_student = student.passage_length.saturating_sub(tokens.overhead());
-    let of_teacher = teacher.length.saturating_sub(teacher.query_length + tokens.pair_overhead());
-    of_student.min(of_teacher)
+    let teacher = &context.config.teacher;
+    let overhead = context.texts.tokens.pair_overhead();
+    let of_teacher = teacher.length.min(context.teacher_longest).saturating_sub(teacher.query_length + overhead);
+    context.passage_room.min(of_teacher)
 }
 
 /// Lists of a run's training queries.
@@ -82,7 +81,7 @@ pub(crate) fn known(context: &Context<'_>, teacher_key: &str) -> Result<(usize, 
         for epoch in 0..context.config.distil.epochs.max(1) as u32 {
             for passage in lists.needed(query, epoch) {
                 if seen.insert((query, passage)) {
-                    let tokens = Passage::Tokens(lists.passage(passage));
+                    let tokens = lists.passage(passage);
                     hits += usize::from(known.get(&lists.queries[query].text, tokens).is_some());
                 }
             }
@@ -109,7 +108,7 @@ pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> 
         for epoch in 0..epochs {
             for passage in lists.needed(query, epoch) {
                 let tokens = lists.passage(passage);
-                let key = cache.key(&lists.queries[query].text, Passage::Tokens(tokens));
+                let key = cache.key(&lists.queries[query].text, tokens);
                 if seen.insert(key) {
                     pairs += 1;
                     if cache.get(&key).is_none() {
@@ -131,7 +130,7 @@ pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> 
         for epoch in 0..epochs {
             let list = natural(&lists, &cache, query, epoch)?;
             for example in lists.make_dark(query, epoch, &list) {
-                let key = cache.key(&lists.queries[query].text, Passage::Tokens(&example.tokens));
+                let key = cache.key(&lists.queries[query].text, &example.tokens);
                 if seen.insert(key) {
                     pairs += 1;
                     if cache.get(&key).is_none() {
@@ -182,7 +181,7 @@ fn run(
         let pairs: Vec<Pair<'_>> = chunk.iter().map(|(query, passage)| Pair { query: *query, passage }).collect();
         let scores = scorer.score(context, &pairs)?;
         for ((query, tokens), score) in chunk.iter().zip(scores) {
-            let key = cache.key(&lists.queries[*query].text, Passage::Tokens(tokens));
+            let key = cache.key(&lists.queries[*query].text, tokens);
             cache.insert(key, score)?;
         }
         cache.flush()?;

@@ -10,7 +10,7 @@ use crate::adam::loss::{flags, listwise};
 use crate::config::{TeacherConfig, TeacherKind, TrainingConfig};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
-use crate::model::{CrossEncoder, Encoder, Layout, Mode, Parameters, Sequence};
+use crate::model::{CrossEncoder, Encoder, Layout, Mode, ModelTokenizer, Parameters, Sequence};
 use crate::torch::{Budget, Machine, ready_for, send};
 use adam_encoder::{EncoderOptions, PairScorer};
 use std::path::{Path, PathBuf};
@@ -53,6 +53,23 @@ pub(crate) fn query_limits(config: &TrainingConfig, machine: Machine) -> BatchLi
 /// The folder of the model a teacher starts from, or is.
 pub(crate) fn model_folder<'a>(context: &'a Context<'_>) -> &'a Path {
     context.config.teacher.model.as_deref().unwrap_or(&context.config.student.model)
+}
+
+/// Refuses a teacher that could not be used once its turn comes, hours into a run.
+///
+/// # Errors
+/// By file, with what it should be.
+pub(crate) fn check(context: &Context<'_>) -> Result<(), TrainError> {
+    let folder = model_folder(context);
+    match context.config.teacher.kind {
+        TeacherKind::Train => drop(ModelTokenizer::open(folder)?),
+        TeacherKind::Trained => CrossEncoder::check_trained(folder)?,
+        TeacherKind::Onnx => {
+            let options = EncoderOptions { threads: 1, ..EncoderOptions::default() };
+            drop(PairScorer::open(folder, &options)?);
+        }
+    }
+    Ok(())
 }
 
 /// Draws candidates and makes inputs of steps.
@@ -216,8 +233,8 @@ pub(crate) fn train(context: &Context<'_>, folder: &Path, key: &str) -> Result<T
 pub(crate) enum Scorer {
     /// One of ours.
     Torch(Box<CrossEncoder>, Arc<Texts>),
-    /// Any in ONNX; it reads text.
-    Onnx(Box<PairScorer>),
+    /// Any in ONNX; it reads text. With how its tokenizer writes the mask.
+    Onnx(Box<PairScorer>, Option<String>),
 }
 
 /// A passage to score.
@@ -241,7 +258,8 @@ impl Scorer {
                 threads: context.config.run.threads,
                 ..EncoderOptions::default()
             };
-            return Ok(Self::Onnx(Box::new(PairScorer::open(&folder, &options)?)));
+            let mask = mask_name(&ModelTokenizer::open(&folder)?);
+            return Ok(Self::Onnx(Box::new(PairScorer::open(&folder, &options)?), mask));
         }
         let teacher = CrossEncoder::open(&folder, config.pooling, context.machine, context.config.run.seed)?;
         let texts = context.texts_for(&folder)?;
@@ -254,6 +272,7 @@ impl Scorer {
         match self {
             Self::Torch(teacher, texts) => {
                 let same = Arc::ptr_eq(texts, &context.texts);
+                let mask = mask_name(&texts.tokens);
                 let mut sequences: Vec<Sequence<'static>> = Vec::with_capacity(pairs.len());
                 let length = config.length.min(teacher.encoder.longest());
                 for pair in pairs {
@@ -262,7 +281,7 @@ impl Scorer {
                         sequences.push(texts.tokens.pair(query, pair.passage, config.query_length, length));
                     } else {
                         // Made in the student's tokens, written out, and read by the teacher: the same text for both.
-                        let text = written(context, pair.passage, texts)?;
+                        let text = written(context, pair.passage, mask.as_deref())?;
                         let made = texts.tokens.tokenizer().encode_fast(text, false);
                         let made = made.map_err(|e| {
                             TrainError::config(format!("the teacher's tokenizer refuses a passage: {e}"))
@@ -274,12 +293,12 @@ impl Scorer {
                 let limits = BatchLimits { max_tokens: limits.max_tokens.max(8192), ..limits };
                 teacher.score_all(&sequences, &limits, &mut |_| ())
             }
-            Self::Onnx(scorer) => {
+            Self::Onnx(scorer, mask) => {
                 let texts = pairs
                     .iter()
                     .map(|pair| {
                         let query = context.query(pair.query).map(|q| q.text.as_str()).unwrap_or_default();
-                        Ok((query, written(context, pair.passage, &context.texts)?))
+                        Ok((query, written(context, pair.passage, mask.as_deref())?))
                     })
                     .collect::<Result<Vec<_>, TrainError>>()?;
                 let texts: Vec<(&str, &str)> = texts.iter().map(|(q, p)| (*q, p.as_str())).collect();
@@ -289,15 +308,37 @@ impl Scorer {
     }
 }
 
-/// Tokens of the student as text, with the reader's own mask token.
-fn written(context: &Context<'_>, tokens: &[u32], reader: &Texts) -> Result<String, TrainError> {
+/// How a tokenizer writes its mask token.
+fn mask_name(tokens: &ModelTokenizer) -> Option<String> {
+    tokens.special().mask.and_then(|id| tokens.tokenizer().id_to_token(id))
+}
+
+/// Tokens of the student as text, with the reader's own mask token; a reader that has none reads nothing in its place.
+fn written(context: &Context<'_>, tokens: &[u32], mask: Option<&str>) -> Result<String, TrainError> {
     let student = context.texts.tokens.tokenizer();
     let text = student
         .decode(tokens, false)
         .map_err(|e| TrainError::config(format!("tokens cannot be written as text: {e}")))?;
-    let name = |texts: &Texts| texts.tokens.special().mask.and_then(|id| texts.tokens.tokenizer().id_to_token(id));
-    Ok(match (name(&context.texts), name(reader)) {
-        (Some(ours), Some(theirs)) if ours != theirs => text.replace(&ours, &theirs),
+    Ok(with_mask(text, mask_name(&context.texts.tokens).as_deref(), mask))
+}
+
+fn with_mask(text: String, ours: Option<&str>, theirs: Option<&str>) -> String {
+    match ours {
+        Some(ours) if theirs != Some(ours) => text.replace(ours, theirs.unwrap_or_default()),
         _ => text,
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teacher_reads_its_own_mask() {
+        let text = || "glass [MASK] froze".to_owned();
+        assert_eq!(with_mask(text(), Some("[MASK]"), Some("<mask>")), "glass <mask> froze");
+        assert_eq!(with_mask(text(), Some("[MASK]"), Some("[MASK]")), text());
+        assert_eq!(with_mask(text(), Some("[MASK]"), None), "glass  froze");
+        assert_eq!(with_mask(text(), None, Some("<mask>")), text());
+    }
 }

@@ -147,10 +147,11 @@ impl Loop<'_> {
         let total = self.total();
         let checkpoints = Checkpoints::new(&self.folder.join("checkpoints"));
         let mut optimiser = AdamW::new(self.config.adamw, objective.parameters().tensors());
-        let mut metrics = Metrics::open(self.run, self.stage)?;
         let mut best: Option<Vec<Tensor>> = None;
         let mut place = Progress { configuration: self.configuration.clone(), ..Progress::default() };
-        if let Some((found, weights)) = checkpoints.load(&self.configuration, objective.parameters(), &mut optimiser)? {
+        let found = checkpoints.load(&self.configuration, objective.parameters(), &mut optimiser)?;
+        let mut metrics = Metrics::open(self.run, self.stage, found.is_some())?;
+        if let Some((found, weights)) = found {
             self.reporter.say(&format!("{}: goes on from step {} of {total}", self.stage, found.step));
             (place, best) = (found, weights);
         } else if self.judge_start

@@ -10,6 +10,7 @@ use super::teacher::{budget, limits, limits_without_gradients, most_tokens, quer
 use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
+use crate::config::Config;
 use crate::error::TrainError;
 use crate::model::{Layout, Mode, Parameters, Student};
 use crate::torch::{ready_for, send};
@@ -147,25 +148,33 @@ impl Objective<Targets> for WarmUp<'_> {
     }
 }
 
+/// What BM25 is asked for: as many candidates as negatives and development lists are drawn from.
+fn by_words(config: &Config) -> MineConfig {
+    let to_rank = config.warm_up.to_rank.max(config.dev.candidates);
+    MineConfig {
+        dense: false,
+        bm25: true,
+        from_rank: 1,
+        to_rank,
+        keep: to_rank,
+        margin: None,
+        ceiling: None,
+        relative_ceiling: None,
+        ..config.mine.clone()
+    }
+}
+
 /// Warms the student up into a folder.
 ///
 /// # Errors
 /// As [`Loop::run`].
 pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result<TrainingOutcome, TrainError> {
     let config = &context.config.warm_up;
-    let student = context.student(&context.start)?;
+    let mut student = context.student(&context.start)?;
+    student.encoder.freeze(context.config.student.freeze_embeddings, context.config.student.freeze_layers)?;
     let inputs = StudentInputs::new(context, &student)?;
     let all = [context.data.queries.as_slice(), context.data.dev.as_slice()].concat();
-    let by_words = MineConfig {
-        dense: false,
-        bm25: true,
-        from_rank: 1,
-        to_rank: config.to_rank.max(context.config.dev.candidates),
-        margin: None,
-        ceiling: None,
-        relative_ceiling: None,
-        ..context.config.mine.clone()
-    };
+    let by_words = by_words(context.config);
     let mut bar = context.reporter.bar("BM25", all.len(), 0);
     let place = folder.join("mine");
     mine(
@@ -212,4 +221,19 @@ pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result
     training.student.save(&folder.join("model"))?;
     around.clear();
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negatives_come_from_all_the_ranks_that_are_asked_for() {
+        let mut config = Config::default();
+        (config.mine.keep, config.warm_up.to_rank, config.dev.candidates) = (24, 100, 30);
+        let made = by_words(&config);
+        assert_eq!((made.from_rank, made.to_rank, made.keep), (1, 100, 100));
+        config.dev.candidates = 200;
+        assert_eq!(by_words(&config).keep, 200);
+    }
 }

@@ -17,7 +17,7 @@ pub(crate) use transfer::{ready_for, send};
 
 use crate::error::TrainError;
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device, Kind};
+use tch::{Cuda, Device, Kind, Tensor};
 
 /// The libtorch that the bindings are made for.
 pub const VERSION: &str = "2.11.0";
@@ -108,10 +108,11 @@ impl Machine {
                 Device::Cuda(0)
             }
         };
+        let fast_bf16 = || if device.is_cuda() { attends_in_bf16(device) } else { has_fast_bf16() };
         let compute = match precision {
             PrecisionChoice::F32 => Kind::Float,
             PrecisionChoice::Bf16 => Kind::BFloat16,
-            PrecisionChoice::Auto if device.is_cuda() || has_fast_bf16() => Kind::BFloat16,
+            PrecisionChoice::Auto if fast_bf16() => Kind::BFloat16,
             PrecisionChoice::Auto => Kind::Float,
         };
         let packed = match packing {
@@ -131,6 +132,17 @@ impl Machine {
         let packed = if self.packed { " packed" } else { "" };
         format!("{device} {kind}{packed}")
     }
+}
+
+/// Whether this GPU has what training in bf16 needs: libtorch's fused attention refuses those older than Ampere (A100, RTX 30),
+/// which do not multiply bf16 in hardware either.
+fn attends_in_bf16(device: Device) -> bool {
+    let attend = || -> Result<Tensor, TrainError> {
+        let tokens = Tensor::f_ones([2, 1, 32], (Kind::BFloat16, device))?;
+        let offsets = Tensor::f_from_slice(&[0i32, 2])?.f_to_device(device)?;
+        varlen_attention(&tokens, &tokens, &tokens, &offsets, 2)
+    };
+    attend().is_ok()
 }
 
 /// Whether this CPU multiplies bf16 in hardware; without it libtorch emulates, which is slower than f32.

@@ -1,7 +1,6 @@
 //! Tests of the report on small data made here, and on the model at hand where there is one.
 
 use super::*;
-use crate::data::scores::ScoreCache;
 use std::fs;
 
 fn word_tokenizer() -> Tokenizer {
@@ -39,7 +38,19 @@ fn input<'a>(data: &'a DataConfig) -> CheckInput<'a> {
         activation_bytes: 4,
         batches: BatchLimits::default(),
         stages: vec![],
-        scores: None,
+    }
+}
+
+fn plan(name: &str, epochs: f64, queries: usize, passages: usize) -> StagePlan {
+    StagePlan {
+        name: name.to_owned(),
+        epochs,
+        queries,
+        passages,
+        pair_cap: None,
+        most_tokens: 1000,
+        micro_tokens: 20,
+        model: Some(ModelSize { parameters: 1000, hidden: 10, layers: 2 }),
     }
 }
 
@@ -47,15 +58,6 @@ fn input<'a>(data: &'a DataConfig) -> CheckInput<'a> {
 fn a_report_counts_what_a_run_would_do() {
     let folder = tempfile::tempdir().unwrap();
     let config = write_rows(folder.path());
-    let data = load(&config).unwrap();
-    let path = folder.path().join("scores.bin");
-    let mut cache = ScoreCache::open(&path, "teacher").unwrap();
-    let text = data.passages.full_text(data.queries[0].positives[0]).unwrap();
-    let key = cache.key(&data.queries[0].text, Passage::Text(&text));
-    cache.insert(key, 1.0).unwrap();
-    cache.insert([0; 16], 1.0).unwrap();
-    drop(cache);
-
     let tokenizer = word_tokenizer();
     let model = ModelSize { parameters: 1000, hidden: 10, layers: 2 };
     let report = check(&CheckInput {
@@ -64,10 +66,11 @@ fn a_report_counts_what_a_run_would_do() {
         prompts: ("", "passage: "),
         model: Some(model),
         stages: vec![
-            StagePlan { name: "distil".to_owned(), epochs: 3.0, queries: 3, passages: 5, tokens_at_once: Some(20) },
-            StagePlan { name: "large".to_owned(), epochs: 1.0, queries: 100, passages: 2, tokens_at_once: None },
+            // More than 50 tokens a step, so it goes in parts.
+            StagePlan { most_tokens: 50, micro_tokens: 20, ..plan("distil", 3.0, 3, 5) },
+            plan("whole", 1.0, 2, 1),
+            StagePlan { pair_cap: Some(10), ..plan("teacher", 1.0, 100, 2) },
         ],
-        scores: Some((&path, "teacher")),
         ..input(&config)
     })
     .unwrap();
@@ -85,16 +88,17 @@ fn a_report_counts_what_a_run_would_do() {
     // Two full steps of three queries and one of two, each epoch.
     assert_eq!((report.stages[0].steps, report.stages[0].passages), (9, 120));
     assert_eq!(report.stages[0].memory, 16_000 + 20 * 2 * 10 * 34 * 2);
-    assert_eq!((report.stages[1].steps, report.stages[1].passages), (1, 16));
-    assert_eq!(report.cache, Some((1, 16, 2)));
+    // A step in one pass keeps the activations of all its tokens.
+    assert_eq!((report.stages[1].steps, report.stages[1].passages), (4, 8));
+    // "passage", ":" and two special tokens, then one to ten words, or two, cut at 8.
+    let passage_mean = ((1..=10).map(|words: usize| (4 + words).min(8)).sum::<usize>() + 10 * 6) as f64 / 20.0;
+    let whole = 2.0 * (queries.mean + passage_mean);
+    assert_eq!(report.stages[1].memory, 16_000 + whole.ceil() as u64 * 2 * 10 * 34 * 2);
+    // Query and passage are cut together: 8 queries, 2 passages each, 10 tokens a pair.
+    assert_eq!((report.stages[2].steps, report.stages[2].passages, report.stages[2].tokens), (1, 16, 160));
 
     let text = report.to_text();
-    for part in [
-        "10 rows used, 3 not",
-        "rows.jsonl, line 13: not a JSON row",
-        "the cap of 8 cuts 30.0 %",
-        "1 of 16 pairs are scored already (2 scores on file)",
-    ] {
+    for part in ["10 rows used, 3 not", "rows.jsonl, line 13: not a JSON row", "the cap of 8 cuts 30.0 %"] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     assert!(serde_json::to_string(&report).unwrap().contains("\"steps\":9"));

@@ -1,8 +1,6 @@
 //! Where mining gets vectors from.
 
-use crate::data::{Passages, TrainQuery};
 use crate::error::TrainError;
-use adam_encoder::{TextEncoder, TextKind};
 use std::ops::Range;
 
 /// Vectors of passages and queries by number, made or looked up a range at a time.
@@ -57,43 +55,6 @@ impl VectorSource for VectorTable {
 
     fn queries(&mut self, range: Range<usize>) -> Result<Vec<Vec<f32>>, TrainError> {
         slice(&self.queries, self.dimension, range)
-    }
-}
-
-/// Vectors made by an encoder as they are asked for.
-pub struct EncoderVectors<'a> {
-    /// The model.
-    pub encoder: &'a dyn TextEncoder,
-    /// The passages to encode.
-    pub passages: &'a Passages,
-    /// The queries to encode.
-    pub queries: &'a [TrainQuery],
-}
-
-impl EncoderVectors<'_> {
-    fn encode(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, TrainError> {
-        let vectors = self.encoder.encode(texts, kind);
-        vectors.map_err(|e| TrainError::config(format!("the encoder {} failed: {e}", self.encoder.name())))
-    }
-}
-
-impl VectorSource for EncoderVectors<'_> {
-    fn dimension(&self) -> usize {
-        self.encoder.dimension()
-    }
-
-    fn fingerprint(&self) -> &str {
-        self.encoder.fingerprint()
-    }
-
-    fn passages(&mut self, range: Range<usize>) -> Result<Vec<Vec<f32>>, TrainError> {
-        let texts: Vec<String> = range.map(|i| self.passages.full_text(i as u32).unwrap_or_default()).collect();
-        self.encode(&texts.iter().map(String::as_str).collect::<Vec<_>>(), TextKind::Document)
-    }
-
-    fn queries(&mut self, range: Range<usize>) -> Result<Vec<Vec<f32>>, TrainError> {
-        let queries = self.queries.get(range).unwrap_or_default();
-        self.encode(&queries.iter().map(|q| q.text.as_str()).collect::<Vec<_>>(), TextKind::Query)
     }
 }
 
