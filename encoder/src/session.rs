@@ -445,6 +445,6 @@ mod tests {
     #[test]
     fn cuda_computes_in_whole_floats() {
         let options = format!("{:?}", cuda_provider(1));
-        assert!(options.contains(r#""use_tf32": "0""#) && options.contains(r#""device_id": "1""#), "{options}");
+        assert!(options.contains(r#""use_tf32": "false""#) && options.contains(r#""device_id": "1""#), "{options}");
     }
 }

@@ -364,6 +364,11 @@ class Check:
         worst = min(sum(a * b for a, b in zip(*pair)) for pair in zip(exact, halved))
         where = "on the device" if cuda else "on the CPU"
         self.add("encode", f"f16 {where} against f32 on the CPU, {len(exact)} texts: least cosine", f"{worst:.6f}", ">= 0.999", worst >= 0.999)
+        if cuda:
+            # One fingerprint stands for both, so their vectors may lie in one index.
+            same = encoded("encode-f32-cuda", few, "--provider", "cuda")[0]["vectors"]
+            worst = max(abs(a - b) for pair in zip(exact, same) for a, b in zip(*pair))
+            self.add("encode", "f32 on the device against f32 on the CPU: a value differs by", f"{worst:.1e}", "<= 1e-4", worst <= 1e-4)
         # A CPU has no arithmetic for f16 models that would be worth a comparison. The first call of each warms up.
         rounds = 2 if quick else 4
         given = "".join(json.dumps(line) + "\n" for line in [[rounds, 0.0, passages], [120, 0.0, [QUERY]]])
