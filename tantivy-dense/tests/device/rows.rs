@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tantivy::query::{BooleanQuery, Query};
+use tantivy::query::BooleanQuery;
 use tantivy_dense::ann::AnnPolicy;
-use tantivy_dense::{Device, DeviceOptions, KnnQuery, SearchPath, VectorOptions};
+use tantivy_dense::{DeviceOptions, KnnQuery, SearchPath, VectorOptions};
 
 use crate::corpus::{Corpus, DIMENSION, all_options, always, device, on_device, reasons, wait_for_blocks};
 use crate::support::{assert_hits, brute_force};
@@ -227,7 +227,9 @@ fn what_a_device_is_not_for_is_said() {
 #[cfg(not(feature = "gpu"))]
 #[test]
 fn a_gpu_that_cannot_be_had_is_named_in_every_report() {
-    let gpu = Device::gpu_with(0, always());
+    use tantivy::query::Query;
+
+    let gpu = tantivy_dense::Device::gpu_with(0, always());
     let why = gpu.unavailable().unwrap();
     assert!(why.contains("without the feature `gpu`"), "{why}");
     let corpus = Corpus::new(VectorOptions::cosine(DIMENSION), gpu, AnnPolicy::always("HNSW8", 100));
