@@ -2,12 +2,13 @@
 
 use super::context::{Context, key_of};
 use super::encode::{encode, encoder, passage_texts};
-use crate::checkpoint::write_whole;
+use crate::checkpoint::{hex, write_whole};
 use crate::error::TrainError;
 use adam_encoder::TextKind;
 use beir::significance::{CompareOptions, compare_evaluations};
 use beir::{Collection, EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -21,6 +22,8 @@ pub(crate) struct TestSet {
     ids: Vec<String>,
     /// Texts of the documents; none where they are the data's passages.
     texts: Option<Vec<String>>,
+    /// Hash of all of it.
+    key: String,
 }
 
 impl TestSet {
@@ -52,24 +55,29 @@ impl TestSet {
         };
         let qrels = collection.qrels(&config.split)?;
         let queries = collection.queries()?;
-        let queries = queries.into_iter().filter(|q| qrels.get(&q.id).is_some()).map(|q| (q.id, q.text)).collect();
+        let queries: Vec<(String, String)> =
+            queries.into_iter().filter(|q| qrels.get(&q.id).is_some()).map(|q| (q.id, q.text)).collect();
+        // One document after the other, as a collection may be as large as memory allows.
+        let mut documents = Sha256::new();
         let (ids, texts) = if own {
             (context.data.passages.ids.clone(), None)
         } else {
             let (mut ids, mut texts) = (Vec::new(), Vec::new());
             for document in collection.documents()? {
                 let document = document?;
+                documents.update(key_of(&[&document.id, &document.full_text()]));
                 texts.push(document.full_text());
                 ids.push(document.id);
             }
             (ids, Some(texts))
         };
-        Ok(Some(Self { queries, qrels, ids, texts }))
+        let key = key_of(&[&queries, &qrels.0, &hex(&documents.finalize())]);
+        Ok(Some(Self { queries, qrels, ids, texts, key }))
     }
 
     /// Hash of what is judged: queries, judgements and, where they are not the data's, documents.
-    pub(crate) fn key(&self) -> String {
-        key_of(&[&self.queries, &self.qrels.0, &self.texts.as_ref().map(|texts| (&self.ids, texts))])
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     /// Ranks every query's documents by the model and judges the ranking. `corpus` holds vectors of the data's passages where

@@ -70,6 +70,9 @@ pub struct Pipeline<'a> {
     context: Context<'a>,
     test: Option<TestSet>,
     base_key: String,
+    /// Hashes of the models that student and teacher start from, made once: the files may have gigabytes.
+    student_key: String,
+    teacher_model_key: String,
     /// Whether the student is exported with int8 files and a full card.
     whole_export: bool,
 }
@@ -87,13 +90,14 @@ impl<'a> Pipeline<'a> {
         let context = Context::load(config, reporter, stop)?;
         teacher::check(&context)?;
         let test = TestSet::load(&context)?;
-        let student = model_key(&context.start)?;
-        let mut base_key = key_of(&[&context.data_key, &student, &context.machine.describe()]);
+        let student_key = model_key(&context.start)?;
+        let teacher_model_key = model_key(teacher::model_folder(&context))?;
+        let mut base_key = key_of(&[&context.data_key, &student_key, &context.machine.describe()]);
         let given = given_head(&config.student);
         if !given.is_empty() {
             base_key = key_of(&[&base_key, &given]);
         }
-        Ok(Self { context, test, base_key, whole_export: true })
+        Ok(Self { context, test, base_key, student_key, teacher_model_key, whole_export: true })
     }
 
     /// As it is, but the student is exported without int8 files: for runs that are only measured.
@@ -288,74 +292,74 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Who the teacher is: what it was trained from and how, or the folder it was taken from.
-    fn teacher_key(&self) -> Result<String, TrainError> {
+    fn teacher_key(&self) -> String {
         let config = self.context.config;
-        let model = model_key(teacher::model_folder(&self.context))?;
+        let model = &self.teacher_model_key;
         let teacher = TeacherConfig { model: None, ..config.teacher.clone() };
-        Ok(match teacher.kind {
+        match teacher.kind {
             TeacherKind::Train => {
-                key_of(&[&"teacher", &self.mine_key(), &model, &teacher, &config.dev, &config.run.seed])
+                key_of(&[&"teacher", &self.mine_key(), model, &teacher, &config.dev, &config.run.seed])
             }
-            TeacherKind::Trained | TeacherKind::Onnx => key_of(&[&"given teacher", &model, &teacher]),
-        })
+            TeacherKind::Trained | TeacherKind::Onnx => key_of(&[&"given teacher", model, &teacher]),
+        }
     }
 
     fn teacher(&self) -> Result<(), TrainError> {
         if self.context.config.teacher.kind != TeacherKind::Train {
             return Ok(());
         }
-        let key = self.teacher_key()?;
+        let key = self.teacher_key();
         self.stage("teacher", &key, |folder| teacher::train(&self.context, folder, &key))?;
         Ok(())
     }
 
-    fn score_key(&self) -> Result<String, TrainError> {
+    fn score_key(&self) -> String {
         let config = self.context.config;
-        Ok(key_of(&[
+        key_of(&[
             &"score",
             &self.mine_key(),
-            &self.teacher_key()?,
+            &self.teacher_key(),
             &config.candidates,
             &config.dark,
             &config.loss.teacher_temperature,
             &config.distil.epochs,
             &score::common_cap(&self.context),
             &config.run.distil_seed(),
-        ]))
+        ])
     }
 
     fn score(&self) -> Result<(), TrainError> {
-        let teacher = self.teacher_key()?;
-        self.stage("score", &self.score_key()?, |folder| score::score(&self.context, folder, &teacher))?;
+        let teacher = self.teacher_key();
+        self.stage("score", &self.score_key(), |folder| score::score(&self.context, folder, &teacher))?;
         Ok(())
     }
 
-    fn distil_key(&self) -> Result<String, TrainError> {
+    fn distil_key(&self) -> String {
         let config = self.context.config;
-        Ok(key_of(&[
+        key_of(&[
             &"distil",
-            &self.score_key()?,
+            &self.score_key(),
             &self.student_config(),
             &config.distil,
             &config.pacing,
             &config.loss,
             &config.dev,
-        ]))
+        ])
     }
 
     fn distil(&self) -> Result<(), TrainError> {
-        let (key, teacher) = (self.distil_key()?, self.teacher_key()?);
+        let (key, teacher) = (self.distil_key(), self.teacher_key());
         self.stage("distil", &key, |folder| distil::distil(&self.context, &self.base(), folder, &teacher, &key))?;
         Ok(())
     }
 
-    fn export_key(&self) -> Result<String, TrainError> {
-        Ok(key_of(&[&"export", &self.distil_key()?]))
+    fn export_key(&self) -> String {
+        key_of(&[&"export", &self.distil_key()])
     }
 
     fn export(&self) -> Result<(), TrainError> {
         let student = self.context.own("student");
-        let key = self.export_key()?;
+        let key = self.export_key();
         self.stage("export", &key, |_| {
             let card = self.card(&student);
             self.export_model(&self.context.own("distil").join("model"), &student, self.whole_export, card)?;
@@ -365,8 +369,8 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Hash of everything the final measurement depends on.
-    pub(crate) fn eval_key(&self) -> Result<String, TrainError> {
-        Ok(key_of(&[&"eval", &self.export_key()?, &self.baseline_key()]))
+    pub(crate) fn eval_key(&self) -> String {
+        key_of(&[&"eval", &self.export_key(), &self.baseline_key()])
     }
 
     /// What this run does not share with others of the same output.
@@ -395,7 +399,7 @@ impl<'a> Pipeline<'a> {
 
     /// Wall seconds that distillation took.
     pub(crate) fn distil_seconds(&self) -> Result<f64, TrainError> {
-        let stamp = finished(&self.context.own("distil"), &self.distil_key()?);
+        let stamp = finished(&self.context.own("distil"), &self.distil_key());
         Ok(stamp.map_or(0.0, |stamp| stamp.seconds))
     }
 
@@ -412,7 +416,7 @@ impl<'a> Pipeline<'a> {
         if !mined || !path.is_file() {
             return Ok(None);
         }
-        score::known(&self.context, &self.teacher_key()?).map(Some)
+        score::known(&self.context, &self.teacher_key()).map(Some)
     }
 
     /// What the student's card says.
@@ -459,7 +463,7 @@ impl<'a> Pipeline<'a> {
 
     fn eval(&self) -> Result<Option<Verdict>, TrainError> {
         let Some(test) = &self.test else { return Ok(None) };
-        let key = self.eval_key()?;
+        let key = self.eval_key();
         let outcome = self.stage("after", &key, |folder| {
             let measured = test.measure(&self.context, &self.context.own("student"), folder, "after")?;
             let verdict = test.verdict(&self.context, &self.context.place("before"), folder)?;
@@ -496,8 +500,8 @@ impl<'a> Pipeline<'a> {
             "seed": self.context.config.run.seed,
             "distil_seed": self.context.config.run.distil_seed(),
             "data": self.context.data_key,
-            "student": model_key(&self.context.start)?,
-            "teacher": model_key(teacher::model_folder(&self.context))?,
+            "student": self.student_key,
+            "teacher": self.teacher_model_key,
             "configuration": self.context.config,
         });
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::config(e.to_string()))?;
