@@ -11,11 +11,22 @@
 //! a line `{"seconds": [s, ..], "cpu_seconds": s}` answers before the next is read.
 
 use std::io::Read;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder, TextKind};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vectors: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut options = EncoderOptions::default();
     let (mut model, mut latency) = (None, None);
     let (mut kind, mut with_vectors, mut stream) = (TextKind::Document, true, false);

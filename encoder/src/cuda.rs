@@ -66,13 +66,30 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// What to do where one of NVIDIA's providers cannot be registered.
-pub(crate) fn remedy(providers: &[Provider], missing: &[&str]) -> Option<String> {
+/// Why providers, of which one may be NVIDIA's, cannot be registered, and what to do: from what ONNX Runtime says of it.
+pub(crate) fn refusal(providers: &[Provider], missing: &[&str], said: &str) -> String {
+    if !wants_cuda(providers) {
+        return said.to_owned();
+    }
+    // The provider came as far as the device: no other library would help.
+    if let Some(failure) = failure(said) {
+        return format!("the device refuses: {failure}; nvidia-smi tells of devices and their driver");
+    }
+    if said.contains("libcuda.so.1: cannot open") {
+        return "there is no libcuda.so.1, which comes with NVIDIA's driver, on this machine: choose the provider cpu, or install the driver".to_owned();
+    }
     let named = std::env::var_os("ORT_DYLIB_PATH").filter(|value| !value.is_empty()).map(PathBuf::from);
-    wants_cuda(providers).then(|| remedy_for(named.as_deref(), missing))
+    format!("{said}{}", remedy_for(named.as_deref(), missing))
 }
 
-/// As [`remedy`], where `ORT_DYLIB_PATH` names this library or folder.
+/// What CUDA says, of what ONNX Runtime makes of it: "... CUDA failure 35: <what> ; GPU=-1 ; hostname=...".
+fn failure(said: &str) -> Option<&str> {
+    let (_, tail) = said.rsplit_once("CUDA failure ")?;
+    let (_, what) = tail.split_once(": ")?;
+    what.split(" ;").next().map(str::trim)
+}
+
+/// What to do where the provider cannot be loaded and `ORT_DYLIB_PATH` names this library or folder.
 fn remedy_for(named: Option<&Path>, missing: &[&str]) -> String {
     let folder = named.and_then(|path| if path.is_dir() { Some(path) } else { path.parent() });
     let beside = folder.map(|folder| folder.join("libonnxruntime_providers_cuda.so"));
@@ -104,15 +121,26 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         assert!(preload(&[Provider::Cpu]).is_empty(), "nothing is wanted for the CPU");
-        assert_eq!(remedy(&[], &[]), None);
+        assert_eq!(refusal(&[], &[], "it says so"), "it says so");
         let folder = tempfile::tempdir().unwrap();
         // A file of that name which is no library counts as missing, like one that is not there.
         std::fs::write(folder.path().join("libcudnn.so.9"), b"text").unwrap();
         let missing = load(&[folder.path().to_path_buf()]);
         assert!(missing.contains(&"libcudnn.so.9"), "{missing:?}");
-        let text = remedy(&[Provider::Cuda(0)], &missing).unwrap();
+        let text = refusal(&[Provider::Cuda(0)], &missing, "it says so");
         assert!(text.contains("onnxruntime-gpu") && text.contains("libcudnn.so.9"), "{text}");
         assert!(text.contains("CUDA 13") && text.contains("libonnxruntime.so.*"), "{text}");
+    }
+
+    #[test]
+    fn what_the_device_refuses_is_said_without_the_sources_of_onnx_runtime() {
+        let said = "/src/cuda_call.cc:154 CudaCall(ERRTYPE) [with THRW = true] CUDA failure 35: CUDA driver version is insufficient \
+                    for CUDA runtime version ; GPU=-1 ; hostname=vm ; file=/src/info.cc ; line=70 ; expr=cudaGetDeviceCount(&count); \n";
+        let text = refusal(&[Provider::Cuda(0)], &["libcudnn.so.9"], said);
+        assert!(text.contains("CUDA driver version is insufficient for CUDA runtime version; nvidia-smi"), "{text}");
+        assert!(!text.contains("hostname") && !text.contains("onnxruntime-gpu"), "{text}");
+        let said = "Failed to load library with error: libcuda.so.1: cannot open shared object file: No such file or directory";
+        assert!(refusal(&[Provider::Cuda(0)], &[], said).contains("NVIDIA's driver"));
     }
 
     #[test]

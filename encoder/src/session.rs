@@ -98,19 +98,19 @@ impl SessionPool {
     pub(crate) fn open(file: &OnnxFile, options: &EncoderOptions) -> Result<Self, EncoderError> {
         let environment = runtime::environment()?;
         let missing = cuda::preload(&options.providers);
-        let refuse = |error: ort::Error, remedy: &str| {
-            let text = error.to_string();
+        let refuse = |problem: &str| {
             EncoderError::model(
                 &file.path,
-                format!("ONNX Runtime cannot load it: {}{remedy}", text.trim_end_matches('.')),
+                format!("ONNX Runtime cannot load it: {}", problem.trim_end().trim_end_matches('.')),
             )
         };
-        let fault = |error: ort::Error| refuse(error, "");
+        let fault = |error: ort::Error| refuse(&error.to_string());
         let size = options.all_sessions();
         let builder = configure(environment, options).map_err(fault)?;
         // Only here is it the providers' fault; what is wrong with a model's file is not put right by other libraries.
-        let builder = with_providers(builder, &options.providers)
-            .map_err(|error| refuse(error, &cuda::remedy(&options.providers, &missing).unwrap_or_default()))?;
+        let builder = with_providers(builder, &options.providers).map_err(|error| {
+            refuse(&cuda::refusal(&options.providers, &missing, error.to_string().trim_end_matches('.')))
+        })?;
         // One copy of the weights for all sessions. A single session is better off with its own, which ONNX Runtime
         // frees once it has packed them.
         let builder = if size > 1 && options.on_cpu() { share_weights(builder, file).map_err(fault)? } else { builder };
