@@ -82,11 +82,17 @@ pub(crate) fn refusal(providers: &[Provider], missing: &[&str], said: &str) -> S
     format!("{said}{}", remedy_for(named.as_deref(), missing))
 }
 
-/// What CUDA says, of what ONNX Runtime makes of it: "... CUDA failure 35: <what> ; GPU=-1 ; hostname=...".
+/// What ONNX Runtime says of a session, in short where the device is what failed.
+pub(crate) fn said(text: &str) -> String {
+    failure(text).map_or_else(|| text.to_owned(), |failure| format!("the device refuses: {failure}"))
+}
+
+/// What CUDA or cuDNN says, of what ONNX Runtime makes of it: "... CUDA failure 35: <what> ; GPU=-1 ; hostname=...".
 fn failure(said: &str) -> Option<&str> {
-    let (_, tail) = said.rsplit_once("CUDA failure ")?;
-    let (_, what) = tail.split_once(": ")?;
-    what.split(" ;").next().map(str::trim)
+    let (_, tail) = said.rsplit_once(" failure ")?;
+    let (number, what) = tail.split_once(": ")?;
+    number.parse::<u32>().ok()?;
+    what.split_once(" ; GPU=").map(|(what, _)| what.trim())
 }
 
 /// What to do where the provider cannot be loaded and `ORT_DYLIB_PATH` names this library or folder.
@@ -141,6 +147,10 @@ mod tests {
         assert!(!text.contains("hostname") && !text.contains("onnxruntime-gpu"), "{text}");
         let said = "Failed to load library with error: libcuda.so.1: cannot open shared object file: No such file or directory";
         assert!(refusal(&[Provider::Cuda(0)], &[], said).contains("NVIDIA's driver"));
+        let begun =
+            "Exception during initialization: CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0 ; hostname=vm";
+        assert_eq!(super::said(begun), "the device refuses: CUDNN_STATUS_NOT_INITIALIZED");
+        assert_eq!(super::said("a failure of: the file"), "a failure of: the file");
     }
 
     #[test]

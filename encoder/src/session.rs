@@ -104,7 +104,7 @@ impl SessionPool {
                 format!("ONNX Runtime cannot load it: {}", problem.trim_end().trim_end_matches('.')),
             )
         };
-        let fault = |error: ort::Error| refuse(&error.to_string());
+        let fault = |error: ort::Error| refuse(&cuda::said(&error.to_string()));
         let size = options.all_sessions();
         let builder = configure(environment, options).map_err(fault)?;
         // Only here is it the providers' fault; what is wrong with a model's file is not put right by other libraries.
@@ -225,7 +225,7 @@ impl SessionPool {
     }
 
     fn fault(&self, error: &ort::Error) -> EncoderError {
-        EncoderError::Inference { path: self.path.clone(), problem: error.to_string() }
+        EncoderError::Inference { path: self.path.clone(), problem: cuda::said(&error.to_string()) }
     }
 
     /// Runs `work` for each of `0..count`, on as many threads as there are sessions, and hands each result to `done`
