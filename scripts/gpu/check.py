@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = ["device", "train", "search", "losses", "memory", "encode", "pipeline"]
-# Seconds a step may take at most, and what it is run for in the issue.
+# Seconds a step may take at most.
 LIMITS = {"device": 90, "losses": 120, "memory": 60, "train": 240, "search": 200, "encode": 90, "pipeline": 570}
 # A short text, timed alone.
 QUERY = "what are the treatments for high blood pressure"
