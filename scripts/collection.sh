@@ -1,15 +1,13 @@
 #!/usr/bin/env bash
-# Prints the folder of a collection in BEIR layout that the demo and the tests can use:
-#
-#   scripts/collection.sh            BEIR SciFact, else the small collection that ships with the project
-#   scripts/collection.sh --local    the same, without trying to download
+# Prints the folder of the collection that the demo uses, in BEIR layout: BEIR SciFact, else the small one that ships with the
+# project.
 #
 # SciFact is looked for in ADAM_DATA, ../shared/data and the cache (as `scifact/` or `scifact.zip`), then downloaded
 # from BEIR's own site. Whatever its source, its files must have the SHA-256 pinned below.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-cache="${ADAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/adam}/data"
+cache=$(realpath -m "${ADAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/adam}/data")
 source_url="https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/scifact.zip"
 python="${PYTHON:-python3}"
 say() { printf 'collection: %s\n' "$*" >&2; }
@@ -29,7 +27,7 @@ unpack() {
   if "$python" -m zipfile -e "$1" "$fresh" 2>/dev/null && verified "$fresh/scifact"; then
     rm -rf "$cache/scifact"; mv "$fresh/scifact" "$cache/scifact"; rm -rf "$fresh"; return 0
   fi
-  rm -rf "$fresh"; say "$1 is not the SciFact that this project pins (SHA-256 differs); it is left alone"; return 1
+  rm -rf "$fresh"; say "$1 is not the SciFact that this project pins (SHA-256 differs), so it is not used"; return 1
 }
 
 for folder in ${ADAM_DATA:+"$ADAM_DATA/scifact"} ../shared/data/scifact "$cache/scifact"; do
@@ -38,17 +36,18 @@ done
 for archive in ${ADAM_DATA:+"$ADAM_DATA/scifact.zip"} ../shared/data/scifact.zip; do
   if [ -f "$archive" ] && unpack "$archive"; then printf '%s\n' "$cache/scifact"; exit 0; fi
 done
-if [ "${1:-}" != "--local" ]; then
-  say "SciFact is not at hand; downloading it from $source_url"
-  mkdir -p "$cache"
-  if "$python" - "$source_url" "$cache/scifact.zip.part" <<'PY' 2>/dev/null && unpack "$cache/scifact.zip.part"
+say "SciFact is not at hand; downloading it from $source_url"
+mkdir -p "$cache"
+trap 'rm -f "$cache/scifact.zip.part"' EXIT
+if "$python" - "$source_url" "$cache/scifact.zip.part" <<'PY' && unpack "$cache/scifact.zip.part"
 import shutil, sys, urllib.request
-with urllib.request.urlopen(sys.argv[1], timeout=30) as answer, open(sys.argv[2], "wb") as out:
-    shutil.copyfileobj(answer, out)
+try:
+    with urllib.request.urlopen(sys.argv[1], timeout=30) as answer, open(sys.argv[2], "wb") as out:
+        shutil.copyfileobj(answer, out)
+except OSError as error:
+    sys.exit(f"collection: the download failed: {error}")
 PY
-  then rm -f "$cache/scifact.zip.part"; printf '%s\n' "$cache/scifact"; exit 0; fi
-  rm -f "$cache/scifact.zip.part"
-fi
+then printf '%s\n' "$cache/scifact"; exit 0; fi
 say "SciFact cannot be had here: taking the small collection that ships with the project (60 passages)."
 say "Its figures say that the pipeline runs, nothing about quality. Put scifact.zip in a folder and name it by ADAM_DATA."
 (cd examples/data/pocket && pwd)

@@ -9,7 +9,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 check_only=false
-[ "${1:-}" = "--check" ] && check_only=true
+case "${1:-}" in
+  "") ;;
+  --check) check_only=true ;;
+  -h|--help) sed -n '2,7p' "$0"; exit 0 ;;
+  *) echo "cuda-setup: error: unknown argument $1 (--help tells of them)" >&2; exit 2 ;;
+esac
 
 tool=cuda-setup
 . scripts/wheels.sh

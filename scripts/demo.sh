@@ -41,7 +41,9 @@ for name_of_stage in mine teacher score distil export eval; do
   esac
   stage "$title" bash -c 'train "$0"' "$name_of_stage"
 done
-verdict=$(target/release/adam-train run "$configuration" --data "$data" --work "$work/train" 2>/dev/null | tail -1)
+# All is done; what it says of the whole is wanted, and of its progress only what explains a failure.
+verdict=$(target/release/adam-train run "$configuration" --data "$data" --work "$work/train" 2> "$work/run.log" | tail -1) ||
+  { cat "$work/run.log" >&2; exit 1; }
 
 stage "indexing text and vectors" target/release/adam index --model "$work/train/student" --data "$data" \
   --index "$work/index" --vectors "$work/train/after/passages.npy"

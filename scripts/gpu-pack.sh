@@ -20,6 +20,7 @@ model=.native/all-MiniLM-L6-v2
 limit_mb=63
 while [ $# -gt 0 ]; do
   case $1 in
+    --*) [ $# -ge 2 ] || [ "$1" = --help ] || { echo "gpu-pack: error: $1 wants a value" >&2; exit 2; } ;;&
     --output) output=$2; shift 2 ;;
     --data) data=$2; shift 2 ;;
     --model) model=$2; shift 2 ;;
@@ -27,7 +28,7 @@ while [ $# -gt 0 ]; do
     --onnxruntime) wheel=$2; shift 2 ;;
     --architecture) architecture=$2; shift 2 ;;
     --limit-mb) limit_mb=$2; shift 2 ;;
-    -h|--help) sed -n '2,11p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,10p' "$0"; exit 0 ;;
     *) echo "gpu-pack: error: unknown argument $1" >&2; exit 2 ;;
   esac
 done

@@ -9,10 +9,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 check_only=false
-[ "${1:-}" = "--check" ] && check_only=true
+case "${1:-}" in
+  "") ;;
+  --check) check_only=true ;;
+  -h|--help) sed -n '2,7p' "$0"; exit 0 ;;
+  *) echo "setup: error: unknown argument $1 (--help tells of them)" >&2; exit 2 ;;
+esac
 
 tool=setup
 . scripts/wheels.sh
+[ "$(uname -sm)" = "Linux x86_64" ] || fail "the libraries pinned here are for Linux on x86-64, this is $(uname -sm)"
 
 onnxruntime_version=1.32.0
 make_onnxruntime() {

@@ -1,7 +1,7 @@
 # Functions of setup.sh and cuda-setup.sh: parts of pinned wheels from a Python package index, kept in a cache and linked from
 # `.native/`. Sourced with `tool` set to the name that messages begin with, and `check_only` to whether to change nothing.
 
-cache="${ADAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/adam}"
+cache=$(realpath -m "${ADAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/adam}")
 python="${PYTHON:-python3}"
 missing=false
 
@@ -54,9 +54,12 @@ install() {
     $check_only && { say "missing: $name"; missing=true; return; }
     mkdir -p "$cache"
     fresh=$(mktemp -d "$cache/.fresh.XXXXXX")
+    # What is half made goes, however this ends.
+    trap "rm -rf '$fresh'" EXIT
     "$make" "$fresh"
     chmod 755 "$fresh"
-    mv -T "$fresh" "$final" 2>/dev/null || rm -rf "$fresh"
+    # It may be there by now, from another run beside this one.
+    mv -T "$fresh" "$final" 2>/dev/null || [ -d "$final" ] || fail "$fresh cannot be moved to $final"
     say "installed $name"
   fi
 }

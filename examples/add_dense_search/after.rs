@@ -1,4 +1,4 @@
-//! A tantivy program as there are many: it indexes documents and answers by words. `after.rs` is the same with dense search.
+//! What many tantivy programs do: index documents and answer a question, by words alone in `before.rs`, by meaning too in `after.rs`.
 
 use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder, TextKind};
 use adam_examples::{pocket, question};

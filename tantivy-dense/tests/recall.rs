@@ -1,6 +1,6 @@
 //! What approximate indexes find at their default settings, by how much a filter leaves: at least 0.95 of the ten nearest.
 //!
-//! Prints the table of the chapter on choosing an index; `ADAM_RECALL_ROWS=200000 ADAM_RECALL_DIMENSION=384` makes the one that is
+//! Prints the table of the chapter on choosing an index; `ADAM_RECALL_ROWS=40000 ADAM_RECALL_DIMENSION=96` makes the one that is
 //! printed there.
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 #![cfg(feature = "faiss")]

@@ -18,6 +18,7 @@ use ndarray::Array2;
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
 use serde::{Deserialize, Serialize};
 
+use crate::WrongCall;
 use crate::model::Computing;
 use crate::screen::Progress;
 
@@ -66,7 +67,8 @@ const CHUNK: usize = 1024;
 pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let extension = args.output.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     if !matches!(extension, "npy" | "parquet") {
-        bail!("--output {}: name a file that ends in .npy or .parquet", args.output.display());
+        let problem = format!("--output {}: name a file that ends in .npy or .parquet", args.output.display());
+        bail!(WrongCall(problem));
     }
     let collection = Collection::open(&args.input)?;
     let (encoder, _) = args.computing.open(&args.model)?;

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{Rerank, Running, Searching};
 use crate::screen::{Progress, say, table};
+use crate::search::share;
 
 const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
 /// Hits judged for each query.
@@ -47,10 +48,10 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     run: Option<PathBuf>,
     /// A ranking in TREC format to set beside ours, as a row of that name; dense search is tested against it. Repeatable.
-    #[arg(long, value_name = "NAME=FILE")]
-    compare: Vec<String>,
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
+    compare: Vec<(String, PathBuf)>,
     /// Weight of the vectors in hybrid search, 0 to 1.
-    #[arg(long, value_name = "W", default_value_t = WEIGHT)]
+    #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = share)]
     weight: f32,
     /// The model's folder, if it has moved since the index was made.
     #[arg(long, value_name = "FOLDER", env = "ADAM_MODEL")]
@@ -67,6 +68,11 @@ pub(crate) struct EvalArgs {
 struct Row {
     name: String,
     evaluation: Evaluation,
+}
+
+fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=FILE"))?;
+    Ok((name.to_owned(), file.into()))
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
@@ -88,9 +94,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         bail!("{}: no query of the split `{}` is judged", args.data.display(), args.split);
     }
     let mut others = Vec::new();
-    for compare in &args.compare {
-        let (name, path) =
-            compare.split_once('=').with_context(|| format!("--compare {compare}: expected NAME=FILE"))?;
+    for (name, path) in &args.compare {
         let run = Run::read(path)?;
         others.push(Row { name: name.to_owned(), evaluation: judge(&qrels, &run) });
     }

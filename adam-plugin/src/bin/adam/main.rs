@@ -74,6 +74,18 @@ enum Command {
 /// Exit code of a call that was wrong, as clap has it.
 const WRONG_CALL: u8 = 2;
 
+/// What is wrong with options that clap took: it sees each by itself.
+#[derive(Debug)]
+struct WrongCall(String);
+
+impl std::fmt::Display for WrongCall {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongCall {}
+
 fn main() -> ExitCode {
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let mut command = match configuration::apply(Line::command(), configuration::named(&words).as_deref()) {
@@ -107,7 +119,7 @@ fn main() -> ExitCode {
         Err(error) if screen::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<WrongCall>() { ExitCode::from(WRONG_CALL) } else { ExitCode::FAILURE }
         }
     }
 }

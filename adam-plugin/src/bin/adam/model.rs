@@ -9,6 +9,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use tantivy_dense::Device;
 
+use crate::WrongCall;
+
 /// Where models run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Running {
@@ -129,9 +131,9 @@ impl Chunks {
         let Some(tokens) = self.chunk_tokens else {
             // Not clap's to check, which does not see the two together where one is from the environment or a file.
             if let Some(overlap) = self.chunk_overlap {
-                bail!(
+                bail!(WrongCall(format!(
                     "--chunk-overlap {overlap} is for chunks, and there are none without --chunk-tokens; give both or neither"
-                );
+                )));
             }
             return Ok(None);
         };

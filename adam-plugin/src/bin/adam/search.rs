@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use adam_plugin::engine::{FusionName, MAX_EXPLAINED, WEIGHT};
 use adam_plugin::{Engine, Filter, Mode, SearchRequest, SearchResponse};
-use anyhow::Result;
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
+use anyhow::{Result, bail};
+use clap::Args;
 use serde_json::Value;
 
+use crate::WrongCall;
 use crate::model::{Rerank, Running, Searching};
 use crate::screen::{coloured, say};
 
@@ -39,7 +39,7 @@ pub(crate) struct SearchArgs {
     #[arg(long = "filter", value_name = "FIELD:VALUE")]
     filters: Vec<Filter>,
     /// Weight of the vectors in a hybrid search, 0 to 1.
-    #[arg(long, value_name = "W", default_value_t = WEIGHT)]
+    #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = share)]
     weight: f32,
     /// How the two rankings become one: convex, rrf, min-max, z-score, dbsf.
     #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = fusion)]
@@ -66,6 +66,12 @@ pub(crate) struct SearchArgs {
 /// Characters shown of a chunk.
 const SHOWN: usize = 240;
 
+/// A share of a whole, 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f32, String> {
+    let share: f32 = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+    (0.0..=1.0).contains(&share).then_some(share).ok_or_else(|| format!("{text} does not lie in 0..=1"))
+}
+
 fn fusion(text: &str) -> Result<FusionName, String> {
     serde_json::from_value(Value::from(text))
         .map_err(|_| format!("`{text}` is none of convex, rrf, min-max, z-score, dbsf"))
@@ -73,8 +79,7 @@ fn fusion(text: &str) -> Result<FusionName, String> {
 
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     if args.explain && args.top > MAX_EXPLAINED {
-        let problem = format!("--explain is for {MAX_EXPLAINED} hits at most, and --top asks for {}", args.top);
-        crate::Line::command().error(ErrorKind::ArgumentConflict, problem).exit();
+        bail!(WrongCall(format!("--explain is for {MAX_EXPLAINED} hits at most, and --top asks for {}", args.top)));
     }
     let mut engine = args.searching.add_to(Engine::open(&args.index)?)?;
     if args.mode != Mode::Bm25 {

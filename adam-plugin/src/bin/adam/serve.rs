@@ -44,7 +44,7 @@ pub(crate) struct ServeArgs {
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_host: Vec<String>,
     /// Seconds between two commits of what was accepted; 0: only when asked, and at the end.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = pause)]
     commit_every: f64,
     /// Only searches and embeddings; another program may write to the index.
     #[arg(long)]
@@ -97,6 +97,12 @@ pub(crate) struct ServeArgs {
 fn seconds(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| format!("`{text}` is not a number of seconds"))?;
     if (0.0..=1e6).contains(&number) { Ok(number) } else { Err(format!("`{text}` is not between 0 and 1,000,000")) }
+}
+
+/// Between two commits, of which no more than a hundred come in a second.
+fn pause(text: &str) -> Result<f64, String> {
+    let seconds = seconds(text)?;
+    if seconds == 0.0 || seconds >= 0.01 { Ok(seconds) } else { Err(format!("`{text}` is less than 0.01, and not 0")) }
 }
 
 fn policy(text: &str) -> Result<OnFailure, String> {
