@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the programs that search on a GPU (feature `gpu`), in target/cuda, beside the ordinary build and not in its way. The
-# first time it builds faiss with nvcc: about an hour on two cores, five minutes on sixteen. Needs no GPU. Go on after an
+# first time it builds faiss with nvcc: 40 to 70 minutes on two cores, five minutes on sixteen. Needs no GPU. Go on after an
 # interruption by calling it again: what is compiled stays.
 #
 #   scripts/cuda-build.sh                          adam and the example gpu_bench, in target/cuda/release

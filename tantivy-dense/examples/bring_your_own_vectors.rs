@@ -46,11 +46,11 @@ fn main() -> Result<(), DenseError> {
     let dense = Dense::new();
     let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
     let mut writer: IndexWriter = index.writer(50_000_000)?;
+    // tantivy's first operation may be lost where it is a deletion: begin with an empty one.
+    writer.run([])?;
     let (mut added, mut query) = (0, first.vector.clone());
     for line in std::iter::once(Ok(first)).chain(lines) {
         let line = line?;
-        // An update is what it always is in tantivy: delete by a term, add anew.
-        writer.delete_term(Term::from_field_text(id, &line.id));
         let mut document = TantivyDocument::new();
         document.add_text(id, &line.id);
         // A vector that cannot be compared is refused before it can do harm; the message says why.
@@ -58,6 +58,8 @@ fn main() -> Result<(), DenseError> {
             println!("left out `{}`: {error}", line.id);
             continue;
         }
+        // An update is what it always is in tantivy: delete by a term, add anew.
+        writer.delete_term(Term::from_field_text(id, &line.id));
         writer.add_document(document)?;
         query = line.vector;
         added += 1;

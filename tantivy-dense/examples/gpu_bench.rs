@@ -5,8 +5,9 @@
 //! very same.
 //!
 //! ```text
-//! cargo run --release --example gpu_bench -- --rows 1000000 --dimension 384 --batches 1,32,1024 --k 10 --index flat
-//! cargo run --release --example gpu_bench -- --rows 20000 --dimension 64 --device host      # without a GPU
+//! scripts/cuda-build.sh        # builds target/cuda/release/examples/gpu_bench
+//! gpu_bench --rows 1000000 --dimension 384 --batches 1,32,1024 --k 10 --index flat
+//! gpu_bench --rows 20000 --dimension 64 --device host      # without a GPU, from an ordinary build too
 //! ```
 
 use std::fs::File;

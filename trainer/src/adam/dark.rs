@@ -7,7 +7,7 @@
 //! Everything here works on content token ids, without `[CLS]`, `[SEP]` or padding; whoever encodes them adds those. Teacher
 //! and student must read the same text: with two different tokenizers, the student's ids are written out and read by the teacher.
 //!
-//! The share, the operators and the counts are choices of this project, each a setting; see the method page.
+//! The share, the operators and the counts are choices of this project, each a setting.
 
 use super::random::KeyedRandom;
 use serde::{Deserialize, Serialize};

@@ -85,10 +85,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
     // Where the device is not at hand, what a run would meet is said for the CPU.
     let run = &config.run;
     let machine = Machine::choose(run.device, run.precision, run.packing, run.threads).unwrap_or(Machine::CPU);
-    let mut size = ModelSize::of_folder(&config.student.model)?;
-    if !config.student.layers.is_empty() {
-        size.layers = config.student.layers.len() as u64;
-    }
+    let size = ModelSize::of_folder(&config.student.model, &config.student.layers)?;
     let plan = |name: &str, training: &TrainingConfig, passages: usize| StagePlan {
         name: name.to_owned(),
         epochs: training.epochs as f64,
@@ -107,7 +104,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         let base = teacher.model.as_deref().unwrap_or(&config.student.model);
         stages.push(StagePlan {
             pair_cap: Some(teacher.length),
-            model: Some(ModelSize::of_folder(base)?),
+            model: Some(ModelSize::of_folder(base, &[])?),
             ..plan("teacher", &teacher.training, 1 + teacher.negatives)
         });
     }

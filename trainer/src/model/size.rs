@@ -35,20 +35,21 @@ struct Tensor {
 const MOST_HEADER: u64 = 64 << 20;
 
 impl ModelSize {
-    /// Reads `config.json` and the header of `model.safetensors` of a folder.
+    /// Reads `config.json` and the header of `model.safetensors` of a folder. Of the layers only those numbered in `layers`
+    /// count, and all where it is empty.
     ///
     /// # Errors
     /// When either is missing or not what it should be.
-    pub fn of_folder(folder: &Path) -> Result<Self, TrainError> {
+    pub fn of_folder(folder: &Path, layers: &[usize]) -> Result<Self, TrainError> {
         let path = folder.join("config.json");
         let file = File::open(&path).map_err(|e| TrainError::io(&path, e))?;
         let mut json = String::new();
         file.take(MOST_HEADER).read_to_string(&mut json).map_err(|e| TrainError::io(&path, e))?;
         let config: Config = serde_json::from_str(&json).map_err(|e| TrainError::data(&path, e.to_string()))?;
         Ok(Self {
-            parameters: parameters(&folder.join("model.safetensors"))?,
+            parameters: parameters(&folder.join("model.safetensors"), layers)?,
             hidden: config.hidden_size,
-            layers: config.num_hidden_layers,
+            layers: if layers.is_empty() { config.num_hidden_layers } else { layers.len() as u64 },
         })
     }
 
@@ -65,7 +66,7 @@ impl ModelSize {
     }
 }
 
-fn parameters(path: &Path) -> Result<u64, TrainError> {
+fn parameters(path: &Path, layers: &[usize]) -> Result<u64, TrainError> {
     let io = |e| TrainError::io(path, e);
     let mut file = File::open(path).map_err(io)?;
     let mut length = [0; 8];
@@ -80,9 +81,15 @@ fn parameters(path: &Path) -> Result<u64, TrainError> {
     let mut entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header).map_err(wrong)?;
     entries.remove("__metadata__");
     let mut sum = 0u64;
+    entries.retain(|name, _| layers.is_empty() || layer_of(name).is_none_or(|layer| layers.contains(&layer)));
     for tensor in entries.into_values() {
         let tensor: Tensor = serde_json::from_value(tensor).map_err(wrong)?;
         sum = sum.saturating_add(tensor.shape.iter().fold(1, |n, &d| n.saturating_mul(d)));
     }
     Ok(sum)
+}
+
+/// The number of the layer that a tensor belongs to: 3 of `encoder.layer.3.output.dense.weight`.
+fn layer_of(name: &str) -> Option<usize> {
+    name.split('.').skip_while(|&part| part != "layer").nth(1)?.parse().ok()
 }

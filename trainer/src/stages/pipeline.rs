@@ -86,8 +86,9 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// Wrong settings, data that cannot be read, a model that is none.
     pub fn open(config: &'a Config, reporter: &'a Reporter, stop: &'a AtomicBool) -> Result<Self, TrainError> {
-        std::fs::create_dir_all(&config.run.output).map_err(|e| TrainError::io(&config.run.output, e))?;
+        // It makes the folder of the run once data and models are read: nothing is left of a run that could not begin.
         let context = Context::load(config, reporter, stop)?;
+        std::fs::create_dir_all(&config.run.output).map_err(|e| TrainError::io(&config.run.output, e))?;
         teacher::check(&context)?;
         let test = TestSet::load(&context)?;
         let student_key = model_key(&context.start)?;

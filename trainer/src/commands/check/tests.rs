@@ -127,7 +127,7 @@ fn sizes_come_from_headers() {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend(header.as_bytes());
         fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
-        ModelSize::of_folder(folder.path())
+        ModelSize::of_folder(folder.path(), &[])
     };
     fs::write(folder.path().join("config.json"), "{\"dim\": 8, \"n_layers\": 2}").unwrap();
     let size = write(
@@ -137,16 +137,20 @@ fn sizes_come_from_headers() {
     assert!(write("{\"w\": 1}").unwrap_err().to_string().contains("model.safetensors"));
     assert!(write("hello").is_err());
     fs::write(folder.path().join("model.safetensors"), [0xff; 32]).unwrap();
-    assert!(ModelSize::of_folder(folder.path()).unwrap_err().to_string().contains("64 MiB"));
+    assert!(ModelSize::of_folder(folder.path(), &[]).unwrap_err().to_string().contains("64 MiB"));
     fs::write(folder.path().join("config.json"), "{}").unwrap();
-    assert!(ModelSize::of_folder(folder.path()).is_err());
+    assert!(ModelSize::of_folder(folder.path(), &[]).is_err());
 
     let mini = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.native/all-MiniLM-L6-v2");
     if !mini.join("model.safetensors").is_file() {
         println!("skipped: {} is not set up", mini.display());
         return;
     }
-    let size = ModelSize::of_folder(&mini).unwrap();
+    let size = ModelSize::of_folder(&mini, &[]).unwrap();
     assert_eq!((size.hidden, size.layers), (384, 6));
     assert!((22_000_000..23_500_000).contains(&size.parameters), "{}", size.parameters);
+    // A layer has 4 products of 384 x 384, two of 384 x 1536, their biases and two layer norms.
+    let layer = 4 * 384 * 385 + 1536 * 385 + 384 * 1537 + 4 * 384;
+    let three = ModelSize::of_folder(&mini, &[0, 2, 5]).unwrap();
+    assert_eq!((three.layers, size.parameters - three.parameters), (3, 3 * layer));
 }
