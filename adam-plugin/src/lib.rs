@@ -3,6 +3,31 @@
 //! - [`EmbeddingWriter`] wraps tantivy's `IndexWriter`: documents go in with their text, vectors are made on the way.
 //! - [`Engine`] is one index folder with its model pinned: add documents, search by words, by meaning, by both.
 //! - The program `adam` is both at the command line and over HTTP.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use adam_encoder::{EncoderOptions, SentenceEncoder};
+//! use adam_plugin::engine::Document;
+//! use adam_plugin::{Engine, PinnedModel, SearchRequest, WriterSettings};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let encoder = Arc::new(SentenceEncoder::open("student".as_ref(), &EncoderOptions::default())?);
+//! let pinned = PinnedModel::of(encoder.as_ref());
+//! let engine = Engine::open_or_create("birds-index".as_ref(), encoder, pinned)?;
+//!
+//! let mut writer = engine.writer(50_000_000, WriterSettings::default())?;
+//! let (id, text) = ("crow".to_owned(), "Crows bend wires into hooks and fish with them.".to_owned());
+//! writer.update_document(engine.document(Document { id, text, ..Document::default() })?)?;
+//! writer.commit()?;
+//! engine.reload()?;
+//!
+//! for hit in engine.search(&SearchRequest::new("birds that use tools"))?.hits {
+//!     println!("{:.3}  {}", hit.score, hit.id);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod card;
 mod chunk;

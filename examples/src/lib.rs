@@ -11,7 +11,7 @@
 //! cargo run --release -p adam-examples --example after -- "why does the sea rise twice a day"
 //! ```
 //!
-//! They share the 60 short texts of `data/pocket`, and a model: the folder in `ADAM_MODEL`, else MiniLM as `make` sets it up.
+//! They share the 60 short texts of `data/pocket`, and a model: the folder in `ADAM_MODEL`, else MiniLM as `make test` exports it.
 
 use std::path::{Path, PathBuf};
 

@@ -108,7 +108,7 @@ fn carry_out(command: Command) -> Result<(), TrainError> {
             return Ok(());
         }
         Command::Check { args, json } => {
-            print!("{}", run::check(&args, json)?);
+            println!("{}", run::check(&args, json)?.trim_end());
             return Ok(());
         }
     };

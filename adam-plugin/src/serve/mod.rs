@@ -55,7 +55,8 @@
 //! itself every [`commit_every`](ServiceOptions::commit_every).
 //!
 //! Errors are JSON, `{"error": "what and what to do", "error_type": "validation"}`; below `/v1`, in OpenAI's form. 400 is no JSON, 422 JSON
-//! that asks for something impossible, 413 too large, 408 too slow, 503 too many at once (with `Retry-After`), 401 without the key.
+//! that asks for something impossible, 413 too large, 408 too slow, 503 too many at once (with `Retry-After`), 401 without the key, 403 what
+//! this server does not do (it only reads, or goes by another name), 404 no such document or route, 405 and 415 another method or content type.
 //! `/embed` and `/v1/embeddings` ignore members they do not know, as their clients expect; the other routes refuse them.
 //!
 //! # Safety

@@ -53,7 +53,7 @@ pub(super) fn document(service: &Service) -> Result<Value, serde_json::Error> {
 fn complete(operation: &mut Value, path: &str, key: bool) {
     let open = OPEN_PATHS.contains(&path);
     let schema = if path.starts_with("/v1/") { "OpenAiErrorBody" } else { "ErrorBody" };
-    let mut failures = vec![(500, "Something failed on this side")];
+    let mut failures = vec![(403, "Asked for by the name of another server"), (500, "Something failed on this side")];
     if !open {
         failures.extend([(408, "Took too long"), (503, "Too many requests at once")]);
         failures.extend([(400, "Not readable"), (422, "Readable, and asks for something that cannot be")]);
@@ -68,7 +68,7 @@ fn complete(operation: &mut Value, path: &str, key: bool) {
         failures.push((413, "More than this server takes"));
     }
     if operation["tags"][0] == "documents" {
-        failures.extend([(403, "This server only reads"), (404, "No such document")]);
+        failures.extend([(403, "This server only reads, or has another name"), (404, "No such document")]);
     }
     for (status, description) in failures {
         operation["responses"][status.to_string()] = json!({

@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ from served import served
 
 
 def run(address, examples, seed, extra):
-    program = pathlib.Path(sys.executable).with_name("schemathesis")
+    beside = pathlib.Path(sys.executable).with_name("schemathesis")
+    program = beside if beside.is_file() else shutil.which("schemathesis") or sys.exit("schemathesis is not installed: pip install schemathesis")
     command = [program, "run", f"{address}/openapi.json", "--max-examples", str(examples), "--seed", str(seed), "--phases", "examples,coverage,fuzzing,stateful",
                "--checks", "all", "--request-timeout", "30", "--generation-deterministic", "--no-color", *extra]
     return subprocess.run(command, check=False).returncode

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::commands::run::RunArgs;
 use crate::error::TrainError;
 use crate::export::{ExportOptions, Exported, Kind, ModelCard, Pooling, export, is_export};
+use crate::torch::DeviceChoice;
 
 /// The call: a model folder to export, or a run whose student to export.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +26,9 @@ pub struct ExportCommand {
     /// With a configuration: one setting over the file's. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "configuration")]
     settings: Vec<String>,
+    /// With a configuration: auto, cpu, cuda or cuda:N, instead of `run.device`.
+    #[arg(long, value_name = "DEVICE", requires = "configuration")]
+    device: Option<DeviceChoice>,
     #[command(flatten)]
     model: ExportArgs,
 }
@@ -41,7 +45,7 @@ impl ExportCommand {
                 data: self.data,
                 work: self.work,
                 model: self.model.model,
-                device: None,
+                device: self.device,
                 memory_limit: None,
                 settings: self.settings,
             }),
@@ -57,7 +61,7 @@ impl ExportCommand {
 /// written. The f16 file is left out above a difference of 1e-2. Int8 files are compared and the result is reported.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// Folder with config.json, model.safetensors and tokenizer.json.
+    /// Folder with config.json, model.safetensors and tokenizer.json; with a configuration, instead of `student.model`.
     #[arg(long, value_name = "FOLDER", required_unless_present = "configuration")]
     pub model: Option<PathBuf>,
     /// Folder to write; replaced if an export wrote it, else refused if it exists.

@@ -60,6 +60,7 @@ pub fn run(args: &GridArgs, reporter: &Reporter, stop: &AtomicBool) -> Result<St
         letters.retain(|letter| args.runs.iter().any(|name| *name as usize == *letter as usize));
     }
     let mut seeds = args.seeds.clone();
+    seeds.sort_unstable();
     seeds.dedup();
     let options = GridOptions { letters, seeds, keep_models: args.keep_models };
     let report = grid(&config, &options, reporter, stop)?;

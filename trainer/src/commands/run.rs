@@ -4,6 +4,7 @@ use crate::commands::check::{CheckInput, ModelSize, StagePlan, check as look};
 use crate::config::{Config, TeacherKind, TrainingConfig};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
+use crate::export::source::Reading;
 use crate::model::ModelTokenizer;
 use crate::report::Reporter;
 use crate::stages::{Pipeline, Stage, Verdict};
@@ -110,8 +111,11 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
     }
     stages.push(plan("distil", &config.distil, 1 + config.candidates.negatives + dark));
     let token_folder = config.run.output.join("tokens");
-    let prompt = |prompt: &Option<String>| prompt.clone().unwrap_or_default();
-    let prompts = (prompt(&config.student.query_prompt), prompt(&config.student.document_prompt));
+    let Reading { query_prompt, document_prompt, .. } = Reading::of(&config.student.model)?;
+    let prompts = (
+        config.student.query_prompt.clone().unwrap_or(query_prompt),
+        config.student.document_prompt.clone().unwrap_or(document_prompt),
+    );
     let mut report = look(&CheckInput {
         data: &config.data,
         tokenizer: Some(tokens.tokenizer()),

@@ -49,7 +49,7 @@ pub(crate) struct Reading {
     /// The longest text in tokens the folder asks for.
     max_length: usize,
     /// Put before every query.
-    query_prompt: String,
+    pub(crate) query_prompt: String,
     /// Put before every document.
     pub(crate) document_prompt: String,
     similarity: String,

@@ -59,10 +59,10 @@ impl Searching {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Computing {
     /// Numbers the model computes in: f32, int8 (about twice as fast on a CPU, not for CUDA), or f16 (for GPUs). Vectors of
-    /// different numbers must not be mixed [default: f32].
+    /// different numbers must not be mixed [default: as the index was made; f32 for a new one].
     #[arg(long, value_name = "f32|f16|int8")]
     precision: Option<Precision>,
-    /// Longest text in tokens; what is longer is cut [default: as the model's folder says].
+    /// Longest text in tokens; what is longer is cut [default: as the index was made; for a new one as the model's folder says].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// Text put before every query, where the model wants one and its folder does not say so, as "query: " for E5.
