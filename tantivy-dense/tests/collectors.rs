@@ -259,9 +259,12 @@ fn hybrid_hits_are_explained_by_their_own_search() {
             .window(window);
         let hits = hybrid.search(&world.searcher, k).unwrap();
         assert_eq!(hits.len(), k.min(500 - 56));
-        for hit in hits.iter().step_by(7) {
+        let together = hybrid.explain_all(&world.searcher, &hits).unwrap();
+        assert_eq!(together.len(), hits.len());
+        for (hit, explanation) in hits.iter().zip(together).step_by(7) {
             let text = hybrid.explain(&world.searcher, hit).unwrap().to_pretty_json();
             assert!(text.contains("exact:") && !text.contains("not among"), "{text}");
+            assert_eq!(explanation.to_pretty_json(), text);
         }
     }
 }

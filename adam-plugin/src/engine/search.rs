@@ -275,10 +275,13 @@ impl Engine {
         let order = self.reranked(&searcher, request, chunks.as_ref(), &found)?;
         let snippets = if request.snippets { self.snippets(&searcher, words.as_ref())? } else { Vec::new() };
         let mut hits = Vec::with_capacity(request.top);
-        for Placed { hit, logit } in order.into_iter().skip(request.offset).take(request.top) {
+        let shown: Vec<Placed<'_>> = order.into_iter().skip(request.offset).take(request.top).collect();
+        let explained: Vec<FusedHit> =
+            shown.iter().filter(|_| request.explain).map(|placed| placed.hit.clone()).collect();
+        let mut explanations = hybrid.explain_all(&searcher, &explained)?.into_iter();
+        for Placed { hit, logit } in shown {
             let document: TantivyDocument = searcher.doc(hit.address)?;
-            let explanation = if request.explain {
-                let mut tree = hybrid.explain(&searcher, hit)?;
+            let explanation = if let Some(mut tree) = explanations.next() {
                 if let (Some((_, logit)), Some(reranker)) = (logit, &self.reranker) {
                     let below = tree;
                     tree = Explanation::new_with_string(format!("logit of `{}`", reranker.name()), logit);

@@ -1,5 +1,6 @@
 //! One of the searches that a hybrid search joins.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tantivy::collector::TopDocs;
@@ -137,29 +138,34 @@ impl Arm {
         }
     }
 
-    /// The arm's own explanation of a document's raw score. A vector arm searches once more to say how its segment was
-    /// searched.
+    /// The arm's own explanations of documents' raw scores. A vector arm searches once more, for all of them, to say how their
+    /// segments were searched.
     pub(super) fn explain(
         &self,
         searcher: &Searcher,
-        address: DocAddress,
-        raw: f32,
+        scores: &[(DocAddress, f32)],
         (window, filter): (usize, Option<&dyn Query>),
-    ) -> Result<Explanation, DenseError> {
+    ) -> Result<Vec<Explanation>, DenseError> {
+        let each = |explain: &dyn Fn(DocAddress, f32) -> Result<Explanation, DenseError>| {
+            scores.iter().map(|&(address, raw)| explain(address, raw)).collect()
+        };
         match &self.0 {
-            Kind::Text(query) => Ok(query.explain(searcher, address)?),
+            Kind::Text(query) => each(&|address, _| Ok(query.explain(searcher, address)?)),
+            Kind::Vector(_, _) if scores.is_empty() => Ok(Vec::new()),
             Kind::Vector(query, _) => {
-                let title = format!("similarity of the vectors in `{}`", query.field().name());
-                let mut explanation = Explanation::new_with_string(title, raw);
                 let found = within(query, filter).with_k(window).run(searcher)?;
-                let how = match found.segments.get(address.segment_ord as usize) {
-                    Some(report) if found.hits.iter().any(|hit| hit.address == address) => report.to_string(),
-                    _ => format!("not among the {window} nearest, compared because another arm found it"),
-                };
-                explanation.add_context(how);
-                Ok(explanation)
+                let nearest: HashSet<DocAddress> = found.hits.iter().map(|hit| hit.address).collect();
+                each(&|address, raw| {
+                    let title = format!("similarity of the vectors in `{}`", query.field().name());
+                    let mut explanation = Explanation::new_with_string(title, raw);
+                    explanation.add_context(match found.segments.get(address.segment_ord as usize) {
+                        Some(report) if nearest.contains(&address) => report.to_string(),
+                        _ => format!("not among the {window} nearest, compared because another arm found it"),
+                    });
+                    Ok(explanation)
+                })
             }
-            Kind::Own(ranking, _) => ranking.explain(searcher, address, raw),
+            Kind::Own(ranking, _) => each(&|address, raw| ranking.explain(searcher, address, raw)),
         }
     }
 }

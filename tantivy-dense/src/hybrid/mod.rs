@@ -208,20 +208,38 @@ impl Hybrid {
     /// # Errors
     /// tantivy's.
     pub fn explain(&self, searcher: &Searcher, hit: &FusedHit) -> Result<Explanation, DenseError> {
+        let mut all = self.explain_all(searcher, std::slice::from_ref(hit))?;
+        all.pop().ok_or_else(|| DenseError::Fusion { why: "a hit has no explanation".to_owned() })
+    }
+
+    /// As [`explain`](Self::explain), for several hits of one search, which costs a vector arm one further search for all of them.
+    ///
+    /// # Errors
+    /// tantivy's.
+    pub fn explain_all(&self, searcher: &Searcher, hits: &[FusedHit]) -> Result<Vec<Explanation>, DenseError> {
         let title = format!("hybrid score by {}, of", self.fusion);
-        let mut tree = Explanation::new_with_string(title, hit.score);
-        for (arm, part) in self.arms.iter().zip(&hit.arms) {
-            let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
-            let title =
-                format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
-            let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
-            if let Some(raw) = part.raw {
-                let searched = (hit.window, self.filter.as_deref());
-                detail.add_detail(arm.arm.explain(searcher, hit.address, raw, searched)?);
+        let mut trees: Vec<Explanation> =
+            hits.iter().map(|hit| Explanation::new_with_string(title.clone(), hit.score)).collect();
+        let window = hits.iter().map(|hit| hit.window).max().unwrap_or(1);
+        for (at, arm) in self.arms.iter().enumerate() {
+            let raw = |hit: &FusedHit| Some((hit.address, hit.arms.get(at)?.raw?));
+            let scores: Vec<(DocAddress, f32)> = hits.iter().filter_map(raw).collect();
+            let mut own = arm.arm.explain(searcher, &scores, (window, self.filter.as_deref()))?.into_iter();
+            for (tree, hit) in trees.iter_mut().zip(hits) {
+                let Some(part) = hit.arms.get(at) else { continue };
+                let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
+                let title =
+                    format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
+                let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
+                if part.raw.is_some()
+                    && let Some(explanation) = own.next()
+                {
+                    detail.add_detail(explanation);
+                }
+                tree.add_detail(detail);
             }
-            tree.add_detail(detail);
         }
-        Ok(tree)
+        Ok(trees)
     }
 }
 

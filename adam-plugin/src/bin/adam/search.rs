@@ -44,7 +44,7 @@ pub(crate) struct SearchArgs {
     /// How the two rankings become one: convex, rrf, min-max, z-score, dbsf.
     #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = fusion)]
     fusion: FusionName,
-    /// Say where every score comes from; for 50 hits at most, since each takes another search.
+    /// Say where every score comes from; for 50 hits at most.
     #[arg(long)]
     explain: bool,
     /// Print JSON and nothing else: {"took_ms", "hits": [{"id", "title", "score", "snippet", "arms", ...}]}.
