@@ -393,7 +393,7 @@ fn long_documents_are_found_by_their_chunks() {
     let (code, _, err) = run(&[&words[..], &["--chunk-tokens", "500"]].concat());
     assert!(code == 1 && err.contains("the model reads"), "{err}");
     let (code, _, err) = run(&[&words[..], &["--chunk-overlap", "3"]].concat());
-    assert!(code == 1 && err.contains("--chunk-tokens"), "{code} {err}");
+    assert!(code == 2 && err.contains("--chunk-tokens"), "{code} {err}");
     for batch in ["0", "65537", "18446744073709551615"] {
         let (code, _, err) = run(&[&words[..], &["--batch", batch]].concat());
         assert!(code == 2 && err.contains("--batch"), "{batch}: {code} {err}");
@@ -441,6 +441,15 @@ fn help_manual_and_completions_know_every_command() {
     assert!(code == 1 && err.contains("no/such/index"), "{err}");
     let (code, _, err) = run(&["search", "--index", "no/such/index", "--explain", "--top", "51", "x"]);
     assert!(code == 2 && err.contains("--top"), "{code} {err}");
+    for (wrong, option) in [
+        (&["search", "--index", "i", "--weight", "3", "x"][..], "--weight"),
+        (&["encode", "--model", "m", "--input", "i", "--output", "o.txt"], "--output"),
+        (&["eval", "--index", "i", "--data", "d", "--compare", "run"], "--compare"),
+        (&["serve", "--index", "i", "--commit-every", "0.001"], "--commit-every"),
+    ] {
+        let (code, _, err) = run(wrong);
+        assert!(code == 2 && err.contains(option), "{wrong:?}: {code} {err}");
+    }
 }
 
 #[test]
