@@ -115,6 +115,17 @@ fn a_run_in_steps_of_one_ends_as_a_run_at_once() {
     assert!(bytes(&whole, STUDENT) != std::fs::read(first).unwrap());
     let selected: Vec<f64> = measured(&whole, "distil").iter().map(|r| r["selected"].as_f64().unwrap()).collect();
     assert!(selected[0] < 0.6 && selected[selected.len() - 1] == 1.0, "{selected:?}");
+    // Teacher and student were set side by side over what is held out: the student as distillation found it, the teacher on passages
+    // no longer than the student reads.
+    let outcome = |stage: &str| -> serde_json::Value {
+        serde_json::from_slice::<serde_json::Value>(&bytes(&whole, &format!("{stage}/stamp.json"))).unwrap()["outcome"]
+            .take()
+    };
+    let held_out = outcome("score")["held_out"].take();
+    assert_eq!(held_out["student"], outcome("distil")["evaluations"][0][1]);
+    assert_eq!(held_out["queries"], 6);
+    let teacher = held_out["teacher"].as_f64().unwrap();
+    assert!(teacher > 0.0 && teacher < 1.0, "{held_out}");
 }
 
 /// Starts `adam-train distil` over a run whose earlier stages are done.

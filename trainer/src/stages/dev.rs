@@ -5,7 +5,9 @@ use crate::adam::candidates::Candidate;
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
 use crate::model::{CrossEncoder, Sequence, Student};
-use beir::{EvalOptions, Metric, Qrels, Run, evaluate};
+use beir::significance::{CompareOptions, compare_evaluations};
+use beir::{EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tch::Kind;
 
@@ -38,14 +40,43 @@ impl DevSet {
         Some(Self { queries: (train..train + count).collect(), lists, qrels: Qrels::from_judgements(judgements) })
     }
 
-    fn ndcg(&self, scores: Vec<Vec<f64>>) -> f64 {
+    fn judge(&self, scores: Vec<Vec<f64>>) -> Evaluation {
         let mut run = Run::new();
         for (place, scores) in scores.into_iter().enumerate() {
             let hits = self.lists[place].iter().zip(scores).map(|(p, score)| (p.to_string(), score)).collect();
             run.insert(place.to_string(), hits);
         }
         let options = EvalOptions { drop_identical_ids: false, ..EvalOptions::default() };
-        evaluate(&self.qrels, &run, &[Metric::Ndcg(10)], &options).mean(Metric::Ndcg(10))
+        evaluate(&self.qrels, &run, &[Metric::Ndcg(10)], &options)
+    }
+
+    /// Every held-out query by its number, with a passage it is judged on, query by query.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.queries
+            .iter()
+            .zip(&self.lists)
+            .flat_map(|(&query, list)| list.iter().map(move |&passage| (query, passage)))
+    }
+
+    /// A teacher's logits of [`pairs`](Self::pairs) beside a student's similarities.
+    pub(crate) fn compare(
+        &self,
+        logits: Vec<f32>,
+        student: &Student,
+        inputs: &StudentInputs<'_>,
+        limits: &BatchLimits,
+    ) -> Result<HeldOut, TrainError> {
+        let mut logits = logits.into_iter().map(f64::from);
+        let teacher = self.judge(self.lists.iter().map(|list| logits.by_ref().take(list.len()).collect()).collect());
+        let student = self.judge(self.similarities(student, inputs, limits)?);
+        let metric = Metric::Ndcg(10);
+        let compared = compare_evaluations(&teacher, &student, metric, &CompareOptions::default());
+        Ok(HeldOut {
+            queries: self.queries.len(),
+            teacher: teacher.mean(metric),
+            student: student.mean(metric),
+            p_value: compared.map_err(|e| TrainError::config(e.to_string()))?.p_value,
+        })
     }
 
     /// nDCG@10 of a student.
@@ -55,6 +86,15 @@ impl DevSet {
         inputs: &StudentInputs<'_>,
         limits: &BatchLimits,
     ) -> Result<f64, TrainError> {
+        Ok(self.judge(self.similarities(student, inputs, limits)?).mean(Metric::Ndcg(10)))
+    }
+
+    fn similarities(
+        &self,
+        student: &Student,
+        inputs: &StudentInputs<'_>,
+        limits: &BatchLimits,
+    ) -> Result<Vec<Vec<f64>>, TrainError> {
         // Passages that several queries share are encoded once.
         let mut rows: BTreeMap<u32, i64> = BTreeMap::new();
         for &passage in self.lists.iter().flatten() {
@@ -71,13 +111,8 @@ impl DevSet {
         let queries = student.embed_all(&queries, &loose, &mut |_| ())?;
         let similarities = queries.f_matmul(&passages.f_transpose(0, 1)?)?.f_to_kind(Kind::Double)?;
         let similarities: Vec<Vec<f64>> = Vec::try_from(similarities.f_to_device(tch::Device::Cpu)?)?;
-        let scores = self
-            .lists
-            .iter()
-            .zip(similarities)
-            .map(|(list, row)| list.iter().map(|p| row[rows[p] as usize]).collect())
-            .collect();
-        Ok(self.ndcg(scores))
+        let of_list = |(list, row): (&Vec<u32>, Vec<f64>)| list.iter().map(|p| row[rows[p] as usize]).collect();
+        Ok(self.lists.iter().zip(similarities).map(of_list).collect())
     }
 
     /// nDCG@10 of a teacher.
@@ -98,7 +133,54 @@ impl DevSet {
         }
         let mut scores = teacher.score_all(&sequences, limits, &mut |_| ())?.into_iter().map(f64::from);
         let scores = self.lists.iter().map(|list| scores.by_ref().take(list.len()).collect()).collect();
-        Ok(self.ndcg(scores))
+        Ok(self.judge(scores).mean(Metric::Ndcg(10)))
+    }
+}
+
+/// How teacher and student rank what was held out, before the one learns from the other: nDCG@10 over each query's positives and
+/// best mined candidates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeldOut {
+    /// Held-out queries.
+    pub queries: usize,
+    /// The teacher's nDCG@10.
+    pub teacher: f64,
+    /// The student's.
+    pub student: f64,
+    /// Of the difference, by a paired randomisation test.
+    pub p_value: f64,
+}
+
+impl HeldOut {
+    /// One line, and a warning where there is little to learn.
+    pub fn to_text(&self) -> String {
+        let Self { queries, teacher, student, p_value } = self;
+        let p = if *p_value < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p_value:.3}") };
+        let line = format!(
+            "held out: nDCG@10 of the teacher {teacher:.4}, of its student {student:.4} ({queries} queries, {p})"
+        );
+        if teacher > student {
+            return line;
+        }
+        format!(
+            "{line}\nwarning: the teacher ranks no better than the student that is to learn from it; distillation may do harm. \
+             Train it longer (teacher.training.epochs), give a better one (teacher.kind, teacher.model), or lower loss.distillation"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teacher_that_is_no_better_than_its_student_is_warned_of() {
+        let of = |teacher, student| HeldOut { queries: 60, teacher, student, p_value: 0.027 }.to_text();
+        assert_eq!(
+            of(0.8, 0.7),
+            "held out: nDCG@10 of the teacher 0.8000, of its student 0.7000 (60 queries, p = 0.027)"
+        );
+        assert!(of(0.631, 0.736).contains("warning: the teacher ranks no better"));
     }
 }
 

@@ -18,6 +18,7 @@ mod vectors;
 mod warm_up;
 
 pub use context::Stamp;
+pub use dev::HeldOut;
 pub use eval::{Measured, Verdict};
 pub use grid::{GridComparison, GridOptions, GridReport, GridRow, Letter, grid};
 pub use pipeline::{Pipeline, Stage};

@@ -331,7 +331,7 @@ impl<'a> Pipeline<'a> {
 
     fn score(&self) -> Result<(), TrainError> {
         let teacher = self.teacher_key();
-        self.stage("score", &self.score_key(), |folder| score::score(&self.context, folder, &teacher))?;
+        self.stage("score", &self.score_key(), |folder| score::score(&self.context, &self.base(), folder, &teacher))?;
         Ok(())
     }
 

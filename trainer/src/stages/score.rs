@@ -1,8 +1,9 @@
 //! Scoring: the teacher's raw logits of everything distillation will ask for, and the calibration report.
 
 use super::context::Context;
+use super::dev::{DevSet, HeldOut, StudentInputs};
 use super::lists::{Lists, QueryList};
-use super::teacher::{Pair, Scorer};
+use super::teacher::{Pair, Scorer, limits_without_gradients};
 use crate::adam::calibration::{Calibration, QueryLogits, calibrate};
 use crate::adam::dark::DarkKind;
 use crate::data::scores::{KnownScores, ScoreCache, ScoreKey};
@@ -22,6 +23,9 @@ pub struct ScoreOutcome {
     pub scored: usize,
     /// The calibration report.
     pub calibration: Calibration,
+    /// Teacher and student side by side, where queries were held out and `dev.teacher` is on.
+    #[serde(default)]
+    pub held_out: Option<HeldOut>,
 }
 
 /// Pairs scored between two flushes of the cache, after each of which a run can be stopped.
@@ -90,11 +94,16 @@ pub(crate) fn known(context: &Context<'_>, teacher_key: &str) -> Result<(usize, 
     Ok((hits, seen.len(), known.len()))
 }
 
-/// Scores whatever is missing and writes the calibration report.
+/// Scores whatever is missing, writes the calibration report, and sets the teacher beside the student of `base`.
 ///
 /// # Errors
 /// [`TrainError::Interrupted`] when the stop flag is set; what was scored stays in the cache.
-pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> Result<ScoreOutcome, TrainError> {
+pub(crate) fn score(
+    context: &Context<'_>,
+    base: &Path,
+    folder: &Path,
+    teacher_key: &str,
+) -> Result<ScoreOutcome, TrainError> {
     let lists = lists(context)?;
     let mut cache = cache(context, teacher_key)?;
     let scorer = Scorer::open(context)?;
@@ -123,7 +132,7 @@ pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> 
     let per_query = (context.config.dark.reinforced + context.config.dark.noisy) * context.config.dark.oversample;
     let made_often = if context.config.dark.refresh == crate::adam::dark::Refresh::Once { 1 } else { epochs as usize };
     let mut bar = context.reporter.bar("score", work.len() + per_query * queries * made_often, 0);
-    run(context, &scorer, &mut cache, &lists, &work, &mut bar)?;
+    run(context, &scorer, &mut cache, &work, &mut bar)?;
 
     work.clear();
     for query in 0..queries {
@@ -141,7 +150,7 @@ pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> 
         }
     }
     scored += work.len();
-    run(context, &scorer, &mut cache, &lists, &work, &mut bar)?;
+    run(context, &scorer, &mut cache, &work, &mut bar)?;
     drop(bar);
 
     let logits = (0..queries)
@@ -162,7 +171,39 @@ pub(crate) fn score(context: &Context<'_>, folder: &Path, teacher_key: &str) -> 
     let json = serde_json::to_vec_pretty(&calibration).map_err(|e| TrainError::config(e.to_string()))?;
     crate::checkpoint::write_whole(&folder.join("calibration.json"), &json)?;
     context.reporter.say(text.trim_end());
-    Ok(ScoreOutcome { pairs, scored, calibration })
+    let held_out = held_out(context, base, &scorer, &mut cache, &lists)?;
+    Ok(ScoreOutcome { pairs, scored, calibration, held_out })
+}
+
+/// What the teacher can teach: how it and the student of `base` rank the queries that were held out.
+fn held_out(
+    context: &Context<'_>,
+    base: &Path,
+    scorer: &Scorer,
+    cache: &mut ScoreCache,
+    lists: &Lists<'_>,
+) -> Result<Option<HeldOut>, TrainError> {
+    let Some(dev) = DevSet::of(context, &lists.pools).filter(|_| context.config.dev.teacher) else { return Ok(None) };
+    let pairs: Vec<(usize, Vec<u32>)> =
+        dev.pairs().map(|(query, passage)| (query, lists.passage(passage).to_vec())).collect();
+    let keys: Vec<ScoreKey> = pairs.iter().map(|(query, passage)| cache.key(text(context, *query), passage)).collect();
+    let missing: Vec<_> =
+        pairs.into_iter().zip(&keys).filter(|(_, key)| cache.get(key).is_none()).map(|(pair, _)| pair).collect();
+    let mut bar = context.reporter.bar("held out", missing.len(), 0);
+    run(context, scorer, cache, &missing, &mut bar)?;
+    drop(bar);
+    let logits = keys.iter().map(|key| cache.get(key)).collect::<Option<Vec<f32>>>();
+    let logits = logits.ok_or_else(|| TrainError::config("a score that was just written is not there"))?;
+    let student = context.student(base)?;
+    let limits = limits_without_gradients(&context.config.distil, context.machine);
+    let found = dev.compare(logits, &student, &StudentInputs::new(context, &student)?, &limits)?;
+    context.reporter.say(&found.to_text());
+    Ok(Some(found))
+}
+
+/// The text of a query by its number.
+fn text<'a>(context: &'a Context<'_>, query: usize) -> &'a str {
+    context.query(query).map(|query| query.text.as_str()).unwrap_or_default()
 }
 
 fn natural(lists: &Lists<'_>, cache: &ScoreCache, query: usize, epoch: u32) -> Result<QueryList, TrainError> {
@@ -173,7 +214,6 @@ fn run(
     context: &Context<'_>,
     scorer: &Scorer,
     cache: &mut ScoreCache,
-    lists: &Lists<'_>,
     work: &[(usize, Vec<u32>)],
     bar: &mut Bar,
 ) -> Result<(), TrainError> {
@@ -181,7 +221,7 @@ fn run(
         let pairs: Vec<Pair<'_>> = chunk.iter().map(|(query, passage)| Pair { query: *query, passage }).collect();
         let scores = scorer.score(context, &pairs)?;
         for ((query, tokens), score) in chunk.iter().zip(scores) {
-            let key = cache.key(&lists.queries[*query].text, tokens);
+            let key = cache.key(text(context, *query), tokens);
             cache.insert(key, score)?;
         }
         cache.flush()?;
