@@ -309,7 +309,7 @@ pub struct DevConfig {
     pub candidates: usize,
     /// At most this many held-out queries take part.
     pub max_queries: usize,
-    /// Whether the teacher is measured too.
+    /// Whether the teacher is measured too: while it trains, and beside the student once it has scored.
     pub teacher: bool,
 }
 
