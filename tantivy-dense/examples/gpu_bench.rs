@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tantivy::indexer::NoMergePolicy;
@@ -132,7 +133,17 @@ fn dump(folder: &Path, name: &str, numbers: impl Iterator<Item = usize>, dimensi
     Ok(out.flush()?)
 }
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gpu_bench: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
     let arguments = Arguments::parse()?;
     let Arguments { rows, dimension, k, lists, .. } = arguments;
     let device = arguments.device()?;
