@@ -27,7 +27,10 @@ mod shims {
         has(&include, "faiss/Index.h", "FAISS_INCLUDE_DIR")?;
         #[cfg(feature = "gpu")]
         gpu(&include)?;
-        shim(&[&include], "src/ann/shim.cpp", "tantivy_dense_faiss")
+        for part in ["build", "check", "guard", "search", "streams"] {
+            println!("cargo:rerun-if-changed=src/ann/shim/{part}.h");
+        }
+        shim(&[&include], "src/ann/shim/shim.cpp", "tantivy_dense_faiss")
     }
 
     /// The shim of the GPU needs CUDA's headers as well, and its search over rows, with code for the GPU, CUDA's compiler.

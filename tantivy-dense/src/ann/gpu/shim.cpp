@@ -39,7 +39,7 @@ constexpr idx_t MOST_PLACES = idx_t(1) << 18;
 // What CUDA's libraries take when a device is opened, and some to spare.
 constexpr size_t OPENING_BYTES = size_t(512) << 20;
 
-// The first four are those of ../shim.cpp.
+// The first four are those of ../shim/shim.cpp.
 enum Status : int { OK = 0, FAILED = 1, NO_MEMORY = 3, LOST = 4 };
 
 // The device cannot be used any more in this process.
