@@ -18,7 +18,8 @@ use utoipa::ToSchema;
 use super::Engine;
 use super::chunked::{NearestChunk, Words};
 use crate::error::PluginError;
-use crate::query::{Filter, Syntax, all_of, check_length, text_query};
+use crate::filter::{Filter, all_of};
+use crate::query::{Syntax, check_length, text_query};
 
 /// Most hits of one search, `offset` included.
 pub const MAX_HITS: usize = 10_000;

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::ingest::Committed;
 use super::state::Service;
 use crate::engine::Document;
-use crate::query::{Filter, all_of};
+use crate::filter::{Filter, all_of};
 use crate::writer::Failure;
 
 /// Longest id, in characters: as one term it must stay far below tantivy's 65,530 bytes.
