@@ -103,7 +103,8 @@ impl PinnedModel {
             pinned: self.name.clone(),
             pinned_fingerprint: short(&self.fingerprint, self.dimension),
             given: encoder.name().to_owned(),
-            given_fingerprint: short(encoder.fingerprint(), encoder.dimension()),
+            given_fingerprint: short(encoder.fingerprint(), encoder.dimension())
+                + if self.name == encoder.name() { ", so of other weights, precision, length or prompts" } else { "" },
         })
     }
 }

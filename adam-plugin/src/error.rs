@@ -1,6 +1,7 @@
 //! The one error type of this crate.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use adam_encoder::EncoderError;
 use tantivy::TantivyError;
@@ -148,6 +149,9 @@ pub enum PluginError {
     /// The vector field failed.
     #[error(transparent)]
     Dense(#[from] DenseError),
+    /// tantivy takes its locks in the index's folder, to read as well as to write.
+    #[error("no lock can be taken in the folder of the index, where readers need one as well as writers: {0}")]
+    NoLock(Arc<std::io::Error>),
     /// tantivy failed.
     #[error("{0}")]
     Tantivy(TantivyError),
@@ -157,6 +161,7 @@ impl From<TantivyError> for PluginError {
     fn from(error: TantivyError) -> Self {
         match error {
             TantivyError::LockFailure(LockError::LockBusy, _) => Self::Locked,
+            TantivyError::LockFailure(LockError::IoError(fault), _) => Self::NoLock(fault),
             other => Self::Tantivy(other),
         }
     }

@@ -5,7 +5,7 @@
 //! back; such fields are named. Both ways can be interrupted, and go on from the last commit when started again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adam_encoder::TextEncoder;
@@ -133,7 +133,9 @@ pub fn import(
         chunks: options.chunks,
     };
     check_layout(new, &layout)?;
+    check_source(old, new)?;
     let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
+    note_source(old, new)?;
     let origin = engine.index().schema().get_field(ORIGIN).ok().filter(|_| options.key.is_none());
     let mut writer = engine.writer(options.memory, settings)?;
     let mut imported = Imported { lost, ..Imported::default() };
@@ -227,6 +229,36 @@ fn check_layout(new: &Path, wanted: &Layout) -> Result<(), PluginError> {
     })
 }
 
+/// Name of the file in the new index that says from which it is read: as the card, a file that tantivy leaves alone.
+const SOURCE_FILE: &str = ".adam-source";
+
+/// Refuses to go on with an index that holds documents and was not begun from this one: the two would become one.
+fn check_source(old: &Path, new: &Path) -> Result<(), PluginError> {
+    if Card::read(new)?.is_none() {
+        return Ok(());
+    }
+    let begun = match std::fs::read_to_string(new.join(SOURCE_FILE)) {
+        Ok(source) if Path::new(&source) == whole_path(old) => return Ok(()),
+        Ok(source) => format!("from {source}"),
+        // A stop between its making and the note left it empty.
+        Err(_) if Engine::open(new)?.documents() == 0 => return Ok(()),
+        Err(_) => "otherwise".to_owned(),
+    };
+    Err(PluginError::Import {
+        path: new.to_path_buf(),
+        problem: format!("holds documents and was begun {begun}; name another folder for the new index"),
+    })
+}
+
+fn note_source(old: &Path, new: &Path) -> Result<(), PluginError> {
+    let path = new.join(SOURCE_FILE);
+    std::fs::write(&path, whole_path(old).to_string_lossy().as_bytes()).map_err(|e| PluginError::io("write", &path, e))
+}
+
+fn whole_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
 /// What of a layout the caller chose.
 fn described(layout: &Layout) -> String {
     let chunks = match layout.chunks {
@@ -269,7 +301,9 @@ pub fn reembed(
     }
     check_destination(old, new)?;
     check_layout(new, &layout)?;
+    check_source(old, new)?;
     let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
+    note_source(old, new)?;
     let key = engine.index().schema().get_field(&engine.card().layout.key)?;
     let mut writer = engine.writer(memory, settings)?;
     let mut imported = Imported::default();

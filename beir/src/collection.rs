@@ -197,8 +197,8 @@ impl Collection {
     pub fn check(&self) -> Result<Summary, BeirError> {
         let mut summary = Summary::default();
         let mut ids = std::collections::HashSet::new();
-        for document in self.documents()? {
-            ids.insert(document?.id);
+        for record in self.records()? {
+            ids.insert(record?.document.id);
             summary.documents += 1;
         }
         if !self.has_queries() {

@@ -135,7 +135,8 @@ impl Evaluation {
         if self.queries.is_empty() {
             return 0.0;
         }
-        self.values(metric).iter().sum::<f64>() / self.queries.len() as f64
+        // The sum of nothing but zeros is a negative one.
+        self.values(metric).iter().fold(0.0, |sum, value| sum + value) / self.queries.len() as f64
     }
 
     /// Values by query, in the order of the query ids.

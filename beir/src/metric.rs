@@ -81,7 +81,8 @@ fn gain(grades: &[i32]) -> f64 {
         .enumerate()
         .filter(|&(_, &grade)| grade > 0)
         .map(|(at, &grade)| f64::from(grade) / ((at + 2) as f64).log2())
-        .sum()
+        // Not `sum`, which is -0 where there is nothing.
+        .fold(0.0, |sum, gain| sum + gain)
 }
 
 impl fmt::Display for Metric {

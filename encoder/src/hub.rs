@@ -111,7 +111,8 @@ impl Hub {
                 cache.display()
             )));
         }
-        self.download(&name, cache).map_err(fault)
+        self.download(&name, cache)
+            .map_err(|problem| fault(format!("is no folder here, and as a Hugging Face id: {problem}")))
     }
 
     #[cfg(not(feature = "hub"))]

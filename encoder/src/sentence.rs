@@ -305,8 +305,13 @@ impl Head {
             (None, None) => Err(EncoderError::model(
                 pool.path(),
                 format!(
-                    "has no output of token vectors (last_hidden_state) or sentence vectors (sentence_embedding); it has {}",
-                    pool.describe_outputs()
+                    "has no output of token vectors (last_hidden_state) or sentence vectors (sentence_embedding); it has {}{}",
+                    pool.describe_outputs(),
+                    if pool.output("logits").is_some() {
+                        ": a cross-encoder, which re-ranks but makes no vectors"
+                    } else {
+                        ""
+                    }
                 ),
             )),
             (None, Some(sentence)) => {
@@ -429,7 +434,8 @@ fn token_output(pool: &SessionPool) -> Option<&Output> {
 fn sentence_output(pool: &SessionPool) -> Option<&Output> {
     pool.output("sentence_embedding")
         .or_else(|| pool.output("text_embeds"))
-        .or_else(|| only(pool.outputs().iter()).filter(|output| output.axes == 2))
+        // A cross-encoder's scores have two axes as well.
+        .or_else(|| only(pool.outputs().iter()).filter(|output| output.axes == 2 && output.name != "logits"))
 }
 
 fn only<'a>(mut outputs: impl Iterator<Item = &'a Output>) -> Option<&'a Output> {

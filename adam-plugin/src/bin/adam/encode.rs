@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::WrongCall;
 use crate::model::Computing;
-use crate::screen::Progress;
+use crate::screen::{Progress, has_folder};
 
 /// Encode texts: one vector for each, in a NumPy or Parquet file.
 #[derive(Clone, Debug, Args)]
@@ -70,6 +70,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         let problem = format!("--output {}: name a file that ends in .npy or .parquet", args.output.display());
         bail!(WrongCall(problem));
     }
+    has_folder(&args.output)?;
     let collection = Collection::open(&args.input)?;
     let (encoder, _) = args.computing.open(&args.model)?;
     let (mut ids, mut texts) = (Vec::new(), Vec::new());

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::model::{Rerank, Running, Searching};
-use crate::screen::{Progress, say, table};
+use crate::screen::{Progress, has_folder, say, table, tell};
 use crate::search::share;
 
 const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
@@ -77,6 +77,9 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let mut engine = args.searching.add_to(Engine::open(&args.index)?)?;
+    for path in args.json.iter().chain(&args.run) {
+        has_folder(path)?;
+    }
     let collection = Collection::open(&args.data)?;
     let queries = collection.queries()?;
     let known: std::collections::HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
@@ -106,6 +109,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let mut rows = Vec::new();
     for &mode in &args.mode {
         let run = rank(args, &engine, mode, &judged)?;
+        if !run.iter().any(|(_, hits)| hits.iter().any(|(id, _)| documents.contains(id.as_str()))) {
+            let (index, data) = (args.index.display(), args.data.display());
+            tell(&format!(
+                "eval: warning: nothing that {mode} finds in {index} is a document of {data}; is it the index of this collection?"
+            ));
+        }
         if let Some(path) = &args.run {
             let mut path = path.clone().into_os_string();
             if args.mode.len() > 1 {

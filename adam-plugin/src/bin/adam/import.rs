@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::model::{Chunks, Computing};
-use crate::screen::WriterProgress;
+use crate::screen::{WriterProgress, tell};
 
 /// Bring over a tantivy index that has no vectors, from its stored fields. Interrupted, it goes on when started again.
 #[derive(Clone, Debug, Args)]
@@ -97,13 +97,13 @@ fn watched(name: &str, total: u64, work: impl FnOnce(WriterSettings) -> Result<I
     let message = format!("{} documents ({} unchanged)", imported.documents, watched.unchanged());
     watched.finish(&message);
     if !imported.lost.is_empty() {
-        eprintln!("not stored in the old index, so empty in the new one: {}", imported.lost.join(", "));
+        tell(&format!("not stored in the old index, so empty in the new one: {}", imported.lost.join(", ")));
     }
     if imported.replaced > 0 {
-        eprintln!(
+        tell(&format!(
             "warning: {} documents of the old index share their key with another, and of each key only the last document is in the new one; import into another folder with a --key that names every document, or without --key",
             imported.replaced
-        );
+        ));
     }
     Ok(())
 }

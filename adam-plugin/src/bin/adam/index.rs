@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use adam_plugin::engine::Document;
 use adam_plugin::{Engine, OnFailure, WriterSettings};
@@ -11,7 +13,7 @@ use clap::Args;
 
 use crate::encode::read_vectors;
 use crate::model::{Chunks, Computing};
-use crate::screen::WriterProgress;
+use crate::screen::{WriterProgress, tell};
 
 /// Index a collection: its text for BM25, its vectors by a model, in one tantivy index.
 ///
@@ -59,7 +61,8 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
     let collection = Collection::open(&args.data)?;
     let (encoder, pinned) = args.computing.open(&args.model)?;
     // Reading the corpus once before anything is written finds every wrong line, and how long the work is.
-    let total = collection.check().with_context(|| format!("{} is left as it was", args.index.display()))?.documents;
+    let untouched = || format!("nothing was written to {}", args.index.display());
+    let total = collection.check().with_context(untouched)?.documents;
     if total == 0 {
         bail!("{} holds no documents", args.data.display());
     }
@@ -80,6 +83,20 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
     done
 }
 
+/// Raised by Ctrl-C: what was encoded is committed first. A second one ends the program at once.
+fn stopped_by_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        tell("index: commits what it has, then stops; once more to stop at once");
+    })
+    .context("Ctrl-C cannot be handled")?;
+    Ok(stop)
+}
+
 fn add(
     args: &IndexArgs,
     collection: &Collection,
@@ -87,6 +104,7 @@ fn add(
     total: u64,
     vectors: &mut HashMap<String, Vec<f32>>,
 ) -> Result<()> {
+    let stop = stopped_by_ctrl_c()?;
     let watched = WriterProgress::new("index", total);
     let batch = usize::try_from(args.batch)?;
     let settings = WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure);
@@ -104,11 +122,17 @@ fn add(
         if number % args.commit_every == 0 {
             writer.commit()?;
         }
+        if stop.load(Ordering::Relaxed) {
+            writer.commit()?;
+            bail!(
+                "stopped at record {number} of {total}; what came before is in the index, and the same call goes on from there"
+            );
+        }
     }
     writer.commit()?;
     let progress = writer.progress();
     for failure in writer.take_failures() {
-        eprintln!("left out: {}: {}", failure.document, failure.problem);
+        tell(&format!("left out: {}: {}", failure.document, failure.problem));
     }
     writer.wait_merging_threads()?;
     engine.reload()?;

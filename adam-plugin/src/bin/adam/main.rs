@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use screen::tell;
 
 /// Puts a sentence encoder into a tantivy index: index text with its vectors, search by words and meaning.
 ///
@@ -91,7 +92,7 @@ fn main() -> ExitCode {
     let mut command = match configuration::apply(Line::command(), configuration::named(&words).as_deref()) {
         Ok(command) => command,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(&format!("error: {}", screen::with_causes(&error)));
             return ExitCode::from(WRONG_CALL);
         }
     };
@@ -101,6 +102,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        // It would panic over a standard error whose reader has left.
+        .log_internal_errors(false)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into()))
         .init();
     let done = match line.command {
@@ -118,7 +121,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if screen::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(&format!("error: {}", screen::with_causes(&error)));
             if error.is::<WrongCall>() { ExitCode::from(WRONG_CALL) } else { ExitCode::FAILURE }
         }
     }

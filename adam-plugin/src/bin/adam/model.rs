@@ -10,6 +10,7 @@ use clap::Args;
 use tantivy_dense::Device;
 
 use crate::WrongCall;
+use crate::screen::tell;
 
 /// Where models run.
 #[derive(Clone, Debug, Args)]
@@ -49,7 +50,7 @@ impl Searching {
     pub(crate) fn add_to(&self, engine: Engine) -> Result<Engine> {
         let Some(device) = &self.search_device else { return Ok(engine) };
         if let Some(why) = device.unavailable() {
-            eprintln!("adam: warning: {} cannot be used, the processor searches: {why}", device.name());
+            tell(&format!("adam: warning: {} cannot be used, the processor searches: {why}", device.name()));
         }
         Ok(engine.with_device(device.clone())?)
     }

@@ -1,12 +1,13 @@
 //! What people see: progress on standard error, tables on standard output.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adam_plugin::WriterSettings;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -38,13 +39,13 @@ impl Progress {
         self.bar.set_message(message.to_owned());
         if self.plain && self.said.elapsed() >= QUIET {
             self.said = std::time::Instant::now();
-            eprintln!("{}: {done} of {} {message}", self.name, self.total);
+            tell(&format!("{}: {done} of {} {message}", self.name, self.total));
         }
     }
 
     pub(crate) fn finish(self, message: &str) {
         self.bar.finish_and_clear();
-        eprintln!("{}: {message}", self.name);
+        tell(&format!("{}: {message}", self.name));
     }
 }
 
@@ -80,6 +81,33 @@ impl WriterProgress {
         if let Ok(bar) = Arc::try_unwrap(self.bar) {
             bar.into_inner().unwrap_or_else(PoisonError::into_inner).finish(message);
         }
+    }
+}
+
+/// Prints a line to standard error. Nothing is the matter where its reader has left (`adam serve 2>&1 | tee log` and Ctrl-C): what is
+/// under way goes on.
+pub(crate) fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// An error with its causes, each said once: many a message holds that of its cause already.
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+/// Refuses a file in a folder that is not there, before the work that would be lost with it.
+pub(crate) fn has_folder(path: &Path) -> Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => bail!("{} cannot be written: there is no folder {}", path.display(), folder.display()),
+        None => Ok(()),
     }
 }
 

@@ -115,8 +115,8 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
         args.query
     );
     for (place, hit) in (args.offset + 1..).zip(&response.hits) {
-        let title = hit.title.as_deref().unwrap_or("");
-        out.push_str(&format!("{place:3}. {bold}{title}{plain} {dim}[{}] {:.4}", hit.id, hit.score));
+        let (title, id) = (one_line(hit.title.as_deref().unwrap_or("")), one_line(&hit.id));
+        out.push_str(&format!("{place:3}. {bold}{title}{plain} {dim}[{id}] {:.4}", hit.score));
         if hit.arms.len() > 1 {
             for arm in &hit.arms {
                 let rank = arm.rank.map_or_else(|| "-".to_owned(), |rank| format!("#{rank}"));
@@ -131,7 +131,7 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
             for &(start, end) in &snippet.highlights {
                 // Ranges come in order; one that overlaps the one before is left unmarked.
                 if let (Some(before), Some(word)) = (snippet.text.get(at..start), snippet.text.get(start..end)) {
-                    out.push_str(&format!("{}{bold}{word}{plain}", one_line(before)));
+                    out.push_str(&format!("{}{bold}{}{plain}", one_line(before), one_line(word)));
                     at = end;
                 }
             }
@@ -153,8 +153,9 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
     out
 }
 
+/// Text of a document as a terminal may show it: on one line, and without characters that steer it.
 fn one_line(text: &str) -> String {
-    text.replace(['\n', '\r', '\t'], " ")
+    text.replace(char::is_control, " ")
 }
 
 /// A tantivy explanation as an indented tree.

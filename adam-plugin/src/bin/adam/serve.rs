@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::model::{Computing, Searching};
+use crate::screen::tell;
 
 /// Serve an index over HTTP: documents in, searches and embeddings out, and a page to try it at `/`.
 ///
@@ -167,43 +168,48 @@ async fn serve(args: &ServeArgs, service: Service) -> Result<()> {
     let server = Server::bind(service.clone(), args.listen.clone()).await?;
     let address = server.address()?;
     if !is_loopback(address.ip()) && args.api_key.is_none() {
-        eprintln!("serve: warning: {address} can be reached by other machines, and no API key is set (--api-key)");
+        tell(&format!("serve: warning: {address} can be reached by other machines, and no API key is set (--api-key)"));
     }
-    eprintln!(
+    tell(&format!(
         "serve: {} documents, model {}, at http://{address} (Ctrl-C stops)",
         service.engine().documents(),
         service.encoder().name()
-    );
+    ));
     let stop = async {
         match signalled().await {
-            Ok(name) => {
-                eprintln!("serve: {name}: takes no more connections, finishes what is running (again: ends at once)")
-            }
+            Ok(name) => tell(&format!(
+                "serve: {name}: takes no more connections, finishes what is running (again: ends at once)"
+            )),
             // Without signals it can only be killed, which loses what is not committed; better to say so and go on.
             Err(fault) => {
-                eprintln!("serve: warning: cannot listen for signals: {fault}");
+                tell(&format!("serve: warning: cannot listen for signals: {fault}"));
                 std::future::pending::<()>().await;
             }
         }
         tokio::spawn(async {
+            // Some send one signal twice at once, to a process and to its group; that is no wish to lose anything.
+            tokio::time::sleep(ONE_SIGNAL).await;
             if signalled().await.is_ok() {
-                eprintln!("serve: ended at once; what was not committed is lost");
+                tell("serve: ended at once; what was not committed is lost");
                 std::process::exit(1);
             }
         });
     };
     let stopped = server.run(stop, Duration::from_secs_f64(args.grace)).await?;
     if stopped.cut_off {
-        eprintln!("serve: some requests were not done within {} s (--grace) and were cut off", args.grace);
+        tell(&format!("serve: some requests were not done within {} s (--grace) and were cut off", args.grace));
     }
-    eprintln!(
+    tell(&format!(
         "serve: stopped; the last commit took in {} waiting documents and deletions, {} documents in {}",
         stopped.committed,
         service.engine().documents(),
         args.index.display()
-    );
+    ));
     Ok(())
 }
+
+/// Signals within this time count as one.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
 
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
