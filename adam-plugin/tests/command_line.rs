@@ -452,6 +452,35 @@ fn help_manual_and_completions_know_every_command() {
     }
 }
 
+/// `adam index 2>&1 | head -1`: the work is done all the same.
+#[test]
+fn a_standard_error_that_nobody_reads_harms_nothing() {
+    let Some(world) = World::new() else { return };
+    for log in ["warn", "trace"] {
+        let index = world.path(log);
+        let mut command = adam();
+        command.args(["index", "--model", &world.model(), "--data", world.data.to_str().unwrap(), "--index", &index]);
+        let mut child = command.env("RUST_LOG", log).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        assert!(child.wait().unwrap().success(), "{log}");
+        let (code, out, err) = run(&["search", "--index", &index, "--mode", "bm25", "wire"]);
+        assert!(code == 0 && out.contains("Crows bend wire"), "{out} {err}");
+    }
+}
+
+#[test]
+fn what_a_document_holds_does_not_steer_the_terminal() {
+    let Some(world) = World::new() else { return };
+    let line =
+        r#"{"_id": "a\u001b[2Jb", "title": "red \u001b[31m", "text": "bell \u0007 rings \u001b[2J twice \u009b31m"}"#;
+    let data = world.write("steering.jsonl", &format!("{line}\n"));
+    let index = world.path("steering");
+    done(&["index", "--model", &world.model(), "--data", &data, "--index", &index]);
+    let (code, out, err) = run(&["search", "--index", &index, "--mode", "bm25", "bell rings"]);
+    assert!(code == 0 && out.contains("rings"), "{out} {err}");
+    assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{out:?}");
+}
+
 #[test]
 fn warnings_are_shown_unless_they_are_turned_off() {
     let Some(world) = World::new() else { return };

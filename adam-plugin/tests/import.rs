@@ -308,6 +308,13 @@ fn another_model_is_refused_and_reembed_changes_it() {
         assert_eq!(done.documents, 20);
     }
     assert_eq!(other.count(), 20, "started again, it goes on where it was");
+    // An index that was begun from another one is not added to.
+    let third = folder.path().join("third");
+    reembed(&second, &third, model.clone(), model.pinned(), 7, MEMORY, WriterSettings::default()).unwrap();
+    let mixed = reembed(&third, &second, other.clone(), other.pinned(), 7, MEMORY, WriterSettings::default());
+    assert!(mixed.unwrap_err().to_string().contains("was begun from"));
+    let begun = reembed(&third, &first, model.clone(), model.pinned(), 7, MEMORY, WriterSettings::default());
+    assert!(begun.unwrap_err().to_string().contains("name another folder"));
     let engine = Engine::open(&second).unwrap().with_encoder(other).unwrap();
     assert_eq!(engine.documents(), 20);
     for mode in Mode::ALL {

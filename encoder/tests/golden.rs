@@ -161,6 +161,9 @@ fn pairs_are_scored_as_transformers_does() {
         assert!(off < 1e-5, "{off}");
     }
     assert!(PairScorer::open(&fixture("tiny"), &EncoderOptions::default()).is_err());
+    // Nor does one that scores pairs make vectors.
+    let refused = SentenceEncoder::open(&fixture("tiny-pair"), &EncoderOptions::default()).err().unwrap().to_string();
+    assert!(refused.contains("a cross-encoder"), "{refused}");
 }
 
 /// Nothing falls back to the CPU in silence; what is wanting is said.

@@ -129,6 +129,8 @@ fn a_signal_stops_the_program_without_loss() {
             })
             .collect();
         std::thread::sleep(Duration::from_millis(500));
+        // Twice at once, as `timeout` does, is once.
+        program.signal(signal);
         program.signal(signal);
         let (code, said) = program.wait();
         assert_eq!(code, Some(0), "{said}");
