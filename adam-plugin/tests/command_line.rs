@@ -452,6 +452,46 @@ fn help_manual_and_completions_know_every_command() {
     }
 }
 
+#[test]
+fn documents_are_deleted_without_the_model_and_an_index_says_what_it_is() {
+    let Some(world) = World::new() else { return };
+    let many = "water ".repeat(40);
+    let data = world.write(
+        "some.jsonl",
+        &format!(
+            "{{\"_id\": \"a\", \"text\": \"Iron\", \"metadata\": {{\"year\": 1999}}}}\n\
+             {{\"_id\": \"b\", \"text\": \"{many}\", \"metadata\": {{\"year\": 2001, \"lang\": \"en\"}}}}\n\
+             {{\"_id\": \"c\", \"text\": \"Light\", \"metadata\": {{\"year\": 2001, \"lang\": \"de\"}}}}\n"
+        ),
+    );
+    for chunks in [&[][..], &["--chunk-tokens", "8"]] {
+        let index = world.path(if chunks.is_empty() { "plain" } else { "cut" });
+        let model = tiny_model();
+        let words = ["index", "--model", model.path().to_str().unwrap(), "--data", &data, "--index", &index];
+        done(&[&words[..], chunks].concat());
+        drop(model);
+        let (_, out, _) = run(&["search", "--index", &index, "--mode", "bm25", "--json", "iron"]);
+        assert_eq!(hits(&out)[0]["metadata"]["year"], 1999);
+
+        let info = || serde_json::from_str::<Value>(&run(&["info", "--index", &index, "--json"]).1).unwrap();
+        assert_eq!(info()["documents"], 3);
+        let (code, out, _) = run(&["info", "--index", &index]);
+        assert!(code == 0 && out.contains("metadata") && out.contains("documents  3"), "{out}");
+
+        let delete = |words: &[&str]| run(&[&["delete", "--index", &index], words].concat());
+        let (code, _, err) = delete(&[]);
+        assert!(code == 2 && err.contains("ID"), "{code} {err}");
+        let (code, _, err) = delete(&["--filter", "year:2001", "--filter", "lang:en"]);
+        assert!(code == 0 && err.contains("1 documents deleted, 2 are left"), "{err}");
+        let (code, _, err) = delete(&["a", "nobody"]);
+        assert!(code == 0 && err.contains("1 documents deleted, 1 are left"), "{err}");
+        assert_eq!(info()["documents"], 1);
+        // Not one chunk of it is left behind.
+        let (_, out, _) = run(&["search", "--index", &index, "--mode", "bm25", "--json", "water iron light"]);
+        assert_eq!(hits(&out).iter().map(|hit| hit["id"].as_str().unwrap()).collect::<Vec<_>>(), ["c"]);
+    }
+}
+
 /// `adam index 2>&1 | head -1`: the work is done all the same.
 #[test]
 fn a_standard_error_that_nobody_reads_harms_nothing() {

@@ -136,7 +136,7 @@ impl Engine {
         }))
     }
 
-    fn metadata(&self, stored: &TantivyDocument) -> Option<serde_json::Map<String, serde_json::Value>> {
+    pub(super) fn metadata(&self, stored: &TantivyDocument) -> Option<serde_json::Map<String, serde_json::Value>> {
         let field = self.index.schema().get_field(self.card.layout.metadata.as_ref()?).ok()?;
         let owned = OwnedValue::from(stored.get_first(field)?.as_value());
         match serde_json::to_value(&owned) {

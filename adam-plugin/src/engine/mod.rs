@@ -1,6 +1,7 @@
 //! One index: its folder, its fields, its model.
 
 mod chunked;
+mod delete;
 mod document;
 mod schema;
 mod search;
@@ -237,7 +238,15 @@ impl Engine {
     /// # Errors
     /// When the index is being written to already, or the engine has no model.
     pub fn writer(&self, memory: usize, settings: WriterSettings) -> Result<EmbeddingWriter, PluginError> {
-        let encoder = self.encoder("writing documents")?;
+        self.writer_with(self.encoder("writing documents")?, memory, settings)
+    }
+
+    fn writer_with(
+        &self,
+        encoder: Arc<dyn TextEncoder>,
+        memory: usize,
+        settings: WriterSettings,
+    ) -> Result<EmbeddingWriter, PluginError> {
         let writer = self.index.writer(memory)?;
         let mut embedding = Embedding::new(self.fields.vector.clone(), self.card.layout.template.parse()?);
         if let Some(chunking) = self.card.layout.chunks {

@@ -162,6 +162,9 @@ pub struct Hit {
     /// A piece of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snippet: Option<Snippet>,
+    /// What else is known of it, where the index keeps metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// What words and vectors each thought of it.
     pub arms: Vec<ArmScore>,
     /// Where the score comes from, as a tree.
@@ -311,6 +314,7 @@ impl Engine {
                 title: self.fields.title.and_then(text),
                 score: logit.map_or(hit.score, |(_, logit)| logit),
                 snippet,
+                metadata: self.metadata(&document),
                 arms,
                 explanation,
             });

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::ingest::Committed;
 use super::state::Service;
 use crate::engine::Document;
-use crate::filter::{Filter, all_of};
+use crate::filter::Filter;
 use crate::writer::Failure;
 
 /// Longest id, in characters: as one term it must stay far below tantivy's 65,530 bytes.
@@ -335,18 +335,7 @@ async fn delete(service: &Service, params: WriteParams, body: DeleteBody) -> Res
     ids.iter().try_for_each(|id| check_id(id)).map_err(ApiError::validation)?;
     let terms: Vec<tantivy::Term> = ids.iter().map(|id| engine.key_term(id)).collect();
     let filters = parse_filters(&body.filters.unwrap_or_default())?;
-    let card = engine.card();
-    // Of a document in several chunks, only the first would match such a filter, and the others would stay behind.
-    let first_only = |filter: &Filter| {
-        card.layout.chunks.is_some() && filter.is_of_documents(&engine.index().schema(), &card.layout.key)
-    };
-    if filters.iter().any(first_only) {
-        return Err(ApiError::validation(
-            "this index keeps documents in chunks: delete by `ids`, or by a filter on metadata or on a field without text",
-        ));
-    }
-    let query = all_of(&filters, engine.index(), engine.card().layout.metadata.as_deref()).map_err(ApiError::of)?;
-    let queries: Vec<_> = query.into_iter().collect();
+    let queries: Vec<_> = engine.query_for_deletion(&filters).map_err(ApiError::of)?.into_iter().collect();
     let accepted = terms.len() + queries.len();
     let committed = service
         .write(move |ingest| {

@@ -1,10 +1,12 @@
 //! The `adam` command: text in, hybrid answers out.
 
 mod configuration;
+mod delete;
 mod encode;
 mod eval;
 mod import;
 mod index;
+mod info;
 mod model;
 mod screen;
 mod search;
@@ -67,6 +69,8 @@ enum Command {
     Encode(encode::EncodeArgs),
     Import(import::ImportArgs),
     Reembed(import::ReembedArgs),
+    Delete(delete::DeleteArgs),
+    Info(info::InfoArgs),
     Serve(Box<serve::ServeArgs>),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -113,6 +117,8 @@ fn main() -> ExitCode {
         Command::Encode(args) => encode::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reembed(args) => import::run_reembed(&args),
+        Command::Delete(args) => delete::run(&args),
+        Command::Info(args) => info::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => shell::completions::<Line>(&args),
         Command::Man(args) => shell::man::<Line>(&args),
