@@ -439,8 +439,6 @@ fn help_manual_and_completions_know_every_command() {
     assert!(code == 2 && out.is_empty() && err.contains("--index"), "{err}");
     let (code, _, err) = run(&["search", "--index", "no/such/index", "x"]);
     assert!(code == 1 && err.contains("no/such/index"), "{err}");
-    let (code, _, err) = run(&["search", "--index", "no/such/index", "--explain", "--top", "51", "x"]);
-    assert!(code == 2 && err.contains("--top"), "{code} {err}");
     for (wrong, option) in [
         (&["search", "--index", "i", "--weight", "3", "x"][..], "--weight"),
         (&["encode", "--model", "m", "--input", "i", "--output", "o.txt"], "--output"),

@@ -20,9 +20,7 @@ use tantivy_dense::{Dense, DenseOptions, Device};
 pub use document::Document;
 #[cfg(test)]
 pub(crate) use schema::metadata_options;
-pub use search::{
-    ArmScore, FusionName, Hit, MAX_EXPLAINED, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT,
-};
+pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
 
 use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::Chunking;

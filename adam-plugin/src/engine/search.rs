@@ -23,8 +23,6 @@ use crate::query::{Syntax, check_length, text_query};
 
 /// Most hits of one search, `offset` included.
 pub const MAX_HITS: usize = 10_000;
-/// Most hits of one search that comes with explanations, since each of these takes a search of its own by vectors.
-pub const MAX_EXPLAINED: usize = 50;
 /// Characters of a snippet.
 const SNIPPET: usize = 240;
 
@@ -113,7 +111,7 @@ pub struct SearchRequest {
     pub weight: f32,
     /// How the two become one.
     pub fusion: FusionName,
-    /// Whether hits come with a full explanation; then `top` is [`MAX_EXPLAINED`] at most.
+    /// Whether hits come with a full explanation.
     pub explain: bool,
     /// Whether hits come with a piece of their text.
     pub snippets: bool,
@@ -226,9 +224,6 @@ impl Engine {
         check_length(&request.query)?;
         if request.top.saturating_add(request.offset) > MAX_HITS {
             return Err(refuse(format!("asks for more than {MAX_HITS} hits")));
-        }
-        if request.explain && request.top > MAX_EXPLAINED {
-            return Err(refuse(format!("asks to explain {} hits; the limit is {MAX_EXPLAINED}", request.top)));
         }
         if !(0.0..=1.0).contains(&request.weight) {
             return Err(refuse(format!("the weight of the vectors must lie in 0..=1, and is {}", request.weight)));

@@ -25,7 +25,7 @@
 //! | route | does |
 //! |---|---|
 //! | `GET /` | a page: one box, three columns (BM25, dense, hybrid) |
-//! | `POST /search`, `GET /search?query=...` | a search: `mode` bm25, dense or hybrid; `top`, `offset`, `filters`, `weight`, `fusion`, `rerank`, `explain` (for 50 hits at most), `snippets` |
+//! | `POST /search`, `GET /search?query=...` | a search: `mode` bm25, dense or hybrid; `top`, `offset`, `filters`, `weight`, `fusion`, `rerank`, `explain`, `snippets` |
 //! | `POST /documents[?commit=true]` | takes one document, a JSON array, or lines (`application/x-ndjson`) |
 //! | `GET`, `DELETE /documents/{id}` | one document |
 //! | `POST /delete` | deletes by `ids` and by `filters` |

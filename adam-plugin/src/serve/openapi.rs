@@ -78,8 +78,14 @@ fn complete(operation: &mut Value, path: &str, key: bool) {
     }
 }
 
-/// `FIELD:VALUE` with something on both sides, and no range without ends.
-const FILTER: &str = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z0-9_ -]*[A-Za-z0-9_-]$";
+/// `FIELD:VALUE`: words in common scripts with single signs between them (which takes in dates, decimals and paths), or a range of
+/// numbers of which one end may be left out. What else a server takes is for it to say.
+const FILTER: &str = concat!(
+    r"^[A-Za-z_][A-Za-z0-9_.]*:",
+    r"(-?[A-Za-z0-9_À-ÖØ-öø-ɏΑ-Ωα-ωА-яぁ-ゖァ-ヺ一-鿿가-힣]+([ .:/@+-][A-Za-z0-9_À-ÖØ-öø-ɏΑ-Ωα-ωА-яぁ-ゖァ-ヺ一-鿿가-힣]+)*",
+    r"|-?[0-9]{1,9}(\.[0-9]{1,6})?\.\.(-?[0-9]{1,9}(\.[0-9]{1,6})?)?",
+    r"|\.\.-?[0-9]{1,9}(\.[0-9]{1,6})?)$"
+);
 
 fn constrain(document: &mut Value, service: &Service) {
     let limits = service.limits();

@@ -12,7 +12,7 @@ use super::body::{Body, Params, present, whole, whole_of};
 use super::documents::parse_filters;
 use super::error::ApiError;
 use super::state::Service;
-use crate::engine::{FusionName, MAX_EXPLAINED, MAX_HITS, Mode, SearchRequest, SearchResponse};
+use crate::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse};
 
 /// A search.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -49,7 +49,7 @@ pub(super) struct SearchBody {
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, minimum = 1, required = false)]
     rerank: Option<usize>,
-    /// Say where every score comes from; with `top` 50 at most, since each explanation takes another search.
+    /// Say where every score comes from.
     #[serde(default)]
     explain: bool,
     /// Give a piece of each document's text.
@@ -77,7 +77,7 @@ pub(super) async fn by_body(
            ("weight" = Option<f32>, Query, description = "Weight of the vectors, 0 to 1", minimum = 0, maximum = 1),
            ("fusion" = Option<FusionName>, Query, description = "How the two rankings become one"),
            ("rerank" = Option<usize>, Query, description = "Hits that the re-ranker puts in a new order", minimum = 1),
-           ("explain" = Option<bool>, Query, description = "Say where every score comes from; with `top` 50 at most"),
+           ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
            ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
     responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
 pub(super) async fn by_link(
@@ -166,13 +166,6 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
     request.snippets = body.snippets;
     if !(1..=limits.hits).contains(&request.top) {
         return Err(ApiError::validation(format!("`top` is {}; it can be 1 to {}", request.top, limits.hits)));
-    }
-    if request.explain && request.top > MAX_EXPLAINED {
-        // Too much, and not impossible: OpenAPI has no words for two members that exclude each other.
-        return Err(ApiError::too_large(format!(
-            "`explain` is for {MAX_EXPLAINED} hits at most, and `top` asks for {}",
-            request.top
-        )));
     }
     if request.offset > MAX_HITS - limits.hits {
         let most = MAX_HITS - limits.hits;

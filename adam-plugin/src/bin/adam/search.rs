@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use adam_plugin::engine::{FusionName, MAX_EXPLAINED, WEIGHT};
+use adam_plugin::engine::{FusionName, WEIGHT};
 use adam_plugin::{Engine, Filter, Mode, SearchRequest, SearchResponse};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
-use crate::WrongCall;
 use crate::model::{Rerank, Running, Searching};
 use crate::screen::{coloured, say};
 
@@ -44,7 +43,7 @@ pub(crate) struct SearchArgs {
     /// How the two rankings become one: convex, rrf, min-max, z-score, dbsf.
     #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = fusion)]
     fusion: FusionName,
-    /// Say where every score comes from; for 50 hits at most.
+    /// Say where every score comes from.
     #[arg(long)]
     explain: bool,
     /// Print JSON and nothing else: {"took_ms", "hits": [{"id", "title", "score", "snippet", "arms", ...}]}.
@@ -78,9 +77,6 @@ fn fusion(text: &str) -> Result<FusionName, String> {
 }
 
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
-    if args.explain && args.top > MAX_EXPLAINED {
-        bail!(WrongCall(format!("--explain is for {MAX_EXPLAINED} hits at most, and --top asks for {}", args.top)));
-    }
     let mut engine = args.searching.add_to(Engine::open(&args.index)?)?;
     if args.mode != Mode::Bm25 {
         engine = engine.with_pinned_encoder(args.model.as_deref(), &args.running.options_for_one())?;

@@ -25,7 +25,12 @@ Examples:
   adam serve --index new-index --model student --listen 127.0.0.1:9000
   adam serve --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --max-rerank 20
   ADAM_API_KEY=... adam serve --index scifact-index --listen 0.0.0.0:8080 --read-only
-  curl 'localhost:8080/search?query=vitamin+D&top=3'")]
+  curl 'localhost:8080/search?query=vitamin+D&top=3'
+  curl localhost:8080/documents?commit=true -H 'content-type: application/json' -d '{\"id\": \"crow\", \"text\": \"Crows bend wires.\"}'
+  curl localhost:8080/delete -H 'content-type: application/json' -d '{\"filters\": [\"year:..1999\"]}'
+
+Routes: GET and POST /search; POST /documents, GET and DELETE /documents/{id}, POST /delete and /commit; POST /embed and
+/v1/embeddings; GET /info, /health, /metrics. GET /openapi.json describes them all.")]
 pub(crate) struct ServeArgs {
     /// Folder of the index.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
