@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 pub use student::{StudentConfig, Towers};
 
+/// Every setting with its default and what it is, as a configuration file; those without a default behind a `#`.
+pub const DEFAULTS: &str = include_str!("config/defaults.toml");
+
 /// A configuration larger than this is none.
 const FILE_LIMIT: u64 = 1 << 20;
 
@@ -506,40 +509,4 @@ fn set(table: &mut toml::Table, setting: &str) -> Result<(), TrainError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_go_over_the_file_and_unknown_keys_are_refused() {
-        let text = "[run]\noutput = \"runs/a\"\n[distil]\nepochs = 2\n";
-        let config =
-            Config::parse(text, &["distil.epochs=5".into(), "student.model=a b".into(), "loss.scale = 30".into()])
-                .unwrap();
-        assert_eq!(config.distil.epochs, 5);
-        assert_eq!(config.student.model, PathBuf::from("a b"));
-        assert_eq!(config.loss.scale, 30.0);
-        let wrong = Config::parse("[distil]\nepoch = 2\n", &[]).unwrap_err().to_string();
-        assert!(wrong.contains("epoch"), "{wrong}");
-        assert!(Config::parse("", &["a".into()]).is_err());
-        assert!(Config::parse("run = 1", &["run.seed=2".into()]).is_err());
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused_by_section_and_key() {
-        let base = ["run.output=o", "student.model=m", "data.path=d"].map(str::to_owned);
-        Config::parse("", &base).unwrap().check().unwrap();
-        for (setting, named) in [
-            ("distil.learning_rate=nan", "[distil] `learning_rate`"),
-            ("loss.scale=0", "[loss] `scale`"),
-            ("teacher.length=60", "[teacher]"),
-            ("mine.to_rank=0", "[mine]"),
-            ("distil.adamw.beta1=1.5", "[distil] `adamw`"),
-            ("run.output=''", "[run] `output`"),
-        ] {
-            let mut settings = base.to_vec();
-            settings.push(setting.to_owned());
-            let problem = Config::parse("", &settings).unwrap().check().unwrap_err().to_string();
-            assert!(problem.contains(named), "{setting}: {problem}");
-        }
-    }
-}
+mod tests;

@@ -50,6 +50,12 @@ pub enum TrainError {
     /// A step does not fit in memory, even with its texts one by one.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
+    /// Another process works in the run's folder.
+    #[error(
+        "another adam-train is at work in {path}; wait until it has ended, or give this run a folder of its own (--work DIR)",
+        path = .0.display()
+    )]
+    Busy(PathBuf),
     /// The user asked to stop; a checkpoint was written.
     #[error("interrupted; what was done is kept, the same command goes on from there")]
     Interrupted,

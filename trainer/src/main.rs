@@ -4,9 +4,11 @@ mod allocator;
 
 use adam_train::TrainError;
 use adam_train::commands::{export, grid, run};
-use adam_train::report::Reporter;
+use adam_train::config::DEFAULTS;
+use adam_train::report::{Reporter, tell};
 use adam_train::stages::Stage;
 use clap::{Parser, Subcommand};
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +27,8 @@ struct Line {
 
 const EXAMPLES: &str = "\
 Examples:
+  adam-train config > run.toml
+      Every setting with its default, to begin a configuration of your own with.
   adam-train check trainer/configs/scifact.toml --data scifact.zip
       What is in the data, how long texts are, how many steps each stage takes.
   adam-train run trainer/configs/scifact.toml --data scifact.zip --work runs/scifact
@@ -67,18 +71,39 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Prints a configuration file with every setting, its default and what it is.
+    Config,
 }
 
 fn main() -> ExitCode {
     // Wrong calls end here with code 2, `--help` with 0.
     let line = Line::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(messages()).init();
+    show_messages();
     match carry_out(line.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             ExitCode::from(if matches!(error, TrainError::Config(_)) { 2 } else { 1 })
         }
+    }
+}
+
+/// Messages go to standard error, coloured on a terminal only, and get lost without complaint where its reader has left.
+fn show_messages() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .with_env_filter(messages())
+        .init();
+}
+
+/// Prints to standard output. It is no fault that the reader has seen enough and left (`adam-train check ... | head -1`).
+fn show(text: &str) -> Result<(), TrainError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(TrainError::io("standard output", e)),
+        _ => Ok(()),
     }
 }
 
@@ -101,19 +126,14 @@ fn carry_out(command: Command) -> Result<(), TrainError> {
         Command::Eval(args) => (args, Stage::Eval),
         Command::Export(command) => match command.into_stage() {
             Ok(args) => (args, Stage::Export),
-            Err(args) => return export::run(&args),
+            Err(args) => return show(&export::run(&args)?),
         },
-        Command::Grid(args) => {
-            print!("{}", grid::run(&args, &reporter, &stop)?);
-            return Ok(());
-        }
-        Command::Check { args, json } => {
-            println!("{}", run::check(&args, json)?.trim_end());
-            return Ok(());
-        }
+        Command::Grid(args) => return show(&grid::run(&args, &reporter, &stop)?),
+        Command::Config => return show(DEFAULTS),
+        Command::Check { args, json } => return show(&format!("{}\n", run::check(&args, json)?.trim_end())),
     };
     if let Some(verdict) = run::run(&args, last, &reporter, &stop)? {
-        println!("{}", verdict.line());
+        show(&format!("{}\n", verdict.line()))?;
     }
     Ok(())
 }
@@ -126,7 +146,7 @@ fn stop_on_interrupt() -> Result<Arc<AtomicBool>, TrainError> {
         if flag.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        eprintln!("stopping after this step; once more to stop at once");
+        tell("stopping after this step; once more to stop at once");
     })
     .map_err(|e| TrainError::config(format!("Ctrl-C cannot be handled: {e}")))?;
     Ok(stop)

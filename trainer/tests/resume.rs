@@ -303,3 +303,98 @@ fn a_model_called_by_another_path_is_the_same_model() {
     assert!(matches!(go(&file, Stage::Distil, true), Err(TrainError::Interrupted)));
     assert_eq!(checkpoints(&output, "distil").len(), 2, "it went on from the first step");
 }
+
+#[test]
+fn what_is_gone_is_made_again() {
+    let place = Place::new(60);
+    let (file, output) = place.run("gone", "");
+    go(&file, Stage::Distil, false).unwrap();
+    let kept = [TEACHER, STUDENT].map(|name| bytes(&output, name));
+    std::fs::remove_file(output.join(STUDENT)).unwrap();
+    let ended = adam_train(&["distil", file.to_str().unwrap()]);
+    let text = said(&ended);
+    assert_eq!(ended.status.code(), Some(0), "{text}");
+    assert!(text.contains("distil: was done before, but ") && text.contains("model.safetensors is gone"), "{text}");
+    assert!(text.contains("teacher: done before") && !text.contains("settings changed"), "{text}");
+    assert!(kept == [TEACHER, STUDENT].map(|name| bytes(&output, name)), "the same models");
+}
+
+#[test]
+fn changed_settings_are_named() {
+    let place = Place::new(60);
+    let (file, _) = place.run("changed", "");
+    go(&file, Stage::Mine, false).unwrap();
+    let ended = adam_train(&["mine", file.to_str().unwrap(), "--set", "mine.keep=10", "--set", "distil.epochs=5"]);
+    let text = said(&ended);
+    assert!(text.contains("settings changed since the last run: distil.epochs 4 -> 5, mine.keep 20 -> 10\n"), "{text}");
+    assert!(text.contains("mine: begins"), "{text}");
+}
+
+#[test]
+fn a_second_run_in_a_folder_is_refused() {
+    let place = Place::new(60);
+    let (_, file, output) = long_run(&place);
+    let mut child = start(&file);
+    wait_for_steps(&output, &mut child, 1);
+    // So that it does not end before all of this is seen.
+    signal(&child, "-STOP");
+    for call in [["distil", file.to_str().unwrap()], ["grid", file.to_str().unwrap()]] {
+        let ended = adam_train(&call);
+        let text = said(&ended);
+        assert_eq!(ended.status.code(), Some(1), "{text}");
+        let expected = format!("another adam-train is at work in {}", output.display());
+        assert!(text.contains(&expected) && !text.contains("data:"), "{text}");
+    }
+    // Looking is allowed.
+    let ended = adam_train(&["check", file.to_str().unwrap()]);
+    assert_eq!(ended.status.code(), Some(0), "{}", said(&ended));
+    // However it ends, the folder is free.
+    signal(&child, "-KILL");
+    child.wait().unwrap();
+    let ended = adam_train(&["distil", file.to_str().unwrap()]);
+    assert_eq!(ended.status.code(), Some(0), "{}", said(&ended));
+}
+
+#[test]
+fn readers_that_leave_do_no_harm() {
+    let place = Place::new(60);
+    let (_, file, output) = long_run(&place);
+    let mut child = start(&file);
+    wait_for_steps(&output, &mut child, 2);
+    // As `2>&1 | tee log` and Ctrl-C do it.
+    drop((child.stdout.take(), child.stderr.take()));
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(1), "as any run that was interrupted");
+    assert!(!checkpoints(&output, "distil").is_empty());
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_adam-train"))
+        .arg("config")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", said(&ended));
+}
+
+#[test]
+fn the_printed_configuration_is_one() {
+    let place = Place::new(60);
+    let printed = adam_train(&["config"]);
+    assert_eq!(printed.status.code(), Some(0), "{}", said(&printed));
+    let file = place.folder.path().join("printed.toml");
+    std::fs::write(&file, &printed.stdout).unwrap();
+    let (data, model) = (place.folder.path().join("data"), common::tiny_model("bert"));
+    let work = place.folder.path().join("printed");
+    let mut call = vec!["check", file.to_str().unwrap()];
+    for (flag, path) in [("--data", &data), ("--model", &model), ("--work", &work)] {
+        call.extend([flag, path.to_str().unwrap()]);
+    }
+    let ended = adam_train(&call);
+    assert_eq!(ended.status.code(), Some(0), "{}", said(&ended));
+    // Without them it says what is missing.
+    let ended = adam_train(&call[..2]);
+    assert!(said(&ended).contains("is missing"), "{}", said(&ended));
+}

@@ -128,16 +128,16 @@ fn warnings(report: &Calibration) -> Vec<String> {
     }
     if has(&report.reinforced) && has(&report.natural) && report.reinforced.median() <= report.natural.median() {
         found.push(format!(
-            "reinforced negatives are no harder than natural ones: median logit {:.3} against {:.3}; raise `mix_share` or \
-             use another `mix`",
+            "reinforced negatives are no harder than natural ones: median logit {:.3} against {:.3}; raise \
+             `dark.mix_share` or use another `dark.mix`",
             report.reinforced.median(),
             report.natural.median()
         ));
     }
     if has(&report.noisy) && has(&report.positive) && report.noisy.median() >= report.positive.median() {
         found.push(format!(
-            "noisy positives are as relevant as the positives: median logit {:.3} against {:.3}; raise `mask_share` or set \
-             `query_bias`",
+            "noisy positives are as relevant as the positives: median logit {:.3} against {:.3}; raise \
+             `dark.mask_share` or set `dark.query_bias`",
             report.noisy.median(),
             report.positive.median()
         ));

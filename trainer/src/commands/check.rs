@@ -136,6 +136,8 @@ pub struct CheckReport {
 const EXAMPLES: usize = 20;
 /// Lengths are counted up to this many tokens, so that a book among the passages costs no more than a page.
 const LENGTH_LIMIT: u32 = 4096;
+/// Where a greater share of the passages is cut, a note says so.
+const MUCH_CUT: f64 = 0.5;
 /// `[CLS]` and `[SEP]`.
 const SPECIAL: usize = 2;
 
@@ -177,6 +179,14 @@ pub fn check(input: &CheckInput<'_>) -> Result<CheckReport, TrainError> {
         let (lengths, mean) = lengths(&queries, input.query_cap, &input.batches);
         (report.query_lengths, query_mean) = (Some(lengths), mean);
         let (lengths, mean) = self::lengths(&passages, input.passage_cap, &input.batches);
+        if lengths.cut > MUCH_CUT {
+            report.notes.push(format!(
+                "{:.0} % of the passages are longer than what the student reads of them in training, {} tokens; raise \
+                 `student.passage_length` if the rest matters",
+                100.0 * lengths.cut,
+                lengths.cap
+            ));
+        }
         (report.passage_lengths, passage_mean) = (Some(lengths), mean);
     }
     for stage in &input.stages {
@@ -279,6 +289,15 @@ fn sort_of(reason: &str) -> String {
     short
 }
 
+/// A number for reading, in thousands or millions where it is large.
+fn amount(count: u64) -> String {
+    match count {
+        0..10_000 => count.to_string(),
+        10_000..999_500 => format!("{} thousand", (count + 500) / 1000),
+        _ => format!("{:.1} million", count as f64 / 1e6),
+    }
+}
+
 impl CheckReport {
     /// The report for a terminal.
     pub fn to_text(&self) -> String {
@@ -331,7 +350,7 @@ impl CheckReport {
         for stage in &self.stages {
             let _ = write!(text, "{:<12}  {} steps, {} passages", stage.name, stage.steps, stage.passages);
             if stage.tokens > 0 {
-                let _ = write!(text, ", {:.1} million tokens", stage.tokens as f64 / 1e6);
+                let _ = write!(text, ", {} tokens", amount(stage.tokens));
             }
             if stage.memory > 0 {
                 let _ = write!(text, ", about {:.1} GB", stage.memory as f64 / 1e9);

@@ -26,7 +26,7 @@ pub struct ExportCommand {
     /// With a configuration: one setting over the file's. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE", requires = "configuration")]
     settings: Vec<String>,
-    /// With a configuration: auto, cpu, cuda or cuda:N, instead of `run.device`.
+    /// With a configuration: auto, cpu or cuda instead of `run.device`.
     #[arg(long, value_name = "DEVICE", requires = "configuration")]
     device: Option<DeviceChoice>,
     #[command(flatten)]
@@ -117,17 +117,16 @@ pub enum PoolingName {
     Cls,
 }
 
-/// Runs the command. Prints a line a file on standard output.
+/// Runs the command. Gives what to print: a line a file.
 ///
 /// # Errors
 /// As [`export`].
-pub fn run(args: &ExportArgs) -> Result<(), TrainError> {
+pub fn run(args: &ExportArgs) -> Result<String, TrainError> {
     let (Some(model), Some(output)) = (&args.model, &args.output) else {
         return Err(TrainError::config("`export` needs --model and --output, or a run's configuration"));
     };
     if args.if_missing && is_export(output) {
-        println!("{}: is there already", output.display());
-        return Ok(());
+        return Ok(format!("{}: is there already\n", output.display()));
     }
     let options = ExportOptions {
         kind: match args.kind {
@@ -146,8 +145,7 @@ pub fn run(args: &ExportArgs) -> Result<(), TrainError> {
         card: ModelCard { name: args.name.clone(), licence: args.licence.clone(), ..ModelCard::default() },
         ..ExportOptions::new(model, output)
     };
-    print!("{}", describe(&export(&options)?));
-    Ok(())
+    Ok(describe(&export(&options)?))
 }
 
 fn describe(exported: &Exported) -> String {

@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::export::source::Reading;
 use crate::model::ModelTokenizer;
 use crate::report::Reporter;
-use crate::stages::{Pipeline, Stage, Verdict};
+use crate::stages::{Pipeline, RunLock, Stage, Verdict};
 use crate::torch::{DeviceChoice, Machine, MemorySize};
 use clap::Args;
 use std::path::PathBuf;
@@ -71,7 +71,13 @@ impl RunArgs {
 /// As [`Pipeline::run`].
 pub fn run(args: &RunArgs, last: Stage, reporter: &Reporter, stop: &AtomicBool) -> Result<Option<Verdict>, TrainError> {
     let config = args.read()?;
-    Pipeline::open(&config, reporter, stop)?.run(last)
+    // Before the data is read, where there is a folder: that another run is at work there is better known at once.
+    let alone = RunLock::take_if_there(&config.run.output)?;
+    let pipeline = Pipeline::open(&config, reporter, stop)?;
+    match alone {
+        Some(alone) => pipeline.run_under(&alone, last),
+        None => pipeline.run(last),
+    }
 }
 
 /// Says what a run would meet, without training. The text, or JSON.

@@ -17,6 +17,8 @@ use super::source::Source;
 
 /// The report of an export; also the mark of a folder that a later export may replace.
 const REPORT: &str = "adam_export.json";
+/// The model card.
+const CARD: &str = "README.md";
 
 /// What kind of model is exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -122,6 +124,29 @@ const FILES: [(&str, Form, Numbers); 5] = [
 /// Whether an export, finished, lies at a path. (Exports appear whole.)
 pub fn is_export(folder: &Path) -> bool {
     folder.join(REPORT).is_file()
+}
+
+/// What is wrong with an exported folder, by the path: it is gone, or a file that its report lists is gone or of another size. Nothing
+/// where it is whole. Sizes suffice: hashing gigabytes each time somebody asks does not. The card may have been edited.
+pub fn fault_of(folder: &Path) -> Option<String> {
+    let path = folder.join(REPORT);
+    if !folder.is_dir() {
+        return Some(format!("{} is gone", folder.display()));
+    }
+    let Ok(text) = std::fs::read(&path) else {
+        return Some(format!("{} is gone", path.display()));
+    };
+    let Ok(report) = serde_json::from_slice::<Value>(&text) else {
+        return Some(format!("{} is damaged", path.display()));
+    };
+    report["files"].as_object()?.iter().find_map(|(name, entry)| {
+        let path = folder.join(name);
+        match std::fs::metadata(&path) {
+            Ok(found) if name == CARD || entry["bytes"].as_u64().is_none_or(|bytes| bytes == found.len()) => None,
+            Ok(found) => Some(format!("{} has {} bytes and had {}", path.display(), found.len(), entry["bytes"])),
+            Err(_) => Some(format!("{} is gone", path.display())),
+        }
+    })
 }
 
 /// Writes the folder, checks every ONNX file against the trainer's own forward pass, and moves it to its place.
@@ -277,7 +302,7 @@ fn write_card(
         document_prompt: settings.document_prompt,
         files: &exported.files,
     });
-    write_text(&folder.join("README.md"), &text)
+    write_text(&folder.join(CARD), &text)
 }
 
 fn write_report(
@@ -341,14 +366,14 @@ fn write_report(
 /// # Errors
 /// When the folder is no export or cannot be written.
 pub fn add_results(folder: &Path, rows: &[MetricRow]) -> Result<(), ExportError> {
-    let path = folder.join("README.md");
+    let path = folder.join(CARD);
     let card = std::fs::read_to_string(&path).map_err(ExportError::io(&path))?;
     let card = with_results(&card, rows).ok_or_else(|| ExportError::model(&path, "is no card that an export wrote"))?;
     let report_path = folder.join(REPORT);
     let mut report = Value::Object(super::architecture::Config::read(&report_path)?.keys);
     write_text(&path, &card)?;
     let (bytes, sha256) = hash(&path)?;
-    report["files"]["README.md"] = json!({"bytes": bytes, "sha256": sha256});
+    report["files"][CARD] = json!({"bytes": bytes, "sha256": sha256});
     write_json(&report_path, &report)
 }
 
@@ -437,5 +462,30 @@ impl Drop for Remove {
     fn drop(&mut self) {
         // Nothing can be done about a failure here, and the name says what it is.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_is_no_longer_whole_is_told_by_file() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("student");
+        let fault = || fault_of(&folder).unwrap_or_default();
+        assert!(fault().ends_with("student is gone"), "{}", fault());
+        std::fs::create_dir_all(folder.join("onnx")).unwrap();
+        assert!(fault().ends_with("adam_export.json is gone"), "{}", fault());
+        let report = json!({"files": {"README.md": {"bytes": 2}, "onnx/model.onnx": {"bytes": 3}}});
+        write_json(&folder.join(REPORT), &report).unwrap();
+        std::fs::write(folder.join(CARD), "a card that somebody has written on").unwrap();
+        assert!(fault().ends_with("model.onnx is gone"), "{}", fault());
+        std::fs::write(folder.join("onnx/model.onnx"), "ab").unwrap();
+        assert!(fault().ends_with("model.onnx has 2 bytes and had 3"), "{}", fault());
+        std::fs::write(folder.join("onnx/model.onnx"), "abc").unwrap();
+        assert_eq!(fault_of(&folder), None);
+        std::fs::write(folder.join(REPORT), "{").unwrap();
+        assert!(fault().ends_with("adam_export.json is damaged"), "{}", fault());
     }
 }

@@ -21,6 +21,6 @@ mod weights;
 
 pub use card::{MetricRow, ModelCard};
 pub use error::ExportError;
-pub use folder::{ExportOptions, Exported, FileReport, Kind, add_results, export, is_export};
+pub use folder::{ExportOptions, Exported, FileReport, Kind, add_results, export, fault_of, is_export};
 pub use head::Pooling;
 pub use parity::Parity;

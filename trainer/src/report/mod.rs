@@ -8,4 +8,4 @@ mod tensorboard;
 
 pub use curves::{Curve, write_svg};
 pub use metrics::{Metrics, read_curves};
-pub use progress::{Bar, Reporter};
+pub use progress::{Bar, Reporter, tell};

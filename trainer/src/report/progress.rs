@@ -1,11 +1,18 @@
 //! Progress on standard error: a bar with time left on a terminal, a plain line every so often elsewhere.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Seconds between two plain lines.
 const QUIET: Duration = Duration::from_secs(15);
+
+/// Prints a line to standard error. Nothing is the matter where its reader has left (`adam-train run ... 2>&1 | tee log` and Ctrl-C,
+/// which ends `tee` first): what is under way goes on.
+pub fn tell(text: &str) {
+    // In one piece, so that lines of several threads do not mix.
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
 
 /// Says what a run does.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +34,7 @@ impl Reporter {
     /// A line.
     pub fn say(&self, text: &str) {
         if !self.silent {
-            // A closed standard error is no reason to stop training.
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{text}\n").as_bytes());
+            tell(text);
         }
     }
 
@@ -85,8 +91,8 @@ impl Bar {
             self.said = Instant::now();
             let per_unit = self.began.elapsed().as_secs_f64() / (done - self.start) as f64;
             let left = per_unit * self.total.saturating_sub(done) as f64;
-            let text = format!("{:>10} {done}/{}  {}  left {}\n", self.name, self.total, self.message, clock(left));
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());
+            let text = format!("{:>10} {done}/{}  {}  left {}", self.name, self.total, self.message, clock(left));
+            tell(&text);
         }
     }
 

@@ -286,6 +286,15 @@ pub(crate) fn stamp(folder: &Path, key: &str, seconds: f64, outcome: &impl Seria
     Ok(stamp)
 }
 
+/// Takes the stamp off a stage, so that it is done again.
+pub(crate) fn remove_stamp(folder: &Path) -> Result<(), TrainError> {
+    let path = folder.join("stamp.json");
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(TrainError::io(&path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// The fingerprint of a model folder, as a part of keys.
 pub(crate) fn model_key(folder: &Path) -> Result<String, TrainError> {
     fingerprint(folder)

@@ -186,14 +186,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// `better` or `worse` when the difference is significant at 5 %, else `same`.
+    /// `better` or `worse` when the difference is significant at 5 %, else `not significantly different`.
     pub fn word(&self) -> &'static str {
         if self.p_value < 0.05 && self.after > self.before {
             "better"
         } else if self.p_value < 0.05 && self.after < self.before {
             "worse"
         } else {
-            "same"
+            "not significantly different"
         }
     }
 
@@ -209,11 +209,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_verdict_says_same_unless_the_test_is_sure() {
+    fn the_verdict_takes_sides_only_where_the_test_is_sure() {
         let verdict = |before, after, p_value| Verdict { before, after, p_value, low: 0.0, high: 0.0 };
         assert_eq!(verdict(0.645, 0.68, 0.012).line(), "VERDICT: better nDCG@10 0.645 -> 0.680 (p = 0.012)");
-        assert_eq!(verdict(0.645, 0.68, 0.05).word(), "same");
+        assert_eq!(
+            verdict(0.912, 0.928, 0.75).line(),
+            "VERDICT: not significantly different nDCG@10 0.912 -> 0.928 (p = 0.750)"
+        );
+        assert_eq!(verdict(0.645, 0.68, 0.05).word(), "not significantly different");
         assert_eq!(verdict(0.645, 0.61, 0.0001).line(), "VERDICT: worse nDCG@10 0.645 -> 0.610 (p < 0.001)");
-        assert_eq!(verdict(0.645, 0.645, 0.0).word(), "same");
+        assert_eq!(verdict(0.645, 0.645, 0.0).word(), "not significantly different");
     }
 }

@@ -2,6 +2,7 @@
 //! scores, with equal steps and equal passages a step, several seeds, and a paired test between their rankings.
 
 use super::eval::Measured;
+use super::lock::RunLock;
 use super::pipeline::{Pipeline, Stage};
 use crate::adam::candidates::Sampling;
 use crate::adam::dark::Placement;
@@ -204,6 +205,8 @@ pub fn grid(
     }
     let mut cells: BTreeMap<Letter, Vec<(u64, Cell, PerQuery)>> = BTreeMap::new();
     let mut report = None;
+    // For the whole grid, as its runs share mining, teacher and scores.
+    let mut alone = RunLock::take_if_there(&config.run.output)?;
     for (turn, &seed) in options.seeds.iter().enumerate() {
         for (place, &letter) in options.letters.iter().enumerate() {
             let number = turn * options.letters.len() + place + 1;
@@ -213,7 +216,11 @@ pub fn grid(
             own.run.distil_seed = Some(seed);
             own.run.branch = Path::new("grid").join(format!("{}-{seed}", letter.name()));
             let pipeline = Pipeline::open(&own, reporter, stop)?.measured_only();
-            let cell = one(&pipeline, &own, options)?;
+            let alone = match &mut alone {
+                Some(alone) => alone,
+                none => none.insert(RunLock::take(&config.run.output)?),
+            };
+            let cell = one(&pipeline, alone, &own, options)?;
             let per_query = pipeline.per_query(false)?.into_iter().collect();
             cells.entry(letter).or_default().push((seed, cell, per_query));
             let made = summarise(config, options, &pipeline, &cells)?;
@@ -227,14 +234,14 @@ pub fn grid(
 }
 
 /// Runs one cell unless it is done.
-fn one(pipeline: &Pipeline<'_>, config: &Config, options: &GridOptions) -> Result<Cell, TrainError> {
+fn one(pipeline: &Pipeline<'_>, alone: &RunLock, config: &Config, options: &GridOptions) -> Result<Cell, TrainError> {
     let path = pipeline.own("result.json");
     let known: Option<Cell> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let key = pipeline.eval_key();
     if let Some(cell) = known.filter(|cell| cell.key == key) {
         return Ok(cell);
     }
-    pipeline.run(Stage::Eval)?;
+    pipeline.run_under(alone, Stage::Eval)?;
     let curves = read_curves(&pipeline.own(""))?;
     let mean = |name: &str| -> f64 {
         let points = curves.get(&("distil".to_owned(), name.to_owned())).map_or(&[][..], |c| &c.points);

@@ -1,5 +1,6 @@
 //! The stages of a run, one file each, and the pipeline that joins them.
 
+mod changes;
 mod context;
 mod dev;
 mod distil;
@@ -8,8 +9,11 @@ mod eval;
 mod gradient;
 mod grid;
 mod lists;
+mod lock;
 pub mod mine;
+mod next;
 mod pipeline;
+mod product;
 mod score;
 mod step_log;
 mod teacher;
@@ -20,6 +24,7 @@ mod warm_up;
 pub use context::Stamp;
 pub use dev::HeldOut;
 pub use eval::{Measured, Verdict};
+pub(crate) use lock::RunLock;
 pub use grid::{GridComparison, GridOptions, GridReport, GridRow, Letter, grid};
 pub use pipeline::{Pipeline, Stage};
 pub use score::ScoreOutcome;

@@ -6,12 +6,17 @@
 //! A finished stage leaves `stamp.json` in its folder; a stopped one leaves what it has, and goes on from there. Before the first
 //! step the untouched student is exported and judged (`before/`), so that the verdict compares like with like.
 
-use super::context::{Context, finished, key_of, model_key, stamp};
+use super::changes::changes;
+use super::context::{Context, finished, key_of, model_key, remove_stamp, stamp};
 use super::encode::{encode, encoder, passage_texts};
 use super::eval::{Measured, TestSet, Verdict};
+use super::lock::RunLock;
 use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
+use super::next::next_command;
+use super::product::Product;
 use super::{distil, score, teacher, warm_up};
 use crate::config::{Config, EvalConfig, StudentConfig, TeacherConfig, TeacherKind};
+use crate::data::Format;
 use crate::error::TrainError;
 use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
 use crate::report::{Reporter, read_curves, write_svg};
@@ -110,8 +115,14 @@ impl<'a> Pipeline<'a> {
     /// Runs every stage up to `last` that is not finished yet.
     ///
     /// # Errors
-    /// Whatever a stage says; [`TrainError::Interrupted`] when the stop flag is set. What was done is kept.
+    /// [`TrainError::Busy`] when another run is at work in the folder; whatever a stage says; [`TrainError::Interrupted`] when the stop
+    /// flag is set. What was done is kept.
     pub fn run(&self, last: Stage) -> Result<Option<Verdict>, TrainError> {
+        self.run_under(&RunLock::take(&self.context.config.run.output)?, last)
+    }
+
+    /// As [`Pipeline::run`] for somebody who has the folder's lock already.
+    pub(crate) fn run_under(&self, _alone: &RunLock, last: Stage) -> Result<Option<Verdict>, TrainError> {
         let mut verdict = None;
         self.write_manifest()?;
         self.baseline()?;
@@ -126,20 +137,33 @@ impl<'a> Pipeline<'a> {
                 Stage::Eval => verdict = self.eval()?,
             }
         }
+        if last >= Stage::Export && self.whole_export {
+            let config = self.context.config;
+            let own = (self.context.data.format == Format::Beir).then_some(&config.data.path);
+            let collection = config.eval.collection.as_ref().or(own).map(PathBuf::as_path);
+            let text = next_command(&self.context.own("student"), collection, &self.context.own("index"));
+            self.context.reporter.say(&text);
+        }
         Ok(verdict)
     }
 
-    /// Does a stage unless its folder says that it is done, and stamps it.
+    /// Does a stage unless its folder says that it is done and what it made is there, and stamps it.
     fn stage<T: Serialize>(
         &self,
         name: &str,
         key: &str,
+        product: Option<Product>,
         work: impl FnOnce(&Path) -> Result<T, TrainError>,
     ) -> Result<Value, TrainError> {
         let folder = if OWN.contains(&name) { self.context.own(name) } else { self.context.place(name) };
         if let Some(stamp) = finished(&folder, key) {
-            self.context.reporter.say(&format!("{name}: done before, in {:.0} s", stamp.seconds));
-            return Ok(stamp.outcome);
+            match product.and_then(|product| product.fault()) {
+                None => {
+                    self.context.reporter.say(&format!("{name}: done before, in {:.0} s", stamp.seconds));
+                    return Ok(stamp.outcome);
+                }
+                Some(fault) => self.context.reporter.say(&format!("{name}: was done before, but {fault}")),
+            }
         }
         std::fs::create_dir_all(&folder).map_err(|e| TrainError::io(&folder, e))?;
         self.context.reporter.say(&format!("{name}: begins, on {}", self.context.machine.describe()));
@@ -164,7 +188,8 @@ impl<'a> Pipeline<'a> {
         if self.test.is_none() && !self.context.config.mine.dense {
             return Ok(());
         }
-        let outcome = self.stage("before", &self.baseline_key(), |folder| {
+        let product = Product::Exported(self.context.place("before").join("student"));
+        let outcome = self.stage("before", &self.baseline_key(), Some(product), |folder| {
             let student = folder.join("student");
             self.export_model(&self.context.start, &student, false, ModelCard::default())?;
             let measured = match &self.test {
@@ -224,7 +249,8 @@ impl<'a> Pipeline<'a> {
     fn warm_up(&self) -> Result<(), TrainError> {
         if self.warms_up() {
             let key = self.warm_up_key();
-            self.stage("warm-up", &key, |folder| warm_up::warm_up(&self.context, folder, &key))?;
+            let product = Product::File(self.base().join("model.safetensors"));
+            self.stage("warm-up", &key, Some(product), |folder| warm_up::warm_up(&self.context, folder, &key))?;
         }
         Ok(())
     }
@@ -234,7 +260,8 @@ impl<'a> Pipeline<'a> {
     }
 
     fn mine(&self) -> Result<(), TrainError> {
-        self.stage("mine", &self.mine_key(), |folder| {
+        let product = Product::File(self.context.place("mine").join("mined.jsonl"));
+        self.stage("mine", &self.mine_key(), Some(product), |folder| {
             let data = &self.context.data;
             let all = [data.queries.as_slice(), data.dev.as_slice()].concat();
             let mut vectors = self.mining_vectors(folder, &all)?;
@@ -310,7 +337,8 @@ impl<'a> Pipeline<'a> {
             return Ok(());
         }
         let key = self.teacher_key();
-        self.stage("teacher", &key, |folder| teacher::train(&self.context, folder, &key))?;
+        let product = Product::File(self.context.place("teacher").join("model.safetensors"));
+        self.stage("teacher", &key, Some(product), |folder| teacher::train(&self.context, folder, &key))?;
         Ok(())
     }
 
@@ -331,7 +359,9 @@ impl<'a> Pipeline<'a> {
 
     fn score(&self) -> Result<(), TrainError> {
         let teacher = self.teacher_key();
-        self.stage("score", &self.score_key(), |folder| score::score(&self.context, &self.base(), folder, &teacher))?;
+        self.stage("score", &self.score_key(), None, |folder| {
+            score::score(&self.context, &self.base(), folder, &teacher)
+        })?;
         Ok(())
     }
 
@@ -350,7 +380,10 @@ impl<'a> Pipeline<'a> {
 
     fn distil(&self) -> Result<(), TrainError> {
         let (key, teacher) = (self.distil_key(), self.teacher_key());
-        self.stage("distil", &key, |folder| distil::distil(&self.context, &self.base(), folder, &teacher, &key))?;
+        let product = Product::File(self.context.own("distil").join("model").join("model.safetensors"));
+        self.stage("distil", &key, Some(product), |folder| {
+            distil::distil(&self.context, &self.base(), folder, &teacher, &key)
+        })?;
         Ok(())
     }
 
@@ -361,7 +394,9 @@ impl<'a> Pipeline<'a> {
     fn export(&self) -> Result<(), TrainError> {
         let student = self.context.own("student");
         let key = self.export_key();
-        self.stage("export", &key, |_| {
+        self.stage("export", &key, Some(Product::Exported(student.clone())), |_| {
+            // A fresh card lacks what was measured, so that stage has to follow.
+            remove_stamp(&self.context.own("after"))?;
             let card = self.card(&student);
             self.export_model(&self.context.own("distil").join("model"), &student, self.whole_export, card)?;
             Ok(json!({ "student": student.display().to_string() }))
@@ -465,7 +500,7 @@ impl<'a> Pipeline<'a> {
     fn eval(&self) -> Result<Option<Verdict>, TrainError> {
         let Some(test) = &self.test else { return Ok(None) };
         let key = self.eval_key();
-        let outcome = self.stage("after", &key, |folder| {
+        let outcome = self.stage("after", &key, None, |folder| {
             let measured = test.measure(&self.context, &self.context.own("student"), folder, "after")?;
             let verdict = test.verdict(&self.context, &self.context.place("before"), folder)?;
             let before = self.measured(true)?;
@@ -492,7 +527,8 @@ impl<'a> Pipeline<'a> {
         Ok(Some(verdict.map_err(|e| TrainError::data(self.context.own("after"), e.to_string()))?))
     }
 
-    /// Everything that a run is made of: settings, versions, hashes.
+    /// Everything that a run is made of: settings, versions, hashes. What the last run had otherwise is said, since it is why stages begin
+    /// anew.
     fn write_manifest(&self) -> Result<(), TrainError> {
         let manifest = json!({
             "program": format!("adam-train {}", env!("CARGO_PKG_VERSION")),
@@ -503,10 +539,16 @@ impl<'a> Pipeline<'a> {
             "data": self.context.data_key,
             "student": self.student_key,
             "teacher": self.teacher_model_key,
+            "test": self.test.as_ref().map(TestSet::key),
             "configuration": self.context.config,
         });
+        let path = self.context.own("manifest.json");
+        let before = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(changed) = before.and_then(|before| changes(&before, &manifest)) {
+            self.context.reporter.say(&format!("settings changed since the last run: {changed}"));
+        }
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::config(e.to_string()))?;
-        crate::checkpoint::write_whole(&self.context.own("manifest.json"), &text)
+        crate::checkpoint::write_whole(&path, &text)
     }
 
     fn draw_curves(&self) -> Result<(), TrainError> {

@@ -7,12 +7,16 @@ use std::fmt;
 use std::str::FromStr;
 use tch::Device;
 
-/// A size in bytes, as `512MB`, `8GB`, `8GiB` or a number of bytes.
+/// A size in bytes, as `512MB`, `8GB`, `8GiB`, or a number of bytes of 64 MiB and more: a smaller one lacks its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct MemorySize(pub u64);
 
-const UNITS: [(&str, u64); 8] = [
+/// No bound of memory is smaller, so that a smaller number without a unit is a slip, such as `8` for `8GB`.
+const LEAST_WITHOUT_UNIT: f64 = (64 << 20) as f64;
+
+/// Longer ones first, since `b` is the end of all.
+const UNITS: [(&str, u64); 9] = [
     ("kib", 1 << 10),
     ("mib", 1 << 20),
     ("gib", 1 << 30),
@@ -21,6 +25,7 @@ const UNITS: [(&str, u64); 8] = [
     ("mb", 1_000_000),
     ("gb", 1_000_000_000),
     ("tb", 1_000_000_000_000),
+    ("b", 1),
 ];
 
 impl FromStr for MemorySize {
@@ -28,12 +33,13 @@ impl FromStr for MemorySize {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let lower = text.trim().to_ascii_lowercase();
-        let (number, unit) = UNITS
-            .iter()
-            .find_map(|(name, bytes)| Some((lower.strip_suffix(name)?, *bytes)))
-            .unwrap_or((lower.strip_suffix('b').unwrap_or(&lower), 1));
+        let with_unit = UNITS.iter().find_map(|(name, bytes)| Some((lower.strip_suffix(name)?, *bytes)));
+        let (number, unit) = with_unit.unwrap_or((&lower, 1));
         let bytes = number.trim().parse::<f64>().ok().map(|n| n * unit as f64);
         match bytes {
+            Some(bytes) if with_unit.is_none() && (0.0..LEAST_WITHOUT_UNIT).contains(&bytes) => Err(format!(
+                "`{text}` without a unit is a number of bytes, too few to work in; write it as 8GB or 512MiB"
+            )),
             Some(bytes) if (1.0..1e18).contains(&bytes) => Ok(Self(bytes as u64)),
             _ => Err(format!("`{text}` is no size of memory; write it as 8GB, 512MiB or a number of bytes")),
         }
@@ -50,7 +56,7 @@ impl TryFrom<String> for MemorySize {
 
 impl From<MemorySize> for String {
     fn from(size: MemorySize) -> Self {
-        size.0.to_string()
+        format!("{}B", size.0)
     }
 }
 
@@ -138,16 +144,24 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
-        for (text, bytes) in
-            [("8GB", 8_000_000_000), ("512 MiB", 512 << 20), ("1.5gb", 1_500_000_000), ("4096", 4096), ("64kB", 64_000)]
-        {
+        for (text, bytes) in [
+            ("8GB", 8_000_000_000),
+            ("512 MiB", 512 << 20),
+            ("1.5gb", 1_500_000_000),
+            ("4096B", 4096),
+            ("64kB", 64_000),
+            ("67108864", 64 << 20),
+        ] {
             assert_eq!(text.parse(), Ok(MemorySize(bytes)), "{text}");
         }
-        for text in ["", "GB", "-1GB", "8 apples", "nan", "1e30GB", "0"] {
+        for text in ["", "GB", "-1GB", "8 apples", "nan", "1e30GB", "0", "0B", "8", "67108863"] {
             assert!(text.parse::<MemorySize>().is_err(), "{text}");
         }
         let size = MemorySize(3 << 30);
-        assert_eq!(String::from(size).parse(), Ok(size), "what is written down reads back");
+        for size in [size, MemorySize(8)] {
+            assert_eq!(String::from(size).parse(), Ok(size), "what is written down reads back");
+        }
+        assert!("8".parse::<MemorySize>().unwrap_err().contains("8GB"));
     }
 
     #[test]

@@ -105,6 +105,28 @@ fn a_report_counts_what_a_run_would_do() {
 }
 
 #[test]
+fn much_that_is_cut_is_noted_by_the_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write_rows(folder.path());
+    let tokenizer = word_tokenizer();
+    let notes = |passage_cap| {
+        check(&CheckInput { tokenizer: Some(&tokenizer), passage_cap, ..input(&config) }).unwrap().notes.join("\n")
+    };
+    assert_eq!(notes(8), "");
+    // All but the shortest passage.
+    assert!(notes(3).contains("95 % of the passages") && notes(3).contains("`student.passage_length`"), "{}", notes(3));
+}
+
+#[test]
+fn amounts_are_read_in_their_own_size() {
+    let cases =
+        [(0, "0"), (9_999, "9999"), (10_000, "10 thousand"), (999_499, "999 thousand"), (1_000_000, "1.0 million")];
+    for (count, text) in cases {
+        assert_eq!(amount(count), text);
+    }
+}
+
+#[test]
 fn faults_of_one_sort_are_one_line() {
     let row = |reason: &str| Dropped { file: "f".into(), line: 1, reason: reason.to_owned() };
     let counted = by_reason(&[row("it names `d1` in 12 rows"), row("other"), row("it names `d22` in 3 rows")]);
