@@ -208,6 +208,10 @@ fn ctrl_c_and_kill_lose_nothing() {
     let ended = adam_train(&["distil", file.to_str().unwrap()]);
     let text = said(&ended);
     assert_eq!(ended.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains("passed over: its checksum does not fit") && !text.contains('\u{1b}'),
+        "no colours here: {text}"
+    );
     if kept.len() > 1 {
         assert!(text.contains(&format!("goes on from step {}", at(&kept[kept.len() - 2]))), "{text}");
     }
