@@ -169,21 +169,6 @@ impl HeldOut {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_teacher_that_is_no_better_than_its_student_is_warned_of() {
-        let of = |teacher, student| HeldOut { queries: 60, teacher, student, p_value: 0.027 }.to_text();
-        assert_eq!(
-            of(0.8, 0.7),
-            "held out: nDCG@10 of the teacher 0.8000, of its student 0.7000 (60 queries, p = 0.027)"
-        );
-        assert!(of(0.631, 0.736).contains("warning: the teacher ranks no better"));
-    }
-}
-
 /// How the student reads queries and passages while it trains.
 pub(crate) struct StudentInputs<'a> {
     pub(crate) texts: &'a Texts,
@@ -223,5 +208,20 @@ impl<'a> StudentInputs<'a> {
     /// Most content tokens of a passage.
     pub(crate) fn passage_room(&self) -> usize {
         self.passage_length.saturating_sub(self.passage_prompt.len() + self.texts.tokens.overhead())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_teacher_that_is_no_better_than_its_student_is_warned_of() {
+        let of = |teacher, student| HeldOut { queries: 60, teacher, student, p_value: 0.027 }.to_text();
+        assert_eq!(
+            of(0.8, 0.7),
+            "held out: nDCG@10 of the teacher 0.8000, of its student 0.7000 (60 queries, p = 0.027)"
+        );
+        assert!(of(0.631, 0.736).contains("warning: the teacher ranks no better"));
     }
 }
