@@ -60,6 +60,7 @@ install() {
     chmod 755 "$fresh"
     # It may be there by now, from another run beside this one.
     mv -T "$fresh" "$final" 2>/dev/null || [ -d "$final" ] || fail "$fresh cannot be moved to $final"
+    rm -rf "$fresh"
     say "installed $name"
   fi
 }

@@ -5,7 +5,7 @@
 //! back; such fields are named. Both ways can be interrupted, and go on from the last commit when started again.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use adam_encoder::TextEncoder;
@@ -237,26 +237,33 @@ fn check_source(old: &Path, new: &Path) -> Result<(), PluginError> {
     if Card::read(new)?.is_none() {
         return Ok(());
     }
-    let begun = match std::fs::read_to_string(new.join(SOURCE_FILE)) {
-        Ok(source) if Path::new(&source) == whole_path(old) => return Ok(()),
-        Ok(source) => format!("from {source}"),
-        // A stop between its making and the note left it empty.
-        Err(_) if Engine::open(new)?.documents() == 0 => return Ok(()),
-        Err(_) => "otherwise".to_owned(),
+    let note = new.join(SOURCE_FILE);
+    let source = std::fs::read_to_string(&note).unwrap_or_default();
+    if source == named(old) || Engine::open(new)?.documents() == 0 {
+        return Ok(());
+    }
+    let begun = if source.is_empty() {
+        "was not begun from another index".to_owned()
+    } else {
+        format!("was begun from {source} (if that is this one and has moved, write its path into {})", note.display())
     };
     Err(PluginError::Import {
         path: new.to_path_buf(),
-        problem: format!("holds documents and was begun {begun}; name another folder for the new index"),
+        problem: format!("holds documents and {begun}; name another folder for the new index"),
     })
 }
 
+/// Writes down from which index this one is read, whole or not at all.
 fn note_source(old: &Path, new: &Path) -> Result<(), PluginError> {
-    let path = new.join(SOURCE_FILE);
-    std::fs::write(&path, whole_path(old).to_string_lossy().as_bytes()).map_err(|e| PluginError::io("write", &path, e))
+    let (note, part) = (new.join(SOURCE_FILE), new.join(".adam-source.tmp"));
+    let io = |error| PluginError::io("write", &note, error);
+    std::fs::write(&part, named(old)).map_err(io)?;
+    std::fs::rename(&part, &note).map_err(io)
 }
 
-fn whole_path(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+/// The name of an index from wherever it is called.
+fn named(path: &Path) -> String {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned()
 }
 
 /// What of a layout the caller chose.

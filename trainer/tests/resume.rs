@@ -321,6 +321,14 @@ fn what_is_gone_is_made_again() {
     assert!(text.contains("distil: was done before, but ") && text.contains("model.safetensors is gone"), "{text}");
     assert!(text.contains("teacher: done before") && !text.contains("settings changed"), "{text}");
     assert!(kept == [TEACHER, STUDENT].map(|name| bytes(&output, name)), "the same models");
+    // Scores are asked for again, and a stage that is stopped while it is done again has not been done.
+    std::fs::remove_file(output.join("scores/scores.bin")).unwrap();
+    std::fs::remove_file(output.join(TEACHER)).unwrap();
+    assert!(matches!(go(&file, Stage::Teacher, true), Err(TrainError::Interrupted)));
+    assert!(!output.join("teacher/stamp.json").exists(), "half made is not made");
+    std::fs::remove_file(output.join(STUDENT)).unwrap();
+    go(&file, Stage::Distil, false).unwrap();
+    assert!(kept == [TEACHER, STUDENT].map(|name| bytes(&output, name)), "the same models");
 }
 
 #[test]

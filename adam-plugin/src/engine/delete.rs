@@ -25,9 +25,10 @@ impl Engine {
             return Err(PluginError::Query { problem: "names neither ids nor filters; nothing is deleted".to_owned() });
         }
         let matching = self.query_for_deletion(filters)?;
-        let before = self.documents_now()?;
         let absent = Arc::new(Absent(self.card.model.clone()));
         let mut writer = self.writer_with(absent, MEMORY, WriterSettings::default())?;
+        // Both counts while nobody else can write.
+        let before = self.documents_now()?;
         for id in ids {
             writer.delete_term(self.key_term(id))?;
         }
@@ -35,8 +36,9 @@ impl Engine {
             writer.delete_query(query)?;
         }
         writer.commit()?;
+        let after = self.documents_now()?;
         writer.wait_merging_threads()?;
-        Ok(before - self.documents_now()?)
+        Ok(before.saturating_sub(after))
     }
 
     fn documents_now(&self) -> Result<u64, PluginError> {

@@ -51,6 +51,8 @@ pub struct CheckInput<'a> {
     pub query_cap: usize,
     /// Most tokens of a passage, special ones included.
     pub passage_cap: usize,
+    /// Tokens that the model can read of a text.
+    pub longest: usize,
     /// The size of the student, where its files are at hand.
     pub model: Option<ModelSize>,
     /// Bytes of a value in the forward pass: 2 for bf16, 4 for f32.
@@ -180,9 +182,13 @@ pub fn check(input: &CheckInput<'_>) -> Result<CheckReport, TrainError> {
         (report.query_lengths, query_mean) = (Some(lengths), mean);
         let (lengths, mean) = self::lengths(&passages, input.passage_cap, &input.batches);
         if lengths.cut > MUCH_CUT {
+            let advice = if input.passage_cap < input.longest {
+                "raise `student.passage_length` if the rest matters"
+            } else {
+                "the model cannot read more"
+            };
             report.notes.push(format!(
-                "{:.0} % of the passages are longer than what the student reads of them in training, {} tokens; raise \
-                 `student.passage_length` if the rest matters",
+                "{:.0} % of the passages are longer than what the student reads of them in training, {} tokens; {advice}",
                 100.0 * lengths.cut,
                 lengths.cap
             ));

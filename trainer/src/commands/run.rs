@@ -117,7 +117,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
     }
     stages.push(plan("distil", &config.distil, 1 + config.candidates.negatives + dark));
     let token_folder = config.run.output.join("tokens");
-    let Reading { query_prompt, document_prompt, .. } = Reading::of(&config.student.model)?;
+    let Reading { query_prompt, document_prompt, longest, .. } = Reading::of(&config.student.model)?;
     let prompts = (
         config.student.query_prompt.clone().unwrap_or(query_prompt),
         config.student.document_prompt.clone().unwrap_or(document_prompt),
@@ -128,7 +128,8 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         token_folder: token_folder.is_dir().then_some(token_folder.as_path()),
         prompts: (&prompts.0, &prompts.1),
         query_cap: config.student.query_length,
-        passage_cap: config.student.passage_length,
+        passage_cap: config.student.passage_length.min(longest),
+        longest,
         model: Some(size),
         activation_bytes: if machine.compute == Kind::BFloat16 { 2 } else { 4 },
         batches: BatchLimits {
@@ -138,7 +139,15 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         },
         stages,
     })?;
-    if config.run.output.is_dir() {
+    // Opening a pipeline makes what a smaller student starts from, which a run that is at work reads.
+    let alone = match RunLock::take_if_there(&config.run.output) {
+        Err(TrainError::Busy(_)) => {
+            report.notes.push("a run is at work in the folder; its scores were not counted".to_owned());
+            None
+        }
+        taken => taken?,
+    };
+    if alone.is_some() {
         let (reporter, stop) = (Reporter::silent(), AtomicBool::new(false));
         report.cache = Pipeline::open(&config, &reporter, &stop)?.known_scores()?;
         if report.cache.is_none() {

@@ -164,7 +164,7 @@ impl HeldOut {
         }
         format!(
             "{line}\nwarning: the teacher ranks no better than the student that is to learn from it; distillation may do harm. \
-             Train it longer (teacher.training.epochs), give a better one (teacher.kind, teacher.model), or lower loss.distillation"
+             Give a better one (another teacher.model, or more teacher.training.epochs where it is trained here), or lower loss.distillation"
         )
     }
 }

@@ -162,7 +162,11 @@ impl<'a> Pipeline<'a> {
                     self.context.reporter.say(&format!("{name}: done before, in {:.0} s", stamp.seconds));
                     return Ok(stamp.outcome);
                 }
-                Some(fault) => self.context.reporter.say(&format!("{name}: was done before, but {fault}")),
+                Some(fault) => {
+                    self.context.reporter.say(&format!("{name}: was done before, but {fault}"));
+                    // What is half made again must not count as made.
+                    remove_stamp(&folder)?;
+                }
             }
         }
         std::fs::create_dir_all(&folder).map_err(|e| TrainError::io(&folder, e))?;
@@ -358,10 +362,18 @@ impl<'a> Pipeline<'a> {
     }
 
     fn score(&self) -> Result<(), TrainError> {
-        let teacher = self.teacher_key();
-        self.stage("score", &self.score_key(), None, |folder| {
-            score::score(&self.context, &self.base(), folder, &teacher)
-        })?;
+        let (key, teacher) = (self.score_key(), self.teacher_key());
+        let folder = self.context.own("score");
+        if let Some(stamp) = finished(&folder, &key) {
+            let wanted = stamp.outcome["pairs"].as_u64().unwrap_or(0);
+            let there = score::on_file(&self.context, &teacher)? as u64;
+            if there < wanted {
+                let say = format!("score: was done before, but of {wanted} scores {there} are on file");
+                self.context.reporter.say(&say);
+                remove_stamp(&folder)?;
+            }
+        }
+        self.stage("score", &key, None, |folder| score::score(&self.context, &self.base(), folder, &teacher))?;
         Ok(())
     }
 

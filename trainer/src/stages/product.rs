@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Something that later stages or users read.
 pub(crate) enum Product {
-    /// A file; that it is there suffices, as it was written whole.
+    /// A file; that it is there suffices, as stages that write one bit by bit are stamped when it is whole.
     File(PathBuf),
     /// An exported folder, with all of its files in their sizes.
     Exported(PathBuf),

@@ -74,6 +74,11 @@ pub(crate) fn cache(context: &Context<'_>, teacher_key: &str) -> Result<ScoreCac
     ScoreCache::open(&cache_path(context), &cache_teacher(context, teacher_key))
 }
 
+/// Scores on file of this teacher, whichever run asked for them.
+pub(crate) fn on_file(context: &Context<'_>, teacher_key: &str) -> Result<usize, TrainError> {
+    Ok(KnownScores::read(&cache_path(context), &cache_teacher(context, teacher_key))?.len())
+}
+
 /// Of the natural pairs that distillation asks for, how many the cache holds, and how many scores it holds in all. Dark examples
 /// are not counted: which there are depends on these scores.
 pub(crate) fn known(context: &Context<'_>, teacher_key: &str) -> Result<(usize, usize, usize), TrainError> {

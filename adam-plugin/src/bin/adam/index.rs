@@ -109,6 +109,7 @@ fn add(
     let batch = usize::try_from(args.batch)?;
     let settings = WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure);
     let mut writer = engine.writer(usize::try_from(args.memory)? << 20, watched.watch(settings))?;
+    let mut stopped_at = None;
     for (number, record) in (1..).zip(collection.records()?) {
         let beir::Record { document, metadata } = record?;
         let vector = vectors.remove(&document.id);
@@ -122,17 +123,20 @@ fn add(
         if number % args.commit_every == 0 {
             writer.commit()?;
         }
-        if stop.load(Ordering::Relaxed) {
-            writer.commit()?;
-            bail!(
-                "stopped at record {number} of {total}; what came before is in the index, and the same call goes on from there"
-            );
+        if number < total && stop.load(Ordering::Relaxed) {
+            stopped_at = Some(number);
+            break;
         }
     }
     writer.commit()?;
     let progress = writer.progress();
     for failure in writer.take_failures() {
         tell(&format!("left out: {}: {}", failure.document, failure.problem));
+    }
+    if let Some(number) = stopped_at {
+        bail!(
+            "stopped at record {number} of {total}; what came before is committed, and the same call goes on from there"
+        );
     }
     writer.wait_merging_threads()?;
     engine.reload()?;

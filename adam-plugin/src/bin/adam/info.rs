@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use adam_plugin::Engine;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
@@ -24,10 +24,9 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     let engine = Engine::open(&args.index)?;
     let metas = engine.index().load_metas()?;
     let deleted: u64 = metas.segments.iter().map(|segment| u64::from(segment.num_deleted_docs())).sum();
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(&args.index)? {
-        bytes += entry?.metadata()?.len();
-    }
+    // A writer may take files away meanwhile.
+    let files = std::fs::read_dir(&args.index).with_context(|| format!("reading {}", args.index.display()))?;
+    let bytes: u64 = files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
     let card = engine.card();
     if args.json {
         let report = json!({

@@ -214,7 +214,7 @@ async fn serve(args: &ServeArgs, service: Service) -> Result<()> {
 }
 
 /// Signals within this time count as one.
-const ONE_SIGNAL: Duration = Duration::from_secs(1);
+const ONE_SIGNAL: Duration = Duration::from_millis(300);
 
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()

@@ -34,6 +34,7 @@ fn input<'a>(data: &'a DataConfig) -> CheckInput<'a> {
         prompts: ("", ""),
         query_cap: 32,
         passage_cap: 8,
+        longest: 512,
         model: None,
         activation_bytes: 4,
         batches: BatchLimits::default(),
