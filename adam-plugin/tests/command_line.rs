@@ -520,6 +520,19 @@ fn what_a_document_holds_does_not_steer_the_terminal() {
 }
 
 #[test]
+fn fields_that_an_index_does_not_keep_are_named() {
+    let Some(world) = World::new() else { return };
+    let line =
+        "{\"_id\": \"a\", \"text\": \"crows\", \"url\": \"u\", \"e\\u001b[2J\": 1, \"metadata\": {\"year\": 1}}\n";
+    let data = world.write("fields.jsonl", line);
+    let index = world.path("fields");
+    let (code, _, err) = run(&["index", "--model", &world.model(), "--data", &data, "--index", &index]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("not kept") && err.contains("url (1)") && !err.contains("year"), "{err}");
+    assert!(!err.contains('\u{1b}'), "{err:?}");
+}
+
+#[test]
 fn warnings_are_shown_unless_they_are_turned_off() {
     let Some(world) = World::new() else { return };
     // Nothing in this folder says how to pool.

@@ -1,10 +1,12 @@
 //! A collection: a BEIR folder, a zip of one, or a lone corpus file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
 
 use crate::archive;
 use crate::error::{BeirError, Place};
@@ -15,6 +17,9 @@ use crate::record::{self, Document, Query, Record};
 const CORPUS: &str = "corpus.jsonl";
 const QUERIES: &str = "queries.jsonl";
 
+/// Names that [`Summary::unread`] keeps, however many a file makes up.
+const MAX_UNREAD: usize = 20;
+
 #[derive(Debug, Clone)]
 enum Source {
     Folder,
@@ -24,7 +29,9 @@ enum Source {
         names: BTreeSet<String>,
     },
     /// A corpus and nothing else.
-    Corpus,
+    Corpus {
+        gzipped: bool,
+    },
 }
 
 /// A collection of documents, queries and judgements in BEIR layout.
@@ -36,7 +43,7 @@ enum Source {
 /// ```
 ///
 /// It may be that folder, a `.zip` that holds it (in a folder of its own or at its root), or a single `.jsonl` with
-/// documents only. Nothing is unpacked; documents are read as a stream.
+/// documents only, gzipped or not. Nothing is unpacked; documents are read as a stream.
 #[derive(Debug, Clone)]
 pub struct Collection {
     path: PathBuf,
@@ -65,11 +72,13 @@ impl Collection {
             }
             Source::Folder
         } else {
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-            match extension.as_str() {
-                "zip" => inside_zip(path)?,
-                "jsonl" | "ndjson" => Source::Corpus,
-                _ => return Err(refuse("a file must end in .zip or .jsonl".to_owned())),
+            let extension = extension_of(path);
+            let gzipped = extension == "gz";
+            let inner = if gzipped { extension_of(&path.with_extension("")) } else { extension };
+            match inner.as_str() {
+                "zip" if !gzipped => inside_zip(path)?,
+                "jsonl" | "ndjson" => Source::Corpus { gzipped },
+                _ => return Err(refuse("a file must end in .zip, .jsonl or .jsonl.gz".to_owned())),
             }
         };
         Ok(Self { name: name_of(path), path: path.to_path_buf(), source })
@@ -93,7 +102,7 @@ impl Collection {
     /// The names of the judgement files, `train` for `qrels/train.tsv`, in alphabetical order.
     pub fn splits(&self) -> Vec<String> {
         let mut splits: Vec<String> = match &self.source {
-            Source::Corpus => Vec::new(),
+            Source::Corpus { .. } => Vec::new(),
             Source::Folder => std::fs::read_dir(self.path.join("qrels"))
                 .into_iter()
                 .flatten()
@@ -198,8 +207,14 @@ impl Collection {
         let mut summary = Summary::default();
         let mut ids = std::collections::HashSet::new();
         for record in self.records()? {
-            ids.insert(record?.document.id);
+            let record = record?;
+            ids.insert(record.document.id);
             summary.documents += 1;
+            for name in record.unread {
+                if summary.unread.len() < MAX_UNREAD || summary.unread.contains_key(&name) {
+                    *summary.unread.entry(name).or_default() += 1;
+                }
+            }
         }
         if !self.has_queries() {
             return Ok(summary);
@@ -235,7 +250,7 @@ impl Collection {
         match &self.source {
             Source::Folder => self.path.join(file).is_file(),
             Source::Zip { inside, names } => names.contains(&format!("{inside}{file}")),
-            Source::Corpus => file == CORPUS,
+            Source::Corpus { .. } => file == CORPUS,
         }
     }
 
@@ -243,7 +258,7 @@ impl Collection {
         match &self.source {
             Source::Folder => self.path.join(file).display().to_string(),
             Source::Zip { inside, .. } => format!("{}/{inside}{file}", self.path.display()),
-            Source::Corpus => self.path.display().to_string(),
+            Source::Corpus { .. } => self.path.display().to_string(),
         }
     }
 
@@ -256,12 +271,13 @@ impl Collection {
             });
         }
         let name = self.file_name(file);
+        let open = |path: &Path| File::open(path).map_err(|source| BeirError::io("open", &name, source));
         let reader: Box<dyn Read + Send> = match &self.source {
             Source::Zip { inside, .. } => archive::stream(&self.path, &format!("{inside}{file}"))?,
-            Source::Folder | Source::Corpus => {
-                let path = if matches!(self.source, Source::Folder) { self.path.join(file) } else { self.path.clone() };
-                Box::new(File::open(path).map_err(|source| BeirError::io("open", &name, source))?)
-            }
+            Source::Folder => Box::new(open(&self.path.join(file))?),
+            Source::Corpus { gzipped: false } => Box::new(open(&self.path)?),
+            // Of several members, as `cat a.gz b.gz` makes them, all are read.
+            Source::Corpus { gzipped: true } => Box::new(MultiGzDecoder::new(BufReader::new(open(&self.path)?))),
         };
         Ok(Lines::new(name, reader))
     }
@@ -276,6 +292,8 @@ pub struct Summary {
     pub queries: usize,
     /// Judgements by split, in alphabetical order.
     pub judgements: Vec<(String, usize)>,
+    /// Fields of documents that the format has no place for, with how many documents have them; at most 20 names.
+    pub unread: BTreeMap<String, usize>,
 }
 
 /// The documents of a corpus, streamed. See [`Collection::documents`].
@@ -357,6 +375,10 @@ impl SeenIds {
     }
 }
 
+fn extension_of(path: &Path) -> String {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or("").to_ascii_lowercase()
+}
+
 fn name_of(path: &Path) -> String {
     // `.` and `..` have no name of their own.
     let whole = if path.file_name().is_none() {
@@ -364,7 +386,9 @@ fn name_of(path: &Path) -> String {
     } else {
         path.to_path_buf()
     };
-    let name = if whole.is_dir() { whole.file_name() } else { whole.file_stem() };
+    let gzipped = extension_of(&whole) == "gz";
+    let unpacked = if gzipped && !whole.is_dir() { whole.with_extension("") } else { whole.clone() };
+    let name = if whole.is_dir() { whole.file_name() } else { unpacked.file_stem() };
     name.map_or_else(|| "collection".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 

@@ -1,5 +1,7 @@
 //! One line of `corpus.jsonl` or `queries.jsonl`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::error::BeirError;
@@ -61,6 +63,9 @@ struct Fields<M> {
     title: Option<String>,
     text: Option<String>,
     metadata: Option<M>,
+    /// What bears another name.
+    #[serde(flatten)]
+    unread: BTreeMap<String, serde::de::IgnoredAny>,
 }
 
 /// A document with what its line says beside id, title and text.
@@ -70,6 +75,8 @@ pub struct Record {
     pub document: Document,
     /// `metadata`: names and values of any kind; empty where there are none.
     pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Names of the line's other fields, in alphabetical order; the format has no place for them.
+    pub unread: Vec<String>,
 }
 
 fn fields<M: for<'de> Deserialize<'de>>(file: &str, line: u64, text: &str) -> Result<(String, Fields<M>), BeirError> {
@@ -96,23 +103,31 @@ fn fields<M: for<'de> Deserialize<'de>>(file: &str, line: u64, text: &str) -> Re
     Ok((id, record))
 }
 
-fn split<M>(file: &str, line: u64, id: String, fields: Fields<M>) -> Result<(Document, Option<M>), BeirError> {
-    let Some(text) = fields.text else {
-        return Err(BeirError::line(file, line, format!("document `{id}` has no `text`")));
-    };
-    let title = fields.title.unwrap_or_default();
-    Ok((Document { id, title, text }, fields.metadata))
+fn whole(
+    file: &str,
+    line: u64,
+    id: String,
+    title: Option<String>,
+    text: Option<String>,
+) -> Result<Document, BeirError> {
+    match text {
+        Some(text) => Ok(Document { id, title: title.unwrap_or_default(), text }),
+        None => Err(BeirError::line(file, line, format!("document `{id}` has no `text`"))),
+    }
 }
 
 pub(crate) fn document(file: &str, line: u64, text: &str) -> Result<Document, BeirError> {
     let (id, fields) = fields::<serde::de::IgnoredAny>(file, line, text)?;
-    Ok(split(file, line, id, fields)?.0)
+    whole(file, line, id, fields.title, fields.text)
 }
 
 pub(crate) fn record(file: &str, line: u64, text: &str) -> Result<Record, BeirError> {
     let (id, fields) = fields::<serde_json::Map<String, serde_json::Value>>(file, line, text)?;
-    let (document, metadata) = split(file, line, id, fields)?;
-    Ok(Record { document, metadata: metadata.unwrap_or_default() })
+    Ok(Record {
+        document: whole(file, line, id, fields.title, fields.text)?,
+        metadata: fields.metadata.unwrap_or_default(),
+        unread: fields.unread.into_keys().collect(),
+    })
 }
 
 pub(crate) fn query(file: &str, line: u64, text: &str) -> Result<Query, BeirError> {
@@ -132,6 +147,15 @@ mod tests {
         let read = document("c", 1, r#"{"_id": 7, "text": "t", "title": null, "metadata": {"a": [1]}}"#).unwrap();
         assert_eq!(read.id, "7");
         assert_eq!(read.full_text(), "t");
+    }
+
+    #[test]
+    fn fields_without_a_place_are_named() {
+        let line = r#"{"url": {"a": [1]}, "_id": "a", "text": "t", "metadata": {"year": 1}, "author": null}"#;
+        let read = record("c", 1, line).unwrap();
+        assert_eq!(read.unread, ["author", "url"]);
+        assert_eq!(read.metadata.len(), 1);
+        assert_eq!(read.document, document("c", 1, line).unwrap());
     }
 
     #[test]

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use beir::{Collection, Document, Summary};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -112,7 +114,7 @@ fn what_is_no_collection_says_so() {
     assert!(said(home.path()).contains("has no corpus.jsonl"));
     let other = home.path().join("corpus.csv");
     fs::write(&other, CORPUS).unwrap();
-    assert!(said(&other).contains("must end in .zip or .jsonl"));
+    assert!(said(&other).contains("must end in .zip, .jsonl or .jsonl.gz"));
     let collection = Collection::open(&path).unwrap();
     assert!(collection.qrels("dev").unwrap_err().to_string().contains("no qrels/dev.tsv; its splits are test"));
     assert!(collection.qrels("../../secret").is_err());
@@ -182,6 +184,41 @@ fn metadata_comes_with_records() {
 }
 
 #[test]
+fn fields_without_a_place_are_counted() {
+    let many: String = (0..30).map(|n| format!(", \"f{n:02}\": {n}")).collect();
+    let corpus = format!(
+        "{{\"_id\": \"a\", \"text\": \"t\", \"url\": \"u\"}}\n{{\"_id\": \"b\", \"text\": \"t\", \"url\": null{many}}}\n"
+    );
+    let (_home, path) = folder(&corpus, QUERIES, "query-id\tcorpus-id\tscore\nq1\ta\t1\n");
+    let unread = check(&path).unwrap().unread;
+    assert_eq!((unread["url"], unread["f00"], unread.len()), (2, 1, 20));
+}
+
+#[test]
+fn a_gzipped_corpus_is_read_to_the_end_of_its_last_member() {
+    let home = tempfile::tempdir().unwrap();
+    let gzip = |text: &str| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let path = home.path().join("books.jsonl.gz");
+    let whole = [gzip(CORPUS), gzip("{\"_id\": \"d3\", \"text\": \"third\"}\n")].concat();
+    fs::write(&path, &whole).unwrap();
+    let collection = Collection::open(&path).unwrap();
+    assert_eq!((collection.name(), collection.has_queries()), ("books", false));
+    let ids: Vec<String> = collection.documents().unwrap().map(|document| document.unwrap().id).collect();
+    assert_eq!(ids, ["d1", "d2", "d3"]);
+
+    fs::write(&path, &whole[..whole.len() - 9]).unwrap();
+    let said = check(&path).unwrap_err();
+    assert!(said.contains("books.jsonl.gz"), "{said}");
+    fs::write(&path, CORPUS).unwrap();
+    let said = check(&path).unwrap_err();
+    assert!(said.contains("books.jsonl.gz"), "{said}");
+}
+
+#[test]
 fn a_stream_may_be_dropped_early() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("long.zip");
@@ -215,7 +252,7 @@ proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let home = tempfile::tempdir().unwrap();
-        for name in ["corpus.jsonl", "corpus.zip"] {
+        for name in ["corpus.jsonl", "corpus.jsonl.gz", "corpus.zip"] {
             let path = home.path().join(name);
             fs::write(&path, &bytes).unwrap();
             let _ = check(&path);

@@ -32,7 +32,7 @@ pub(crate) struct EncodeArgs {
     /// Folder in sentence-transformers layout with ONNX, or a Hugging Face id.
     #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
     model: PathBuf,
-    /// .jsonl with _id, text and optionally title; or a BEIR folder or .zip, whose corpus is taken.
+    /// .jsonl (or .jsonl.gz) with _id, text and optionally title; or a BEIR folder or .zip, whose corpus is taken.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// File to write: .npy (with the ids in FILE.npy.json) or .parquet (columns id, vector).

@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::encode::read_vectors;
 use crate::model::{Chunks, Computing};
-use crate::screen::{WriterProgress, tell};
+use crate::screen::{WriterProgress, one_line, tell};
 
 /// Index a collection: its text for BM25, its vectors by a model, in one tantivy index.
 ///
@@ -29,7 +29,8 @@ pub(crate) struct IndexArgs {
     /// Folder in sentence-transformers layout with ONNX, or a Hugging Face id.
     #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
     model: PathBuf,
-    /// BEIR folder, BEIR .zip, or .jsonl with _id, title, text and optionally metadata.
+    /// BEIR folder, BEIR .zip, or .jsonl (or .jsonl.gz) with _id, title, text and optionally metadata. Other fields of a line
+    /// are not kept.
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
     /// Folder of the index; made if it is not there.
@@ -62,9 +63,18 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
     let (encoder, pinned) = args.computing.open(&args.model)?;
     // Reading the corpus once before anything is written finds every wrong line, and how long the work is.
     let untouched = || format!("nothing was written to {}", args.index.display());
-    let total = collection.check().with_context(untouched)?.documents;
+    let summary = collection.check().with_context(untouched)?;
+    let total = summary.documents;
     if total == 0 {
         bail!("{} holds no documents", args.data.display());
+    }
+    if !summary.unread.is_empty() {
+        let counted: Vec<String> =
+            summary.unread.iter().map(|(name, documents)| format!("{} ({documents})", one_line(name))).collect();
+        tell(&format!(
+            "index: not kept, with how many documents have it: {}; what searches are to find or filter by belongs in `metadata`",
+            counted.join(", ")
+        ));
     }
     let mut vectors = match &args.vectors {
         Some(path) => read_vectors(path, encoder.as_ref())?,
@@ -111,7 +121,7 @@ fn add(
     let mut writer = engine.writer(usize::try_from(args.memory)? << 20, watched.watch(settings))?;
     let mut stopped_at = None;
     for (number, record) in (1..).zip(collection.records()?) {
-        let beir::Record { document, metadata } = record?;
+        let beir::Record { document, metadata, .. } = record?;
         let vector = vectors.remove(&document.id);
         writer.update_document(engine.document(Document {
             id: document.id,

@@ -84,6 +84,11 @@ impl WriterProgress {
     }
 }
 
+/// Text of a document as a terminal may show it: on one line, and without characters that steer it.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// Prints a line to standard error. Nothing is the matter where its reader has left (`adam serve 2>&1 | tee log` and Ctrl-C): what is
 /// under way goes on.
 pub(crate) fn tell(text: &str) {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::model::{Rerank, Running, Searching};
-use crate::screen::{coloured, say};
+use crate::screen::{coloured, one_line, say};
 
 /// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
 #[derive(Clone, Debug, Args)]
@@ -147,11 +147,6 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
         }
     }
     out
-}
-
-/// Text of a document as a terminal may show it: on one line, and without characters that steer it.
-fn one_line(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 /// A tantivy explanation as an indented tree.
