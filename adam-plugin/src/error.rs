@@ -149,8 +149,8 @@ pub enum PluginError {
     /// The vector field failed.
     #[error(transparent)]
     Dense(#[from] DenseError),
-    /// tantivy takes its locks in the index's folder, to read as well as to write.
-    #[error("no lock can be taken in the folder of the index, where readers need one as well as writers: {0}")]
+    /// tantivy takes its locks in the index's folder.
+    #[error("no lock can be taken in the folder of the index, as writing needs one: {0}")]
     NoLock(Arc<std::io::Error>),
     /// tantivy failed.
     #[error("{0}")]

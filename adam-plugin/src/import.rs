@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adam_encoder::TextEncoder;
-use tantivy::directory::MmapDirectory;
 use tantivy::schema::{Field, FieldType, STORED, STRING, Schema, Value};
 use tantivy::{Index, ReloadPolicy, Searcher, TantivyDocument};
 use tantivy_dense::{VectorField, VectorOptions};
@@ -18,6 +17,7 @@ use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::{ChunkFields, Chunking};
 use crate::engine::Engine;
 use crate::error::PluginError;
+use crate::folder::IndexFolder;
 use crate::hash::HashFields;
 use crate::writer::WriterSettings;
 
@@ -354,8 +354,7 @@ fn open_plain(path: &Path) -> Result<Index, PluginError> {
     if !path.is_dir() {
         return Err(PluginError::Import { path: path.to_path_buf(), problem: "there is no such folder".to_owned() });
     }
-    let directory = MmapDirectory::open(path).map_err(tantivy::TantivyError::from)?;
-    Ok(Index::open(directory)?)
+    Ok(Index::open(IndexFolder::open(path)?)?)
 }
 
 fn searcher(index: &Index) -> Result<Searcher, PluginError> {

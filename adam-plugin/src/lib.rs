@@ -34,6 +34,7 @@ mod chunk;
 pub mod engine;
 mod error;
 mod filter;
+mod folder;
 mod hash;
 pub mod import;
 mod lookup;

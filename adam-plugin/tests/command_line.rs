@@ -5,9 +5,9 @@ mod common;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use common::{adam, corpus, done, has_runtime, run, tiny_model, told};
+use common::{adam, corpus, done, has_runtime, run, tiny_model, told, unset};
 use serde_json::Value;
 
 const TEXTS: [&str; 6] = [
@@ -491,6 +491,50 @@ fn documents_are_deleted_without_the_model_and_an_index_says_what_it_is() {
 }
 
 /// `adam index 2>&1 | head -1`: the work is done all the same.
+/// Runs `adam` where the folder is mounted read-only, for it alone; none where this machine does not let us.
+#[cfg(target_os = "linux")]
+fn read_only(folder: &str, words: &[&str]) -> Option<(i32, String, String)> {
+    const REFUSED: i32 = 99;
+    let mount = format!("mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" || exit {REFUSED}; exec \"$@\"");
+    let mut command = unset(Command::new("unshare"));
+    command.args(["--map-root-user", "--mount", "sh", "-c", &mount, folder, env!("CARGO_BIN_EXE_adam")]).args(words);
+    let (code, out, err) = told(command.output().ok()?);
+    (code != REFUSED && !err.starts_with("unshare:")).then_some((code, out, err))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_index_is_searched_where_nothing_may_be_written() {
+    let Some(world) = World::new() else { return };
+    let index = world.index();
+    let look = |words: &[&str]| read_only(&index, words);
+    let Some((code, out, err)) = look(&["search", "--index", &index, "--json", "crows use wire"]) else {
+        println!("skipped: no folder can be mounted read-only here");
+        return;
+    };
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(hits(&out), hits(&done(&["search", "--index", &index, "--json", "crows use wire"])));
+    let (code, out, err) = look(&["info", "--index", &index]).unwrap();
+    assert!(code == 0 && out.contains('6'), "{out} {err}");
+    let (code, _, err) = look(&["delete", "--index", &index, "d0"]).unwrap();
+    assert!(code == 1 && err.contains("Read-only file system") && err.contains("writing"), "{code} {err}");
+    let (code, _, err) = look(&["serve", "--index", &index, "--listen", "127.0.0.1:0"]).unwrap();
+    assert!(code == 1 && err.contains("--read-only"), "{code} {err}");
+    // A copy without hidden files but the card: no lock is there to be taken.
+    std::fs::remove_file(Path::new(&index).join(".tantivy-meta.lock")).unwrap();
+    let (code, out, err) = look(&["search", "--index", &index, "--json", "crows use wire"]).unwrap();
+    assert!(code == 0 && !hits(&out).is_empty(), "{err}");
+}
+
+#[test]
+fn files_of_an_index_are_equally_open() {
+    let Some(world) = World::new() else { return };
+    let permissions = |entry: std::fs::DirEntry| (entry.metadata().unwrap().permissions(), entry.file_name());
+    let files: Vec<_> = std::fs::read_dir(world.index()).unwrap().map(|entry| permissions(entry.unwrap())).collect();
+    let (first, _) = files[0].clone();
+    assert!(files.len() > 5 && files.iter().all(|(found, _)| *found == first), "{files:?}");
+}
+
 #[test]
 fn a_standard_error_that_nobody_reads_harms_nothing() {
     let Some(world) = World::new() else { return };

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
 use tantivy::collector::Count;
-use tantivy::directory::MmapDirectory;
 use tantivy::query::TermQuery;
 use tantivy::schema::{IndexRecordOption, Schema};
 use tantivy::{Index, IndexReader};
@@ -25,6 +24,7 @@ pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, Searc
 use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::Chunking;
 use crate::error::PluginError;
+use crate::folder::IndexFolder;
 use crate::rerank::Reranker;
 use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
 use schema::Fields;
@@ -114,13 +114,13 @@ impl Engine {
                 card
             }
         };
-        if Index::exists(&MmapDirectory::open(path).map_err(tantivy::TantivyError::from)?)
-            .map_err(tantivy::TantivyError::from)?
-        {
-            let (dense, index) = Dense::open(path)?;
-            return Self::assemble(path, dense, index, card, Some(encoder));
-        }
-        let (dense, index) = Dense::open_or_create(path, schema)?;
+        let folder = IndexFolder::open(path)?;
+        let dense = Dense::new();
+        let index = if Index::exists(&folder).map_err(tantivy::TantivyError::from)? {
+            dense.open_index(folder)?
+        } else {
+            dense.index_builder().schema(schema).open_or_create(folder)?
+        };
         Self::assemble(path, dense, index, card, Some(encoder))
     }
 
@@ -136,7 +136,8 @@ impl Engine {
             });
         }
         let card = Card::read(path)?.ok_or_else(|| not_an_index(path))?;
-        let (dense, index) = Dense::open(path)?;
+        let dense = Dense::new();
+        let index = dense.open_index(IndexFolder::open(path)?)?;
         Self::assemble(path, dense, index, card, None)
     }
 
@@ -172,8 +173,7 @@ impl Engine {
     /// Opens the index again, and so those of [`Engine::open`].
     pub fn with_device(self, device: Device) -> Result<Self, PluginError> {
         let dense = Dense::with_options(DenseOptions::default().device(device));
-        let folder = MmapDirectory::open(&self.path).map_err(tantivy::TantivyError::from)?;
-        let index = dense.open_index(folder)?;
+        let index = dense.open_index(IndexFolder::open(&self.path)?)?;
         let engine = Self::assemble(&self.path, dense, index, self.card, self.encoder)?;
         Ok(Self { reranker: self.reranker, ..engine })
     }

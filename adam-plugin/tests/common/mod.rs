@@ -164,7 +164,11 @@ pub fn corpus(folder: &Path, texts: &[&str]) -> PathBuf {
 
 /// The program, with an environment that holds none of its variables.
 pub fn adam() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_adam"));
+    unset(Command::new(env!("CARGO_BIN_EXE_adam")))
+}
+
+/// The command without the settings of whoever runs the tests.
+pub fn unset(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ADAM_") {
             command.env_remove(name);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adam_encoder::{SentenceEncoder, TextEncoder};
 use adam_plugin::serve::{Limits, Server, Service, ServiceOptions};
-use adam_plugin::{Engine, OnFailure, Reranker};
+use adam_plugin::{Engine, OnFailure, PluginError, Reranker};
 use anyhow::{Context, Result};
 use clap::Args;
 
@@ -145,7 +145,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
         hosts: args.allow_host.clone(),
         read_only: args.read_only,
     };
-    let service = Service::new(engine, encoder, options)?;
+    let service = Service::new(engine, encoder, options).map_err(|fault| match fault {
+        PluginError::NoLock(_) => {
+            anyhow::Error::new(fault).context("an index that cannot be written to is served with --read-only")
+        }
+        fault => fault.into(),
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
