@@ -142,6 +142,27 @@ fn a_wrong_configuration_is_a_wrong_call() {
 }
 
 #[test]
+fn a_wrong_value_is_named_with_where_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adam.toml");
+    std::fs::write(&path, "[search]\ntop = \"many\"").unwrap();
+    let file = path.to_str().unwrap();
+    let said = |variables: &[(&str, &str)], words: &[&str]| {
+        let mut command = adam();
+        command.args(words).args(["search", "--index", "x", "crows"]).envs(variables.iter().copied());
+        let (code, _, err) = told(command.output().unwrap());
+        assert_eq!(code, 2, "{err}");
+        err
+    };
+    let err = said(&[], &["--config", file]);
+    assert!(err.contains("many") && err.contains(&format!("comes from {file}")), "{err}");
+    let err = said(&[("ADAM_SEARCH_TOP", "few")], &["--config", file]);
+    assert!(err.contains("few") && err.contains("comes from the variable ADAM_SEARCH_TOP"), "{err}");
+    let (code, _, err) = run(&["search", "--index", "x", "--top", "some", "crows"]);
+    assert!(code == 2 && err.contains("some") && !err.contains("comes from"), "{err}");
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_error() {
     let Some(world) = World::new() else { return };
     for words in [

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 
 /// Names the file.
@@ -73,6 +74,34 @@ pub(crate) fn apply(command: Command, file: Option<&Path>) -> Result<Command> {
         }
     }
     Ok(whole)
+}
+
+/// Where a value that clap refuses comes from, if not from the command line.
+pub(crate) fn origin(command: &Command, line: &[OsString], file: Option<&Path>, error: &clap::Error) -> Option<String> {
+    let shown = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    // As in `--top <N>`.
+    let option = shown(ContextKind::InvalidArg)?.split([' ', '=']).next()?;
+    let value = shown(ContextKind::InvalidValue)?;
+    let given = |word: &OsString| {
+        let rest = word.to_str().and_then(|word| word.strip_prefix(option));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if line.iter().any(given) {
+        return None;
+    }
+    let called = line.iter().find_map(|word| command.find_subcommand(word))?;
+    let arg = called.get_arguments().find(|arg| arg.get_long() == option.strip_prefix("--"))?;
+    let variable = arg.get_env().filter(|name| std::env::var_os(name).is_some());
+    match (variable, file) {
+        (Some(name), _) => Some(format!("the variable {}", name.display())),
+        (None, Some(file)) if arg.get_default_values().iter().any(|default| default == value) => {
+            Some(file.display().to_string())
+        }
+        _ => None,
+    }
 }
 
 /// `ADAM_SEARCH_TOP` for `--top` of `adam search`, unless the option names another variable itself.

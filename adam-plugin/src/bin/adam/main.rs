@@ -93,7 +93,8 @@ impl std::error::Error for WrongCall {}
 
 fn main() -> ExitCode {
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    let mut command = match configuration::apply(Line::command(), configuration::named(&words).as_deref()) {
+    let file = configuration::named(&words);
+    let mut command = match configuration::apply(Line::command(), file.as_deref()) {
         Ok(command) => command,
         Err(error) => {
             tell(&format!("error: {}", screen::with_causes(&error)));
@@ -101,7 +102,14 @@ fn main() -> ExitCode {
         }
     };
     // Wrong calls end here with code 2, `--help` with 0.
-    let matches = command.clone().get_matches_from(words);
+    let matches = command.clone().try_get_matches_from(&words).unwrap_or_else(|error| {
+        let origin = configuration::origin(&command, &words, file.as_deref(), &error);
+        let _ = error.print();
+        if let Some(origin) = origin {
+            tell(&format!("The value comes from {origin}."));
+        }
+        std::process::exit(error.exit_code());
+    });
     let line = Line::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

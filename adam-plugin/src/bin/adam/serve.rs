@@ -52,7 +52,7 @@ pub(crate) struct ServeArgs {
     /// Seconds between two commits of what was accepted; 0: only when asked, and at the end.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = pause)]
     commit_every: f64,
-    /// Only searches and embeddings; another program may write to the index.
+    /// Only searches and embeddings: another program may write to the index, or nobody may write to its folder.
     #[arg(long)]
     read_only: bool,
     /// What becomes of a document whose text cannot be embedded: skip, text-only.
