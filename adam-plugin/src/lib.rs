@@ -46,7 +46,7 @@ mod writer;
 
 pub use card::{CARD_FILE, Card, Layout, PinnedModel};
 pub use chunk::{ChunkFields, Chunking};
-pub use engine::{Engine, Hit, Mode, SearchRequest, SearchResponse};
+pub use engine::{Engine, Hit, IndexOptions, Language, Mode, SearchRequest, SearchResponse};
 pub use error::PluginError;
 pub use filter::Filter;
 pub use hash::HashFields;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use adam_encoder::{EncoderOptions, TextEncoder};
 use adam_plugin::engine::Document;
-use adam_plugin::{Chunking, Engine, Mode, OnFailure, Reranker, SearchRequest, WriterSettings};
+use adam_plugin::{
+    Chunking, Engine, IndexOptions, Mode, OnFailure, PluginError, Reranker, SearchRequest, WriterSettings,
+};
 use common::Words;
 
 const CHUNKING: Chunking = Chunking { tokens: 20, overlap: 4 };
@@ -34,11 +36,13 @@ fn documents() -> Vec<Document> {
         .collect()
 }
 
+fn open(path: &Path, model: &Arc<Words>, chunks: Option<Chunking>) -> Result<Engine, PluginError> {
+    let options = IndexOptions { chunks, ..IndexOptions::default() };
+    Engine::open_or_create_as(path, model.clone(), model.pinned(), options)
+}
+
 fn build(path: &Path, model: &Arc<Words>, chunking: Option<Chunking>) -> Engine {
-    let engine = match chunking {
-        Some(chunking) => Engine::open_or_create_chunked(path, model.clone(), model.pinned(), chunking).unwrap(),
-        None => Engine::open_or_create(path, model.clone(), model.pinned()).unwrap(),
-    };
+    let engine = open(path, model, chunking).unwrap();
     let mut writer = engine.writer(15_000_000, WriterSettings::default().batch(8)).unwrap();
     for (number, document) in documents().into_iter().enumerate() {
         writer.update_document(engine.document(document).unwrap()).unwrap();
@@ -270,7 +274,7 @@ fn metadata_changes_leave_the_chunks_searchable() {
 fn a_document_without_its_first_chunk_can_be_replaced_and_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let model = Arc::new(Words::of(256, "wide words 1"));
-    let engine = Engine::open_or_create_chunked(folder.path(), model.clone(), model.pinned(), CHUNKING).unwrap();
+    let engine = open(folder.path(), &model, Some(CHUNKING)).unwrap();
     let settings = WriterSettings::default().on_failure(OnFailure::TextOnly);
     let mut writer = engine.writer(15_000_000, settings).unwrap();
     let rest: Vec<String> = (0..60).map(|at| format!("word{at}")).collect();
@@ -303,13 +307,13 @@ fn an_index_keeps_to_its_chunks() {
     let folder = tempfile::tempdir().unwrap();
     let model = Arc::new(Words::of(256, "wide words 1"));
     drop(build(folder.path(), &model, Some(CHUNKING)));
-    let other = Engine::open_or_create_chunked(folder.path(), model.clone(), model.pinned(), Chunking::new(64));
+    let other = open(folder.path(), &model, Some(Chunking::new(64)));
     let message = other.err().unwrap().to_string();
     assert!(message.contains("20 tokens") && message.contains("new index"), "{message}");
     let again = Engine::open_or_create(folder.path(), model.clone(), model.pinned()).unwrap();
     assert_eq!(again.card().layout.chunks, Some(CHUNKING));
     let plain = tempfile::tempdir().unwrap();
     drop(build(plain.path(), &model, None));
-    let message = Engine::open_or_create_chunked(plain.path(), model.clone(), model.pinned(), CHUNKING).err().unwrap();
+    let message = open(plain.path(), &model, Some(CHUNKING)).err().unwrap();
     assert!(message.to_string().contains("not at all"), "{message}");
 }

@@ -585,6 +585,36 @@ fn what_a_document_holds_does_not_steer_the_terminal() {
 }
 
 #[test]
+fn words_are_found_by_the_rules_of_their_language() {
+    let Some(world) = World::new() else { return };
+    let data = world.write(
+        "artikel.jsonl",
+        "{\"_id\": \"a\", \"text\": \"Die Krähen bauen Nester.\"}\n{\"_id\": \"b\", \"text\": \"Alte Häuser brennen.\"}\n",
+    );
+    let (index, again, model) = (world.path("artikel"), world.path("again"), world.model());
+    let make = |language: &[&str]| {
+        let words = [&["index", "--model", &model, "--data", &data, "--index", &index], language].concat();
+        run(&words)
+    };
+    let found =
+        |index: &str, query: &str| hits(&done(&["search", "--index", index, "--mode", "bm25", "--json", query]));
+    assert_eq!(make(&["--language", "german"]).0, 0);
+    assert_eq!(found(&index, "die haus")[0]["id"], "b");
+    assert_eq!(found(&index, "die haus").len(), 1, "`die` is too common to be found");
+    assert!(done(&["info", "--index", &index]).contains("content (german)"));
+    // It stays as it was made.
+    assert_eq!(make(&[]).0, 0);
+    assert_eq!(make(&["--language", "de"]).0, 0);
+    let (code, _, err) = make(&["--language", "french"]);
+    assert!(code == 1 && err.contains("is french") && err.contains("was made for german"), "{err}");
+    let (code, _, err) = make(&["--language", "klingon"]);
+    assert!(code == 2 && err.contains("klingon") && err.contains("german"), "{err}");
+    done(&["reembed", &index, "--model", &model, "--index", &again]);
+    assert_eq!(found(&again, "haus")[0]["id"], "b");
+    assert!(found(&world.index(), "crow").len() > 1, "English where nothing is said");
+}
+
+#[test]
 fn fields_that_an_index_does_not_keep_are_named() {
     let Some(world) = World::new() else { return };
     let line =

@@ -103,7 +103,7 @@ impl Engine {
             let field = schema.get_field(name).ok()?;
             document.get_first(field)?.as_str().map(str::to_owned)
         };
-        if let Some(content) = schema::own_content(&schema)
+        if let Some((content, _)) = schema::own_content(&schema)
             && document.get_first(content).is_none()
         {
             let title = text(&document, "title").unwrap_or_default();

@@ -3,6 +3,7 @@
 mod chunked;
 mod delete;
 mod document;
+mod language;
 mod schema;
 mod search;
 
@@ -17,6 +18,7 @@ use tantivy::{Index, IndexReader};
 use tantivy_dense::{Dense, DenseOptions, Device};
 
 pub use document::Document;
+pub use language::Language;
 #[cfg(test)]
 pub(crate) use schema::metadata_options;
 pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
@@ -41,49 +43,70 @@ pub struct Engine {
     reranker: Option<Arc<Reranker>>,
 }
 
+/// What a new index is like. `None` leaves it to the index where there is one, and to the default where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexOptions {
+    /// The language of the text. English by default.
+    pub language: Option<Language>,
+    /// How long documents are cut into chunks, each with a vector of its own: a document is as near to a query as its nearest
+    /// chunk, and a hit says which one that is. By default they are not cut.
+    pub chunks: Option<Chunking>,
+}
+
 impl Engine {
     /// Opens the index in a folder for this model, or makes one where there is none.
     ///
     /// # Errors
     /// When the folder holds something else, or an index of another model; when it cannot be written.
     pub fn open_or_create(path: &Path, encoder: Arc<dyn TextEncoder>, model: PinnedModel) -> Result<Self, PluginError> {
-        let schema = schema::schema(encoder.dimension(), None)?;
-        Self::open_or_create_with(path, encoder, model, schema, schema::layout(None))
+        Self::open_or_create_as(path, encoder, model, IndexOptions::default())
     }
 
-    /// As [`Engine::open_or_create`], for an index whose long documents are cut into chunks, each with a vector of its own:
-    /// a document is as near to a query as its nearest chunk, and a hit says which one that is.
+    /// As [`Engine::open_or_create`], with options for an index that is made.
     ///
     /// # Errors
-    /// As [`Engine::open_or_create`], and when the index there is cuts otherwise, or not at all.
-    pub fn open_or_create_chunked(
+    /// As [`Engine::open_or_create`], and when the index there was made with others.
+    pub fn open_or_create_as(
         path: &Path,
         encoder: Arc<dyn TextEncoder>,
         model: PinnedModel,
-        chunking: Chunking,
+        options: IndexOptions,
     ) -> Result<Self, PluginError> {
-        chunking.check()?;
-        let schema = schema::schema(encoder.dimension(), Some(chunking))?;
-        let engine = Self::open_or_create_with(path, encoder, model, schema, schema::layout(Some(chunking)))?;
-        engine.check_chunks(chunking)?;
+        if let Some(chunking) = options.chunks {
+            chunking.check()?;
+        }
+        let schema = schema::schema(encoder.dimension(), options.language.unwrap_or_default(), options.chunks)?;
+        let engine = Self::open_or_create_with(path, encoder, model, schema, schema::layout(options.chunks))?;
+        engine.check_options(options)?;
         Ok(engine)
     }
 
-    fn check_chunks(&self, wanted: Chunking) -> Result<(), PluginError> {
-        let there = match self.card.layout.chunks {
-            Some(chunking) if chunking == wanted => return Ok(()),
-            Some(Chunking { tokens, overlap }) => format!("into chunks of {tokens} tokens that overlap by {overlap}"),
-            None => "not at all".to_owned(),
+    fn check_options(&self, wanted: IndexOptions) -> Result<(), PluginError> {
+        let refuse = |name, wanted: String, there: String| {
+            let index = self.path.display();
+            let problem = format!("is {wanted}, and the index {index} {there}; leave it out, or make a new index");
+            Err(PluginError::Setting { name, problem })
         };
-        Err(PluginError::Setting {
-            name: "chunks",
-            problem: format!(
-                "is {} tokens that overlap by {}, and the index {} cuts documents {there}; leave it out, or make a new index",
-                wanted.tokens,
-                wanted.overlap,
-                self.path.display()
-            ),
-        })
+        if let Some(chunking) = wanted.chunks
+            && self.card.layout.chunks != Some(chunking)
+        {
+            let said = |Chunking { tokens, overlap }| format!("{tokens} tokens that overlap by {overlap}");
+            let there = match self.card.layout.chunks {
+                Some(chunking) => format!("cuts documents into chunks of {}", said(chunking)),
+                None => "cuts documents not at all".to_owned(),
+            };
+            return refuse("chunks", said(chunking), there);
+        }
+        if let Some(language) = wanted.language
+            && self.language() != Some(language)
+        {
+            let there = match self.language() {
+                Some(language) => format!("was made for {language}"),
+                None => "has fields of its own, with their own analysers".to_owned(),
+            };
+            return refuse("language", language.to_string(), there);
+        }
+        Ok(())
     }
 
     /// As [`Engine::open_or_create`], with a schema and layout of the caller's own for an index that is made. The schema
@@ -148,7 +171,7 @@ impl Engine {
         card: Card,
         encoder: Option<Arc<dyn TextEncoder>>,
     ) -> Result<Self, PluginError> {
-        schema::register(&index);
+        Language::register_all(&index);
         let fields = Fields::of(&index.schema(), &card.layout)?;
         let reader = dense.reader(&index)?;
         Ok(Self { path: path.to_path_buf(), dense, index, reader, card, fields, encoder, reranker: None })
@@ -289,6 +312,11 @@ impl Engine {
     /// The tantivy index.
     pub fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The language of its text; `None` where it has fields of its own, as an imported index does.
+    pub fn language(&self) -> Option<Language> {
+        schema::own_content(&self.index.schema()).map(|(_, language)| language)
     }
 
     /// The vectors of the index.

@@ -1,38 +1,30 @@
-//! The fields of an index that `adam` makes, and how its text is analysed.
+//! The fields of an index that `adam` makes.
 
-use tantivy::Index;
 use tantivy::schema::{
     FAST, Field, FieldType, IndexRecordOption, JsonObjectOptions, STORED, STRING, Schema, TextFieldIndexing,
     TextOptions,
 };
-use tantivy::tokenizer::{
-    Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer,
-};
 use tantivy_dense::{VectorField, VectorOptions};
 
+use super::language::Language;
 use crate::card::Layout;
 use crate::chunk::{ChunkFields, Chunking};
 use crate::error::PluginError;
 use crate::hash::HashFields;
 use crate::template::{Bound, Template};
 
-/// Name of the analyser of searched text: lower case, without English stop words, English stems.
-pub(crate) const ANALYSER: &str = "adam_en";
-
-/// Terms longer than this, in bytes, are no words.
-const LONGEST_WORD: usize = 80;
-
 /// The schema for vectors of some dimension.
 ///
 /// BM25 ranks by one field, `content`, that holds title and text together: of two fields with lengths and statistics of their own,
 /// a match in a short title would outweigh several in the text.
-pub(crate) fn schema(dimension: usize, chunks: Option<Chunking>) -> Result<Schema, PluginError> {
+pub(crate) fn schema(dimension: usize, language: Language, chunks: Option<Chunking>) -> Result<Schema, PluginError> {
     let mut schema = Schema::builder();
     schema.add_text_field("id", STRING | STORED | FAST);
     schema.add_text_field("title", STORED);
     schema.add_text_field("text", STORED);
-    let indexing =
-        TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
+    let indexing = TextFieldIndexing::default()
+        .set_tokenizer(&language.analyser())
+        .set_index_option(IndexRecordOption::WithFreqsAndPositions);
     schema.add_text_field("content", TextOptions::default().set_indexing_options(indexing));
     schema.add_json_field("metadata", metadata_options());
     VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(dimension))?;
@@ -64,24 +56,13 @@ pub(crate) fn layout(chunks: Option<Chunking>) -> Layout {
     }
 }
 
-/// The field that [`schema`] has for searched text, if this is such a schema: made of title and text, and not stored.
-pub(crate) fn own_content(schema: &Schema) -> Option<Field> {
+/// The field that [`schema`] has for searched text, if this is such a schema: made of title and text, and not stored. With its
+/// language.
+pub(crate) fn own_content(schema: &Schema) -> Option<(Field, Language)> {
     let field = schema.get_field("content").ok()?;
     let FieldType::Str(options) = schema.get_field_entry(field).field_type() else { return None };
-    let ours = options.get_indexing_options().is_some_and(|indexing| indexing.tokenizer() == ANALYSER);
-    (ours && !options.is_stored()).then_some(field)
-}
-
-/// Makes the analyser known to an index.
-pub(crate) fn register(index: &Index) {
-    let simple = TextAnalyzer::builder(SimpleTokenizer::default())
-        .filter(RemoveLongFilter::limit(LONGEST_WORD))
-        .filter(LowerCaser);
-    let analyser = match StopWordFilter::new(Language::English) {
-        Some(stop_words) => simple.filter(stop_words).filter(Stemmer::new(Language::English)).build(),
-        None => simple.filter(Stemmer::new(Language::English)).build(),
-    };
-    index.tokenizers().register(ANALYSER, analyser);
+    let language = Language::of_analyser(options.get_indexing_options()?.tokenizer())?;
+    (!options.is_stored()).then_some((field, language))
 }
 
 /// The fields of an index, by its layout.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use adam_encoder::{EncoderOptions, Precision, SentenceEncoder};
 use adam_plugin::serve::{Server, Service, ServiceOptions, Stopped};
-use adam_plugin::{Chunking, Engine, PinnedModel, Reranker};
+use adam_plugin::{Chunking, Engine, IndexOptions, PinnedModel, Reranker};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -47,8 +47,9 @@ fn model() -> Arc<SentenceEncoder> {
 fn start_in_chunks(index: &Path, options: ServiceOptions) -> Running {
     let encoder = model();
     let pinned = PinnedModel::of_folder(&encoder, &tiny(), Precision::F32, None);
-    let chunking = Chunking { tokens: 8, overlap: 2 };
-    run(service_of(Engine::open_or_create_chunked(index, encoder, pinned, chunking).unwrap(), options))
+    let chunks = Some(Chunking { tokens: 8, overlap: 2 });
+    let in_chunks = IndexOptions { chunks, ..IndexOptions::default() };
+    run(service_of(Engine::open_or_create_as(index, encoder, pinned, in_chunks).unwrap(), options))
 }
 
 fn engine(index: &Path) -> Engine {

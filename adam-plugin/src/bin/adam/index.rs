@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use adam_plugin::engine::Document;
-use adam_plugin::{Engine, OnFailure, WriterSettings};
+use adam_plugin::{Engine, IndexOptions, Language, OnFailure, WriterSettings};
 use anyhow::{Context, Result, bail};
 use beir::Collection;
 use clap::Args;
@@ -24,7 +24,8 @@ use crate::screen::{WriterProgress, one_line, tell};
 Examples:
   adam index --model student --data scifact.zip --index scifact-index
   adam index --model sentence-transformers/all-MiniLM-L6-v2 --data corpus.jsonl --index my-index --precision int8
-  adam index --model student --data books.jsonl --index books-index --chunk-tokens 200 --chunk-overlap 40")]
+  adam index --model student --data books.jsonl --index books-index --chunk-tokens 200 --chunk-overlap 40
+  adam index --model e5-multilingual --data artikel.jsonl.gz --index artikel-index --language german")]
 pub(crate) struct IndexArgs {
     /// Folder in sentence-transformers layout with ONNX, or a Hugging Face id.
     #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
@@ -36,6 +37,10 @@ pub(crate) struct IndexArgs {
     /// Folder of the index; made if it is not there.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
     index: PathBuf,
+    /// Language of the text, for the search by words: its forms of a word are found, its commonest words passed over. By name
+    /// or code, as german or de; `any` for several, or for one that is not known [default: english].
+    #[arg(long, value_name = "LANGUAGE")]
+    language: Option<Language>,
     /// Documents between two commits.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     commit_every: u64,
@@ -81,10 +86,8 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
         None => HashMap::new(),
     };
     let fresh = !args.index.exists();
-    let engine = match args.chunks.chunking(&encoder)? {
-        Some(chunking) => Engine::open_or_create_chunked(&args.index, encoder, pinned, chunking)?,
-        None => Engine::open_or_create(&args.index, encoder, pinned)?,
-    };
+    let options = IndexOptions { language: args.language, chunks: args.chunks.chunking(&encoder)? };
+    let engine = Engine::open_or_create_as(&args.index, encoder, pinned, options)?;
     let done = add(args, &collection, &engine, total as u64, &mut vectors);
     if done.is_err() && fresh && engine.index().load_metas().is_ok_and(|metas| metas.segments.is_empty()) {
         // Nothing was committed, and the folder was made by this call.

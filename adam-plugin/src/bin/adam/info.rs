@@ -31,7 +31,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     if args.json {
         let report = json!({
             "documents": engine.documents(), "segments": metas.segments.len(), "deleted_rows": deleted, "bytes": bytes,
-            "model": card.model, "layout": card.layout,
+            "model": card.model, "layout": card.layout, "language": engine.language().map(|language| language.to_string()),
         });
         return say(&format!("{}\n", serde_json::to_string_pretty(&report)?));
     }
@@ -41,10 +41,11 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
         || "none: one vector a document".to_owned(),
         |chunks| format!("{} tokens, overlapping by {}", chunks.tokens, chunks.overlap),
     );
+    let language = engine.language().map_or_else(String::new, |language| format!(" ({language})"));
     say(&format!(
         "documents  {}\nsegments   {} ({deleted} rows deleted and not yet merged away)\nsize       {:.1} MB\n\
          model      {} ({}, {} values, fingerprint {:.12})\n           {folder}\n\
-         searched   {}\nembedded   {}\nmetadata   {}\nchunks     {chunks}\n",
+         searched   {}{language}\nembedded   {}\nmetadata   {}\nchunks     {chunks}\n",
         engine.documents(),
         metas.segments.len(),
         bytes as f64 / 1e6,
