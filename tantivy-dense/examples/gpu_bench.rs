@@ -1,9 +1,5 @@
 //! Times searches on a device through tantivy, and holds what they find against an exact search on the processor.
 //!
-//! Writes one line of JSON for each batch size, to standard output and to the file named by `--json`. `--dump` writes the
-//! vectors and queries as plain little-endian f32, one after another, so that another program can be timed on the
-//! very same.
-//!
 //! ```text
 //! scripts/cuda-build.sh        # builds target/cuda/release/examples/gpu_bench
 //! gpu_bench --rows 1000000 --dimension 384 --batches 1,32,1024 --k 10 --index flat
@@ -16,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::{Parser, ValueEnum};
 use tantivy::indexer::NoMergePolicy;
 use tantivy::schema::Schema;
 use tantivy::{IndexWriter, Searcher, TantivyDocument};
@@ -32,74 +29,66 @@ const LEAST_RUNS: usize = 5;
 /// Queries whose hits are held against the exact ones.
 const CHECKED: usize = 64;
 
+/// Times searches on a device through tantivy, and holds what they find against an exact search on the processor.
+///
+/// Writes a line of JSON for each batch size to standard output.
+#[derive(Parser)]
 struct Arguments {
+    /// Vectors in the index, made at random.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = count)]
     rows: usize,
+    /// Values of a vector.
+    #[arg(long, value_name = "D", default_value_t = 384, value_parser = count)]
     dimension: usize,
+    /// Queries that are searched for together, one size after the other.
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [1, 32, 1024], value_parser = count)]
     batches: Vec<usize>,
+    /// Nearest vectors asked for.
+    #[arg(long, value_name = "K", default_value_t = 10, value_parser = count)]
     k: usize,
-    lists: bool,
-    metric: Metric,
+    /// All vectors one after another, or inverted files.
+    #[arg(long, value_enum, default_value_t = Layout::Flat)]
+    index: Layout,
+    /// What is near.
+    #[arg(long, value_enum, default_value_t = Nearness::Cosine)]
+    metric: Nearness,
+    /// Queries to choose from.
+    #[arg(long, value_name = "Q", default_value_t = 1024, value_parser = count)]
     queries: usize,
+    /// Write the lines to this file as well.
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write vectors and queries into this folder as plain little-endian f32, so that another program can be timed on the very same.
+    #[arg(long, value_name = "FOLDER")]
     dump: Option<PathBuf>,
+    /// gpu, gpu:NUMBER, or host: the same on the processor, from a build without GPUs too.
+    #[arg(long, default_value = "gpu:0")]
     device: String,
 }
 
-const USAGE: &str = "gpu_bench [--rows N] [--dimension D] [--batches 1,32,1024] [--k K] [--index flat|ivf] \
-                     [--metric cosine|l2] [--queries Q] [--json FILE] [--dump FOLDER] [--device gpu|gpu:NUMBER|host]";
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Layout {
+    Flat,
+    Ivf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Nearness {
+    Cosine,
+    L2,
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be 1 or more".to_owned()),
+        Ok(number) => Ok(number),
+        Err(fault) => Err(format!("{fault}")),
+    }
+}
 
 impl Arguments {
-    fn parse() -> Result<Arguments, Failure> {
-        let mut arguments = Arguments {
-            rows: 100_000,
-            dimension: 384,
-            batches: vec![1, 32, 1024],
-            k: 10,
-            lists: false,
-            metric: Metric::Cosine,
-            queries: 1024,
-            json: None,
-            dump: None,
-            device: "gpu:0".to_owned(),
-        };
-        let mut given = std::env::args().skip(1);
-        while let Some(flag) = given.next() {
-            let value = given.next().ok_or_else(|| format!("{flag} needs a value: {USAGE}"))?;
-            match flag.as_str() {
-                "--rows" => arguments.rows = value.parse()?,
-                "--dimension" => arguments.dimension = value.parse()?,
-                "--batches" => arguments.batches = value.split(',').map(str::parse).collect::<Result<_, _>>()?,
-                "--k" => arguments.k = value.parse()?,
-                "--index" => {
-                    arguments.lists = match value.as_str() {
-                        "flat" => false,
-                        "ivf" => true,
-                        other => return Err(format!("--index is flat or ivf, not {other}").into()),
-                    }
-                }
-                "--metric" => {
-                    arguments.metric = match value.as_str() {
-                        "cosine" => Metric::Cosine,
-                        "l2" => Metric::L2,
-                        other => return Err(format!("--metric is cosine or l2, not {other}").into()),
-                    }
-                }
-                "--queries" => arguments.queries = value.parse()?,
-                "--json" => arguments.json = Some(value.into()),
-                "--dump" => arguments.dump = Some(value.into()),
-                "--device" => arguments.device = value,
-                other => return Err(format!("{other} is no flag of this: {USAGE}").into()),
-            }
-        }
-        let sizes = [arguments.rows, arguments.dimension, arguments.k, arguments.queries];
-        if sizes.iter().chain(&arguments.batches).any(|&size| size == 0) || arguments.batches.is_empty() {
-            return Err("every size must be 1 or more".into());
-        }
-        Ok(arguments)
-    }
-
     fn device(&self) -> Result<Device, Failure> {
-        let options = DeviceOptions::default().lists(self.lists).least_values(0);
+        let options = DeviceOptions::default().lists(self.index == Layout::Ivf).least_values(0);
         let device = Device::named(&self.device, options)?;
         match device.unavailable() {
             None => Ok(device),
@@ -144,8 +133,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Failure> {
-    let arguments = Arguments::parse()?;
-    let Arguments { rows, dimension, k, lists, .. } = arguments;
+    let arguments = Arguments::parse();
+    let Arguments { rows, dimension, k, .. } = arguments;
+    let lists = arguments.index == Layout::Ivf;
+    let metric = match arguments.metric {
+        Nearness::Cosine => Metric::Cosine,
+        Nearness::L2 => Metric::L2,
+    };
     let device = arguments.device()?;
     let mut queries = Vec::new();
     for number in rows..rows + arguments.queries {
@@ -164,7 +158,7 @@ fn run() -> Result<(), Failure> {
     let options = DenseOptions::default().ann(policy).device(device.clone()).verify_on_open(false);
     let dense = Dense::with_options(options);
     let mut schema = Schema::builder();
-    let field = VectorField::add_to(&mut schema, "vector", VectorOptions::new(arguments.metric, dimension))?;
+    let field = VectorField::add_to(&mut schema, "vector", VectorOptions::new(metric, dimension))?;
     let folder = tempfile::tempdir()?;
     let mut index = dense.index_builder().schema(schema.build()).create_in_dir(folder.path())?;
     index.set_default_multithread_executor()?;
@@ -203,7 +197,7 @@ fn run() -> Result<(), Failure> {
         let line = time(&knn, &searcher, &queries, batch, &truth)?;
         let usage = device.usage();
         let line = serde_json::json!({
-            "device": device.name(), "index": if lists { "ivf" } else { "flat" }, "metric": arguments.metric, "rows": rows,
+            "device": device.name(), "index": if lists { "ivf" } else { "flat" }, "metric": metric, "rows": rows,
             "dimension": dimension, "k": k, "segments": searcher.segment_readers().len(), "batch": batch,
             "milliseconds": line.median, "milliseconds_p95": line.p95, "runs": line.runs,
             "queries_per_second": batch as f64 * 1e3 / line.median, "recall": line.recall,
