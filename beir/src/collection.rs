@@ -386,9 +386,11 @@ fn name_of(path: &Path) -> String {
     } else {
         path.to_path_buf()
     };
-    let gzipped = extension_of(&whole) == "gz";
-    let unpacked = if gzipped && !whole.is_dir() { whole.with_extension("") } else { whole.clone() };
-    let name = if whole.is_dir() { whole.file_name() } else { unpacked.file_stem() };
+    let name = match extension_of(&whole).as_str() {
+        _ if whole.is_dir() => whole.file_name(),
+        "gz" => whole.file_stem().and_then(|packed| Path::new(packed).file_stem()),
+        _ => whole.file_stem(),
+    };
     name.map_or_else(|| "collection".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
