@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use adam_plugin::{Embedding, EmbeddingWriter, Failure, HashFields, OnFailure, PluginError, WriterSettings};
 use common::Words;
 use tantivy::collector::DocSetCollector;
+use tantivy::directory::Directory;
 use tantivy::query::{AllQuery, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption, STORED, STRING, Schema, TEXT, Value};
 use tantivy::{Index, TantivyDocument, Term};
@@ -325,4 +327,29 @@ fn settings_that_cannot_work_are_refused() {
     assert!(refused(WriterSettings::default().key("id"), vec![chunked]).contains("adam_parent"));
     let elsewhere = Embedding::new(world.vector.clone(), "{abstract}".parse().unwrap());
     assert!(refused(WriterSettings::default(), vec![elsewhere]).contains("abstract"));
+}
+
+/// A commit whose process is killed just before `meta.json` names its files leaves them there, and the same commit, done again by
+/// the next process, wants the same names.
+#[test]
+fn a_commit_that_was_killed_can_be_done_again() {
+    let world = World::new();
+    let mut writer = world.writer(WriterSettings::default());
+    for id in ["a", "b"] {
+        writer.update_document(world.document(id, "light and water")).unwrap();
+    }
+    writer.commit().unwrap();
+    drop(writer);
+    let meta = Path::new("meta.json");
+    let before = world.index.directory().atomic_read(meta).unwrap();
+    let delete = || {
+        let mut writer = world.writer(WriterSettings::default());
+        writer.delete_term(Term::from_field_text(world.id, "a")).unwrap();
+        writer.commit().unwrap();
+    };
+    delete();
+    world.index.directory().atomic_write(meta, &before).unwrap();
+    assert_eq!(world.seen().len(), 2);
+    delete();
+    assert_eq!(world.seen().len(), 1);
 }

@@ -83,6 +83,8 @@
 //! - tantivy 0.27 gives the first operation of an index writer the stamp of the last commit. If that is a deletion, a merge can
 //!   apply it before it is committed, or lose it, vectors or not. Begin with none: `writer.run([])?` after opening a writer and
 //!   after a rollback.
+//! - A commit that was killed can leave a file of deletions whose name the same commit, done again, wants: tantivy 0.27 then refuses
+//!   it. Take it away after opening a writer: `writer.garbage_collect_files().wait()?`.
 //! - Errors are one type, [`DenseError`]; each message says what was found, where, and what to do.
 //! - Default features need no native library.
 //!

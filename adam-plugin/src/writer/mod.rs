@@ -175,7 +175,7 @@ impl EmbeddingWriter {
             }
             _ => None,
         };
-        worker::pass_over_first_stamp(&writer)?;
+        worker::begin(&writer)?;
         let shared = Arc::new(Shared::default());
         let (operations, queue) = bounded(settings.queue);
         let worker = Worker {

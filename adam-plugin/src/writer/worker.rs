@@ -495,7 +495,7 @@ impl Worker {
 
     fn rollback(&mut self) -> Result<Opstamp, PluginError> {
         let opstamp = self.writer.rollback()?;
-        pass_over_first_stamp(&self.writer)?;
+        begin(&self.writer)?;
         if let Some(committed) = &mut self.committed {
             committed.reload()?;
         }
@@ -514,9 +514,14 @@ impl Worker {
     }
 }
 
-/// Spends an operation on nothing. The first one of a writer that was just opened or rolled back gets the last commit's own
-/// stamp (tantivy 0.27), and a deletion with that stamp can be applied by a merge before it is committed, or be lost.
-pub(super) fn pass_over_first_stamp(writer: &IndexWriter) -> Result<(), PluginError> {
+/// Begins with a writer that was just opened or rolled back.
+///
+/// What a commit that was killed or failed left behind is taken away first: its file of deletions bears the stamp of that commit,
+/// which the next one comes to again after as many operations, and tantivy would refuse to write the file anew. Then an operation
+/// is spent on nothing: the first one gets the last commit's own stamp (tantivy 0.27), and a deletion with that stamp can be
+/// applied by a merge before it is committed, or be lost.
+pub(super) fn begin(writer: &IndexWriter) -> Result<(), PluginError> {
+    writer.garbage_collect_files().wait()?;
     writer.run([])?;
     Ok(())
 }
