@@ -1,20 +1,23 @@
 //! Bringing an index over: one without vectors, or one of another model.
 //!
 //! tantivy fixes at creation which files an index may have, so an index that was made without vectors can never get them. It is
-//! read from its stored fields into a new one beside it. What only lay in the inverted index or in columns cannot be read
-//! back; such fields are named. Both ways can be interrupted, and go on from the last commit when started again.
+//! read from its stored fields into a new one beside it, and from its columns where a field is fast and not stored. What only lay
+//! in the inverted index cannot be read back; a [`Plan`] names such fields before the work. Both ways can be interrupted, and go on
+//! from the last commit when started again.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod key;
+
 use std::path::Path;
 use std::sync::Arc;
 
 use adam_encoder::TextEncoder;
-use tantivy::schema::{Field, FieldType, STORED, STRING, Schema, Value};
+use tantivy::schema::{Field, FieldEntry, FieldType, STORED, STRING, Schema};
 use tantivy::{Index, ReloadPolicy, Searcher, TantivyDocument};
 use tantivy_dense::{VectorField, VectorOptions};
 
 use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::{ChunkFields, Chunking};
+use crate::columns::{Columns, is_recoverable};
 use crate::engine::Engine;
 use crate::error::PluginError;
 use crate::folder::IndexFolder;
@@ -44,22 +47,151 @@ pub struct ImportOptions {
     pub memory: usize,
 }
 
+/// What an import would do, found before any of the work.
+pub struct Plan<'a> {
+    old: &'a Path,
+    options: &'a ImportOptions,
+    index: Index,
+    /// Documents to read.
+    pub documents: u64,
+    /// Fields that are not stored in the old index, and whose values are read from its columns.
+    pub recovered: Vec<String>,
+    /// Fields that are neither stored nor in columns, so that they are empty in the new index.
+    pub lost: Vec<String>,
+}
+
 /// What was brought over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
     /// Documents read.
     pub documents: u64,
-    /// Fields whose values are not stored in the old index, so that the new one has none.
+    /// Fields of the old index that are empty in the new one, since they are neither stored nor in columns.
     pub lost: Vec<String>,
-    /// Documents that the new index has not, since another that was read later has the same key.
-    pub replaced: u64,
 }
 
-/// Reads a tantivy index without vectors into a new one with vectors.
+impl<'a> Plan<'a> {
+    /// Looks at a tantivy index without vectors. Of its documents, only the terms of the key are read.
+    ///
+    /// # Errors
+    /// When the old index cannot be read, a field is missing, not stored, or analysed by a tokenizer that is not tantivy's own, a field
+    /// has a name that the new index needs for one of its own, or the key cannot serve as one: it is no stored term, two documents
+    /// share it, or a document has none or several.
+    pub fn new(old: &'a Path, options: &'a ImportOptions) -> Result<Self, PluginError> {
+        let refuse = |problem: String| refusal(old, problem);
+        let index = open_plain(old)?;
+        let schema = index.schema();
+        for name in &options.fields {
+            let field = schema
+                .get_field(name)
+                .map_err(|_| refuse(format!("has no field `{name}`; there are {}", names(&schema))))?;
+            let entry = schema.get_field_entry(field);
+            match entry.field_type() {
+                FieldType::Str(_) if entry.is_stored() && entry.is_indexed() => (),
+                FieldType::Str(_) => {
+                    return Err(refuse(format!("the field `{name}` must be stored and indexed, and is not both")));
+                }
+                _ => return Err(refuse(format!("the field `{name}` holds no text"))),
+            }
+        }
+        if options.fields.is_empty() {
+            return Err(refuse("name at least one field to embed".to_owned()));
+        }
+        if let Some(key) = &options.key {
+            key::check_kind(old, &schema, key)?;
+        }
+        check_names(old, &schema, options.key.is_none())?;
+        for (field, entry) in schema.fields() {
+            if matches!(entry.field_type(), FieldType::Str(_)) && entry.is_indexed() {
+                index.tokenizer_for_field(field).map_err(|error| {
+                    refuse(format!(
+                        "the field `{}` is analysed by a tokenizer that only its program knows: {error}",
+                        entry.name()
+                    ))
+                })?;
+            }
+        }
+        let searcher = searcher(&index)?;
+        if let Some(key) = &options.key {
+            key::check_unique(old, &searcher, key)?;
+        }
+        let (recovered, lost) = not_stored(&schema, |_| true);
+        Ok(Self { old, options, documents: searcher.num_docs(), recovered, lost, index })
+    }
+
+    /// Reads the old index into a new one with vectors.
+    ///
+    /// # Errors
+    /// When a document cannot be read or embedded, or the new index cannot be written.
+    pub fn run(
+        self,
+        new: &Path,
+        encoder: Arc<dyn TextEncoder>,
+        model: PinnedModel,
+        settings: WriterSettings,
+    ) -> Result<Imported, PluginError> {
+        let Self { old, options, index, lost, .. } = self;
+        check_destination(old, new)?;
+        let schema = index.schema();
+        let mut builder = Schema::builder();
+        for (_, entry) in schema.fields() {
+            // In the same order, so that fields keep their numbers and documents can be handed over as they are.
+            builder.add_field(entry.clone());
+        }
+        let key = match &options.key {
+            Some(key) => key.clone(),
+            None => {
+                builder.add_text_field(ORIGIN, STRING | STORED);
+                ORIGIN.to_owned()
+            }
+        };
+        VectorField::add_to(&mut builder, VECTOR, VectorOptions::cosine(encoder.dimension()))?;
+        HashFields::add_to(&mut builder);
+        if let Some(chunking) = options.chunks {
+            chunking.check()?;
+            ChunkFields::add_to(&mut builder);
+        }
+        let layout = Layout {
+            key,
+            searched: options.fields.clone(),
+            title: options.fields.first().filter(|_| options.fields.len() > 1).cloned(),
+            shown: options.fields.clone(),
+            metadata: None,
+            vector: VECTOR.to_owned(),
+            template: crate::Template::joining(&options.fields)?.to_string(),
+            chunks: options.chunks,
+        };
+        check_layout(new, &layout)?;
+        check_source(old, new)?;
+        let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
+        note_source(old, new)?;
+        let origin = engine.index().schema().get_field(ORIGIN).ok().filter(|_| options.key.is_none());
+        let mut writer = engine.writer(options.memory, settings)?;
+        let mut imported = Imported { lost, ..Imported::default() };
+        for_each(
+            &searcher(&index)?,
+            |_| true,
+            |segment, doc, mut document| {
+                if let Some(origin) = origin {
+                    document.add_text(origin, format!("{segment}:{doc}"));
+                }
+                writer.update_document(document)?;
+                imported.documents += 1;
+                if imported.documents.is_multiple_of(options.commit_every as u64) {
+                    writer.commit()?;
+                }
+                Ok(())
+            },
+        )?;
+        writer.commit()?;
+        writer.wait_merging_threads()?;
+        Ok(imported)
+    }
+}
+
+/// Reads a tantivy index without vectors into a new one with vectors: a [`Plan`], carried out.
 ///
 /// # Errors
-/// When the old index cannot be read, a field is missing, not stored, or analysed by a tokenizer that is not tantivy's own, the key
-/// cannot serve as one, a field has a name that the new index needs for one of its own, or that index cannot be written.
+/// As [`Plan::new`] and [`Plan::run`].
 pub fn import(
     old: &Path,
     new: &Path,
@@ -68,115 +200,26 @@ pub fn import(
     options: &ImportOptions,
     settings: WriterSettings,
 ) -> Result<Imported, PluginError> {
-    let refuse = |problem: String| PluginError::Import { path: old.to_path_buf(), problem };
     check_destination(old, new)?;
-    let index = open_plain(old)?;
-    let schema = index.schema();
-    for name in &options.fields {
-        let field = schema
-            .get_field(name)
-            .map_err(|_| refuse(format!("has no field `{name}`; there are {}", names(&schema))))?;
-        let entry = schema.get_field_entry(field);
-        match entry.field_type() {
-            FieldType::Str(_) if entry.is_stored() && entry.is_indexed() => (),
-            FieldType::Str(_) => {
-                return Err(refuse(format!("the field `{name}` must be stored and indexed, and is not both")));
-            }
-            _ => return Err(refuse(format!("the field `{name}` holds no text"))),
-        }
-    }
-    if options.fields.is_empty() {
-        return Err(refuse("name at least one field to embed".to_owned()));
-    }
-    if let Some(key) = &options.key {
-        check_key(old, &schema, key)?;
-    }
-    check_names(old, &schema, options.key.is_none())?;
-    let mut lost = Vec::new();
-    let mut builder = Schema::builder();
-    for (field, entry) in schema.fields() {
-        if matches!(entry.field_type(), FieldType::Str(_)) && entry.is_indexed() {
-            index.tokenizer_for_field(field).map_err(|error| {
-                refuse(format!(
-                    "the field `{}` is analysed by a tokenizer that only its program knows: {error}",
-                    entry.name()
-                ))
-            })?;
-        }
-        // In the same order, so that fields keep their numbers and documents can be handed over as they are.
-        builder.add_field(entry.clone());
-        if !entry.is_stored() {
-            lost.push(entry.name().to_owned());
-        }
-    }
-    let key = match &options.key {
-        Some(key) => key.clone(),
-        None => {
-            builder.add_text_field(ORIGIN, STRING | STORED);
-            ORIGIN.to_owned()
-        }
-    };
-    VectorField::add_to(&mut builder, VECTOR, VectorOptions::cosine(encoder.dimension()))?;
-    HashFields::add_to(&mut builder);
-    if let Some(chunking) = options.chunks {
-        chunking.check()?;
-        ChunkFields::add_to(&mut builder);
-    }
-    let layout = Layout {
-        key,
-        searched: options.fields.clone(),
-        title: options.fields.first().filter(|_| options.fields.len() > 1).cloned(),
-        shown: options.fields.clone(),
-        metadata: None,
-        vector: VECTOR.to_owned(),
-        template: crate::Template::joining(&options.fields)?.to_string(),
-        chunks: options.chunks,
-    };
-    check_layout(new, &layout)?;
-    check_source(old, new)?;
-    let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
-    note_source(old, new)?;
-    let origin = engine.index().schema().get_field(ORIGIN).ok().filter(|_| options.key.is_none());
-    let mut writer = engine.writer(options.memory, settings)?;
-    let mut imported = Imported { lost, ..Imported::default() };
-    // Of the old index's own numbers, there are no two the same.
-    let key = options.key.as_ref().map(|name| schema.get_field(name)).transpose()?;
-    let mut keys = Vec::new();
-    for_each_stored(&searcher(&index)?, |segment, doc, mut document| {
-        if let Some(origin) = origin {
-            document.add_text(origin, format!("{segment}:{doc}"));
-        }
-        keys.extend(key.map(|key| hash_of_key(&document, key)));
-        writer.update_document(document)?;
-        imported.documents += 1;
-        if imported.documents.is_multiple_of(options.commit_every as u64) {
-            writer.commit()?;
-        }
-        Ok(())
-    })?;
-    writer.commit()?;
-    writer.wait_merging_threads()?;
-    imported.replaced = repeated(keys);
-    Ok(imported)
+    Plan::new(old, options)?.run(new, encoder, model, settings)
 }
 
-/// Refuses a key by which the new index could not find a document again, or name it.
-fn check_key(old: &Path, schema: &Schema, key: &str) -> Result<(), PluginError> {
-    let refuse = |problem: String| PluginError::Import { path: old.to_path_buf(), problem };
-    let field =
-        schema.get_field(key).map_err(|_| refuse(format!("has no field `{key}`; there are {}", names(schema))))?;
-    let entry = schema.get_field_entry(field);
-    let is_term = match entry.field_type() {
-        FieldType::Str(options) => options.get_indexing_options().is_some_and(|indexing| indexing.tokenizer() == "raw"),
-        _ => false,
+fn refusal(old: &Path, problem: String) -> PluginError {
+    PluginError::Import { path: old.to_path_buf(), problem }
+}
+
+/// The fields whose values are not stored: those that columns still hold, and those that are lost.
+fn not_stored(schema: &Schema, wanted: impl Fn(Field) -> bool) -> (Vec<String>, Vec<String>) {
+    let has_values = |entry: &FieldEntry| !matches!(entry.field_type(), FieldType::TieBreaker | FieldType::Custom(_));
+    let named = |entry: &FieldEntry| entry.name().to_owned();
+    let fields = || {
+        let all = schema.fields().filter(|(field, entry)| !entry.is_stored() && has_values(entry) && wanted(*field));
+        all.map(|(_, entry)| entry)
     };
-    if is_term && entry.is_stored() {
-        return Ok(());
-    }
-    Err(refuse(format!(
-        "the field `{key}` cannot be the key, which is a stored text that is indexed as one term (STRING | STORED); name such a \
-         field, or none, and documents are named by where they lay in this index"
-    )))
+    (
+        fields().filter(|entry| is_recoverable(entry)).map(named).collect(),
+        fields().filter(|entry| !is_recoverable(entry)).map(named).collect(),
+    )
 }
 
 /// Refuses fields with the names of those that the new index gets beside the old ones: a schema has no name twice.
@@ -194,22 +237,6 @@ fn check_names(old: &Path, schema: &Schema, makes_origin: bool) -> Result<(), Pl
             ),
         }),
     }
-}
-
-/// The key of a document, in 8 bytes: what is counted by it must fit in memory for every document there is.
-fn hash_of_key(document: &TantivyDocument, key: Field) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    document.get_first(key).and_then(|value| value.as_str()).hash(&mut hasher);
-    hasher.finish()
-}
-
-/// How many of these there were before. What the new index holds does not tell: it may have been begun by an earlier import of
-/// more documents, and lack those that could not be embedded.
-fn repeated(mut keys: Vec<u64>) -> u64 {
-    let all = keys.len();
-    keys.sort_unstable();
-    keys.dedup();
-    (all - keys.len()) as u64
 }
 
 /// Refuses to go on with an index that was begun otherwise: it would keep its own layout.
@@ -280,10 +307,30 @@ fn described(layout: &Layout) -> String {
     )
 }
 
+/// Fields of an index of `adam` that [`reembed`] cannot carry over, since they are neither stored nor in columns: only an index with
+/// a schema of its own has any.
+///
+/// # Errors
+/// When the folder is no index of `adam`.
+pub fn losses(old: &Path) -> Result<Vec<String>, PluginError> {
+    let engine = Engine::open(old)?;
+    Ok(not_stored(&engine.index().schema(), carried_over(&engine)).1)
+}
+
+/// Whether a field's values have to be read from the old index, since the new one does not make them anew.
+fn carried_over(engine: &Engine) -> impl Fn(Field) -> bool {
+    let schema = engine.index().schema();
+    let made = engine.made_field();
+    move |field| {
+        let name = schema.get_field_name(field);
+        !HashFields::is_hash(name) && !ChunkFields::is_one(name) && made != Some(field)
+    }
+}
+
 /// Reads an index of `adam` into a new one with the vectors of another model.
 ///
 /// # Errors
-/// As [`import`].
+/// When the old index cannot be read, or the new one cannot be written or was begun from something else.
 pub fn reembed(
     old: &Path,
     new: &Path,
@@ -313,8 +360,8 @@ pub fn reembed(
     note_source(old, new)?;
     let key = engine.index().schema().get_field(&engine.card().layout.key)?;
     let mut writer = engine.writer(memory, settings)?;
-    let mut imported = Imported::default();
-    for_each_stored(&searcher(from.index())?, |_, _, document| {
+    let mut imported = Imported { lost: not_stored(&schema, carried_over(&from)).1, ..Imported::default() };
+    for_each(&searcher(from.index())?, carried_over(&from), |_, _, document| {
         // Further chunks of a document have no key; they are made anew.
         if document.get_first(key).is_none() {
             return Ok(());
@@ -362,15 +409,20 @@ fn searcher(index: &Index) -> Result<Searcher, PluginError> {
     Ok(tantivy::IndexReader::searcher(&reader))
 }
 
-/// Every document that is not deleted, with its segment and number.
-fn for_each_stored(
+/// Every document that is not deleted, with its segment and number: what is stored of it, and what columns hold of the fields that
+/// are not stored and wanted.
+fn for_each(
     searcher: &Searcher,
+    wanted: impl Fn(Field) -> bool,
     mut body: impl FnMut(String, u32, TantivyDocument) -> Result<(), PluginError>,
 ) -> Result<(), PluginError> {
     for reader in searcher.segment_readers() {
         let store = reader.get_store_reader(CACHED_BLOCKS).map_err(tantivy::TantivyError::from)?;
+        let columns = Columns::open(reader, searcher.schema(), &wanted)?;
         for doc in reader.doc_ids_alive() {
-            body(reader.segment_id().uuid_string(), doc, store.get(doc)?)?;
+            let mut document: TantivyDocument = store.get(doc)?;
+            columns.add_to(&mut document, doc)?;
+            body(reader.segment_id().uuid_string(), doc, document)?;
         }
     }
     Ok(())

@@ -31,6 +31,7 @@
 
 mod card;
 mod chunk;
+mod columns;
 pub mod engine;
 mod error;
 mod filter;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use adam_encoder::EncoderOptions;
 use adam_plugin::engine::Document;
-use adam_plugin::import::{ImportOptions, count, import, reembed};
+use adam_plugin::import::{ImportOptions, Plan, count, import, losses, reembed};
 use adam_plugin::{Chunking, Engine, Mode, PinnedModel, SearchRequest, WriterSettings};
 use common::Words;
 use tantivy::schema::{FAST, INDEXED, STORED, STRING, Schema, TEXT};
@@ -125,33 +125,208 @@ fn another_layout_is_refused() {
     assert_eq!((Engine::open(&new).unwrap().documents(), model.count()), (5, 5));
 }
 
-#[test]
-fn documents_that_share_a_key_are_counted() {
-    let folder = tempfile::tempdir().unwrap();
-    let old = folder.path().join("old");
+/// An index with a key that may repeat, in as many segments as there are lists.
+fn with_keys(path: &Path, segments: &[&[Option<&str>]]) {
     let mut schema = Schema::builder();
     let sku = schema.add_text_field("sku", STRING | STORED);
     let name = schema.add_text_field("name", TEXT | STORED);
-    std::fs::create_dir_all(&old).unwrap();
-    let index = Index::create_in_dir(&old, schema.build()).unwrap();
+    std::fs::create_dir_all(path).unwrap();
+    let index = Index::create_in_dir(path, schema.build()).unwrap();
     let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, MEMORY).unwrap();
-    for number in 0..12 {
-        let long = format!("item {number} and then so many more words that they do not fit one chunk");
-        writer.add_document(doc!(sku => format!("s{}", number % 5), name => long)).unwrap();
+    writer.set_merge_policy(Box::new(tantivy::merge_policy::NoMergePolicy));
+    for keys in segments {
+        for key in *keys {
+            let mut document = doc!(name => "an item");
+            if let Some(key) = key {
+                document.add_text(sku, key);
+            }
+            writer.add_document(document).unwrap();
+        }
+        writer.commit().unwrap();
     }
+    writer.wait_merging_threads().unwrap();
+}
+
+#[test]
+fn a_key_that_is_not_unique_is_refused_before_the_work() {
+    let model = Arc::new(Words::new());
+    let long = "x".repeat(70_000);
+    let cases: [(&[&[Option<&str>]], &str); 5] = [
+        (&[&[Some("a"), Some("b"), Some("a"), Some("a")]], "3 documents have the value `a`"),
+        (&[&[Some("a"), Some("b")], &[Some("c"), Some("b")]], "2 documents have the value `b`"),
+        (&[&[Some("a"), None], &[None]], "2 documents have no value"),
+        (&[&[Some("a"), Some(&long)]], "1 document has no value, or one longer"),
+        (&[&[Some("same"); 50], &[Some("same"); 3]], "53 documents have the value `same`"),
+    ];
+    for (segments, words) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        with_keys(&old, segments);
+        let bring = |key| {
+            let options = ImportOptions { fields: vec!["name".to_owned()], ..options(key) };
+            import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default())
+        };
+        let said = bring(Some("sku")).unwrap_err().to_string();
+        assert!(said.contains(words) && said.contains("`sku`") && said.contains("--key"), "{words}: {said}");
+        assert!(!new.exists(), "the folder is free for the right key");
+        let documents: usize = segments.iter().map(|keys| keys.len()).sum();
+        assert_eq!(bring(None).unwrap().documents, documents as u64);
+        assert_eq!(Engine::open(&new).unwrap().documents(), documents as u64);
+    }
+    // Deleted documents do not count.
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    with_keys(&old, &[&[Some("a"), Some("b")]]);
+    let index = Index::open_in_dir(&old).unwrap();
+    let sku = index.schema().get_field("sku").unwrap();
+    let name = index.schema().get_field("name").unwrap();
+    let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, MEMORY).unwrap();
+    writer.delete_term(tantivy::Term::from_field_text(sku, "a"));
+    writer.commit().unwrap();
+    writer.add_document(doc!(sku => "a", name => "again")).unwrap();
+    writer.commit().unwrap();
+    let options = ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) };
+    import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
+    assert_eq!(Engine::open(&new).unwrap().documents(), 2);
+}
+
+/// A shop's index, with fields of every type that are fast and not stored.
+fn shop(path: &Path) {
+    let mut schema = Schema::builder();
+    let sku = schema.add_text_field("sku", STRING | STORED);
+    let name = schema.add_text_field("name", TEXT | STORED);
+    let brand = schema.add_text_field("brand", STRING | FAST);
+    let stock = schema.add_u64_field("stock", FAST | INDEXED);
+    let change = schema.add_i64_field("change", FAST | INDEXED);
+    let price = schema.add_f64_field("price", FAST | INDEXED | STORED);
+    let sold = schema.add_bool_field("sold", FAST | INDEXED);
+    let day = schema.add_date_field("day", FAST | INDEXED);
+    let address = schema.add_ip_addr_field("address", FAST | INDEXED);
+    let kind = schema.add_facet_field("kind", tantivy::schema::FacetOptions::default());
+    let code = schema.add_bytes_field("code", FAST);
+    let hidden = schema.add_text_field("hidden", TEXT);
+    std::fs::create_dir_all(path).unwrap();
+    let index = Index::create_in_dir(path, schema.build()).unwrap();
+    let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, MEMORY).unwrap();
+    for number in 0..6u64 {
+        let mut document = doc!(
+            sku => format!("s{number}"), name => "brass kettle", brand => "acme", brand => format!("b{number}"),
+            stock => number, change => -(number as i64), price => number as f64 + 0.5, sold => number % 2 == 0,
+            kind => tantivy::schema::Facet::from(&format!("/shop/k{number}")), hidden => "secret",
+        );
+        document.add_date(day, tantivy::DateTime::from_timestamp_secs(1_700_000_000 + number as i64));
+        document.add_ip_addr(address, format!("::{number}").parse().unwrap());
+        document.add_bytes(code, &[number as u8, 255]);
+        writer.add_document(document).unwrap();
+    }
+    writer.add_document(doc!(sku => "bare", name => "nothing but a name")).unwrap();
     writer.commit().unwrap();
     writer.wait_merging_threads().unwrap();
+}
+
+#[test]
+fn fast_fields_are_recovered_and_losses_are_known_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new, other] = ["old", "new", "other"].map(|name| folder.path().join(name));
+    shop(&old);
+    let options = ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) };
+    let plan = Plan::new(&old, &options).unwrap();
+    assert_eq!(plan.documents, 7);
+    assert_eq!(plan.lost, ["hidden"]);
+    assert_eq!(plan.recovered, ["brand", "stock", "change", "sold", "day", "address", "kind", "code"]);
     let model = Arc::new(Words::new());
-    for (folder_name, chunks) in [("whole", None), ("cut", Some(Chunking { tokens: 8, overlap: 2 }))] {
-        let new = folder.path().join(folder_name);
-        let options = ImportOptions { fields: vec!["name".to_owned()], chunks, ..options(Some("sku")) };
-        // The same number where all of it is there already.
-        for _ in 0..2 {
-            let settings = WriterSettings::default();
-            let done = import(&old, &new, model.clone(), model.pinned(), &options, settings).unwrap();
-            assert_eq!((done.documents, done.replaced), (12, 7), "{folder_name}");
-            assert_eq!(Engine::open(&new).unwrap().documents(), 5, "{folder_name}");
+    plan.run(&new, model.clone(), model.pinned(), WriterSettings::default()).unwrap();
+    // Changing the model keeps them, too.
+    let twin = Arc::new(Words::of(32, "other 1"));
+    assert_eq!(losses(&new).unwrap(), ["hidden"]);
+    reembed(&new, &other, twin.clone(), twin.pinned(), 3, MEMORY, WriterSettings::default()).unwrap();
+    for index in [new, other] {
+        let engine = Engine::open(&index).unwrap();
+        let found = |filter: &str| {
+            let filters = vec![filter.parse().unwrap()];
+            let request = SearchRequest { filters, mode: Mode::Bm25, ..SearchRequest::new("kettle") };
+            engine.search(&request).unwrap().hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>()
+        };
+        for filter in ["brand:b3", "stock:3", "price:3.5", "kind:/shop/k3"] {
+            assert_eq!(found(filter), ["s3"], "{filter}");
         }
+        assert_eq!(found("brand:acme").len(), 6);
+        let hit = engine.get("s3").unwrap().unwrap().metadata.unwrap();
+        let expected = serde_json::json!({"brand": ["acme", "b3"], "stock": 3, "change": -3, "price": 3.5, "sold": false,
+            "day": "2023-11-14T22:13:23Z", "kind": "/shop/k3", "code": "A/8="});
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&hit[name], value, "{name}");
+        }
+        assert!(engine.get("bare").unwrap().unwrap().metadata.is_none());
+    }
+}
+
+/// What an index that was brought over knows of a document can be written to it again, by name and type.
+#[test]
+fn metadata_goes_into_the_fields_of_an_imported_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
+    shop(&old);
+    let model = Arc::new(Words::new());
+    let options = ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) };
+    import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
+    let engine = Engine::open(&new).unwrap().with_encoder(model.clone()).unwrap();
+    let new_one = |metadata: serde_json::Value| Document {
+        id: "late".to_owned(),
+        text: "copper kettle".to_owned(),
+        metadata: metadata.as_object().cloned(),
+        ..Document::default()
+    };
+    let metadata = serde_json::json!({"brand": ["acme", "late"], "stock": 7.0, "change": -7, "price": 7, "sold": true, "code": "A/8=",
+        "day": "2024-05-31T10:00:00+02:00", "address": "::9", "kind": "/shop/late", "hidden": "found", "name": null});
+    let mut writer = engine.writer(MEMORY, WriterSettings::default()).unwrap();
+    writer.update_document(engine.document(new_one(metadata)).unwrap()).unwrap();
+    // What was read can be written again, and is the same.
+    let before = engine.get("s4").unwrap().unwrap();
+    writer.update_document(engine.document(before.clone()).unwrap()).unwrap();
+    writer.commit().unwrap();
+    engine.reload().unwrap();
+    assert_eq!(engine.get("s4").unwrap().unwrap(), before);
+    for filter in
+        ["brand:late", "stock:7", "price:7..7", "kind:/shop/late", "hidden:found", "day:2024-05-31T08:00:00Z.."]
+    {
+        let request = SearchRequest {
+            filters: vec![filter.parse().unwrap()],
+            mode: Mode::Bm25,
+            ..SearchRequest::new("copper kettle")
+        };
+        let hits = engine.search(&request).unwrap().hits;
+        assert_eq!(hits.iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["late"], "{filter}");
+        assert_eq!(hits[0].metadata.as_ref().unwrap()["price"], 7.0);
+        assert_eq!(hits[0].metadata.as_ref().unwrap()["day"], "2024-05-31T08:00:00Z");
+    }
+    for (metadata, words) in [
+        (
+            serde_json::json!({"stock": "many"}),
+            "`stock` is \"many\", and that field of the index takes whole numbers from 0",
+        ),
+        (serde_json::json!({"stock": -1}), "`stock`"),
+        (serde_json::json!({"stock": 1.5}), "`stock`"),
+        (serde_json::json!({"price": "7"}), "takes numbers"),
+        (serde_json::json!({"price": [1, [2]]}), "takes numbers"),
+        (serde_json::json!({"sold": "yes"}), "true or false"),
+        (serde_json::json!({"day": "soon"}), "dates"),
+        (serde_json::json!({"day": 5}), "dates"),
+        (serde_json::json!({"day": "9999-12-31T23:59:59-05:00"}), "dates"),
+        (serde_json::json!({"kind": "shop/late"}), "facets"),
+        (serde_json::json!({"kind": ""}), "facets"),
+        (serde_json::json!({"code": "%"}), "base64"),
+        (serde_json::json!({"address": "nowhere"}), "IP addresses"),
+        (serde_json::json!({"brand": {"a": 1}}), "text"),
+        (serde_json::json!({"brand": 3}), "text"),
+        (serde_json::json!({"colour": "red"}), "`colour` would be lost"),
+        (serde_json::json!({"name": "something else"}), "given twice"),
+        (serde_json::json!({"sku": "other"}), "given twice"),
+        (serde_json::json!({"vector": [1.0]}), "`vector` would be lost"),
+        (serde_json::json!({"adam_document_hash": 1}), "would be lost"),
+    ] {
+        let said = engine.document(new_one(metadata.clone())).unwrap_err().to_string();
+        assert!(said.contains(words) && said.contains("`late`"), "{metadata}: {said}");
     }
 }
 
@@ -258,7 +433,7 @@ fn documents_go_to_the_fields_of_an_imported_index() {
     }
     let metadata = serde_json::json!({"year": 2000}).as_object().cloned();
     let message = engine.document(Document { metadata, ..added.clone() }).unwrap_err().to_string();
-    for words in ["`late`", "metadata", "`sku`", "`name`", "`body`"] {
+    for words in ["`late`", "metadata `year`", "`sku`", "`name`", "`body`", "by name in `price`, `hidden`"] {
         assert!(message.contains(words), "{words}: {message}");
     }
     drop(writer);

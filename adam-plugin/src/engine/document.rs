@@ -5,7 +5,7 @@ use tantivy::collector::TopDocs;
 use tantivy::query::TermQuery;
 use tantivy::schema::{Field, IndexRecordOption, OwnedValue, Value};
 
-use super::{Engine, schema};
+use super::{Engine, check_vector, schema};
 use crate::error::PluginError;
 
 /// A document as `adam` takes it.
@@ -25,23 +25,44 @@ pub struct Document {
 
 impl Engine {
     /// A document for the writer, in the fields that the index's layout names: the title in the title's, the text in the first
-    /// of those that are shown otherwise, both together in searched fields that are not shown, metadata in the metadata's.
+    /// of those that are shown otherwise, both together in searched fields that are not shown. Metadata goes into fields of the
+    /// index's own that bear its names, with the type of each, and else into the metadata's.
     ///
     /// # Errors
-    /// When it has no id, something for which the index has no field, or a vector that is not one of the index's.
+    /// When it has no id or one that is longer than an index can find again, something for which the index has no field or a field
+    /// of another type, or a vector that is not one of the index's.
     pub fn document(&self, document: Document) -> Result<TantivyDocument, PluginError> {
-        let fault = |problem: String| PluginError::Document { document: document.id.clone(), problem };
-        if document.id.is_empty() {
+        let Document { id, mut title, mut text, metadata, vector } = document;
+        let fault = |problem: String| PluginError::Document { document: shown(&id), problem };
+        if id.is_empty() {
             return Err(fault("has an empty id".to_owned()));
+        }
+        if id.len() > MAX_ID_BYTES {
+            return Err(fault(format!(
+                "its id has {} bytes; an index finds documents by ids of up to {MAX_ID_BYTES} bytes",
+                id.len()
+            )));
         }
         // An index that was brought over has its own fields, and not always one for everything.
         let lost = |what: &str| {
             fault(format!("its {what} would be lost, since the index has no field for it: {}", self.described_fields()))
         };
         let mut out = TantivyDocument::new();
-        out.add_text(self.fields.key, &document.id);
-        let parts =
-            [("title", self.title_field(), &document.title), ("text", self.text_fields().next(), &document.text)];
+        out.add_text(self.fields.key, &id);
+        if let Some(metadata) = &metadata {
+            let mut left = self.add_own(&mut out, metadata).map_err(fault)?;
+            if let Some(name) = &self.card.layout.metadata {
+                let field = self.index.schema().get_field(name)?;
+                out.add_object(field, owned_object(&left));
+            } else {
+                self.take_by_name(&mut left, &id, &mut title, &mut text).map_err(fault)?;
+                let names: Vec<String> = left.keys().map(|name| format!("`{}`", shown(name))).collect();
+                if !names.is_empty() {
+                    return Err(lost(&format!("metadata {}", names.join(", "))));
+                }
+            }
+        }
+        let parts = [("title", self.title_field(), &title), ("text", self.text_fields().next(), &text)];
         for (what, field, value) in parts {
             match field {
                 _ if value.is_empty() => {}
@@ -51,31 +72,56 @@ impl Engine {
         }
         for &field in &self.fields.searched {
             if field != self.fields.key && Some(field) != self.fields.title && !self.fields.shown.contains(&field) {
-                out.add_text(field, format!("{} {}", document.title, document.text).trim());
+                out.add_text(field, format!("{title} {text}").trim());
             }
         }
-        match (&document.metadata, &self.card.layout.metadata) {
-            (Some(metadata), Some(name)) => {
-                let field = self.index.schema().get_field(name)?;
-                let object = metadata.iter().map(|(name, value)| (name.clone(), owned(value))).collect();
-                out.add_object(field, object);
-            }
-            (Some(metadata), None) if !metadata.is_empty() => return Err(lost("metadata")),
-            _ => {}
-        }
-        if let Some(vector) = &document.vector {
+        if let Some(vector) = &vector {
+            check_vector(vector.iter().copied(), self.card.model.dimension)
+                .map_err(|problem| fault(format!("its vector {problem}")))?;
             self.fields.vector.add(&mut out, vector)?;
         }
         Ok(out)
     }
 
+    /// Metadata that bears the name of the key's, title's or text's field is that part of the document, where the document does not
+    /// say it otherwise.
+    fn take_by_name(
+        &self,
+        metadata: &mut serde_json::Map<String, serde_json::Value>,
+        id: &str,
+        title: &mut String,
+        text: &mut String,
+    ) -> Result<(), String> {
+        let schema = self.index.schema();
+        let mut key = id.to_owned();
+        let parts = [
+            ("id", Some(self.fields.key), &mut key),
+            ("title", self.title_field(), title),
+            ("text", self.text_fields().next(), text),
+        ];
+        for (what, field, known) in parts {
+            let Some(name) = field.map(|field| schema.get_field_name(field)) else { continue };
+            match metadata.remove(name) {
+                None | Some(serde_json::Value::Null) => {}
+                Some(serde_json::Value::String(value)) if known.is_empty() || *known == value => *known = value,
+                Some(serde_json::Value::String(_)) => {
+                    return Err(format!("its {what} is given twice, and differently in the metadata `{name}`"));
+                }
+                Some(_) => {
+                    return Err(format!("its metadata `{name}` is no text, and that field of the index takes text"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The title's field. The key's is not one to write a title to, even where it is shown as such.
-    fn title_field(&self) -> Option<Field> {
+    pub(super) fn title_field(&self) -> Option<Field> {
         self.fields.title.filter(|&field| field != self.fields.key)
     }
 
     /// The fields that are shown as text.
-    fn text_fields(&self) -> impl Iterator<Item = Field> {
+    pub(super) fn text_fields(&self) -> impl Iterator<Item = Field> {
         let (key, title) = (self.fields.key, self.fields.title);
         self.fields.shown.iter().copied().filter(move |&field| field != key && Some(field) != title)
     }
@@ -86,7 +132,12 @@ impl Engine {
         let place = |field: Option<Field>| {
             field.map_or_else(|| "nowhere".to_owned(), |field| format!("in `{}`", schema.get_field_name(field)))
         };
-        let metadata = self.card.layout.metadata.as_ref().map_or("nowhere".to_owned(), |name| format!("in `{name}`"));
+        let own = self.own_fields();
+        let metadata = match &self.card.layout.metadata {
+            Some(name) => format!("in `{name}`"),
+            None if own.is_empty() => "nowhere".to_owned(),
+            None => format!("by name in `{}`", own.join("`, `")),
+        };
         format!(
             "it keeps ids {}, titles {}, texts {} and metadata {metadata}",
             place(Some(self.fields.key)),
@@ -122,7 +173,8 @@ impl Engine {
         let query = TermQuery::new(self.key_term(id), IndexRecordOption::Basic);
         let found = searcher.search(&query, &TopDocs::with_limit(1).order_by_score())?;
         let Some(&(_, address)) = found.first() else { return Ok(None) };
-        let stored: TantivyDocument = searcher.doc(address)?;
+        let mut stored: TantivyDocument = searcher.doc(address)?;
+        self.add_columns(&searcher, address, &mut stored)?;
         let text = |fields: &mut dyn Iterator<Item = Field>| {
             let values = fields.flat_map(|field| stored.get_all(field));
             values.filter_map(|value| value.as_str()).collect::<Vec<_>>().join(" ")
@@ -136,14 +188,38 @@ impl Engine {
         }))
     }
 
+    /// What is known of a document beside title and text: its metadata, and what stands in fields of the index's own.
     pub(super) fn metadata(&self, stored: &TantivyDocument) -> Option<serde_json::Map<String, serde_json::Value>> {
-        let field = self.index.schema().get_field(self.card.layout.metadata.as_ref()?).ok()?;
-        let owned = OwnedValue::from(stored.get_first(field)?.as_value());
-        match serde_json::to_value(&owned) {
-            Ok(serde_json::Value::Object(object)) => Some(object),
-            _ => None,
+        let own = self.own_values(stored);
+        let Some(name) = &self.card.layout.metadata else { return (!own.is_empty()).then_some(own) };
+        let field = self.index.schema().get_field(name).ok()?;
+        let kept = stored.get_first(field).map(|value| serde_json::to_value(OwnedValue::from(value.as_value())));
+        match kept {
+            Some(Ok(serde_json::Value::Object(mut object))) => {
+                object.extend(own);
+                Some(object)
+            }
+            _ => (!own.is_empty()).then_some(own),
         }
     }
+}
+
+/// The longest id, in bytes, that tantivy indexes as one term: a document with a longer one could be neither replaced nor deleted.
+const MAX_ID_BYTES: usize = 65_530;
+
+/// A name as a message can hold it.
+fn shown(name: &str) -> String {
+    match name.char_indices().nth(100) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
+/// A JSON object as tantivy keeps it.
+pub(super) fn owned_object(
+    object: &serde_json::Map<String, serde_json::Value>,
+) -> std::collections::BTreeMap<String, OwnedValue> {
+    object.iter().map(|(name, value)| (name.clone(), owned(value))).collect()
 }
 
 /// A JSON value as tantivy keeps it; a string that is a date with time and zone becomes a date.

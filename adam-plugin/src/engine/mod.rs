@@ -3,14 +3,18 @@
 mod chunked;
 mod delete;
 mod document;
+mod ids;
 mod language;
+mod model;
+mod own;
 mod schema;
 mod search;
+mod vector;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adam_encoder::{EncoderOptions, Hub, SentenceEncoder, TextEncoder};
+use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder};
 use tantivy::collector::Count;
 use tantivy::query::TermQuery;
 use tantivy::schema::{IndexRecordOption, Schema};
@@ -22,6 +26,7 @@ pub use language::Language;
 #[cfg(test)]
 pub(crate) use schema::metadata_options;
 pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
+pub use vector::{MAX_VALUE, check_vector};
 
 use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::Chunking;
@@ -229,29 +234,7 @@ impl Engine {
         folder: Option<&Path>,
         options: &EncoderOptions,
     ) -> Result<SentenceEncoder, PluginError> {
-        let model = &self.card.model;
-        let place = match (folder, &model.folder) {
-            (Some(folder), _) => Hub::from_environment().resolve(&folder.to_string_lossy())?,
-            (None, Some(folder)) if folder.is_dir() => folder.clone(),
-            (None, Some(folder)) => {
-                return Err(PluginError::ModelMoved {
-                    index: self.path.clone(),
-                    model: model.name.clone(),
-                    folder: folder.clone(),
-                });
-            }
-            (None, None) => {
-                return Err(PluginError::NoModel { what: "a search by vectors", model: model.name.clone() });
-            }
-        };
-        let options = EncoderOptions {
-            precision: model.precision.parse().unwrap_or(options.precision),
-            max_length: model.max_length,
-            query_prompt: model.query_prompt.clone(),
-            document_prompt: model.document_prompt.clone(),
-            ..options.clone()
-        };
-        Ok(SentenceEncoder::open(&place, &options)?)
+        self.card.model.open(&self.path, folder, options)
     }
 
     /// A writer that embeds on the way. Documents are replaced by key, and left alone where nothing changed.
@@ -317,6 +300,11 @@ impl Engine {
     /// The language of its text; `None` where it has fields of its own, as an imported index does.
     pub fn language(&self) -> Option<Language> {
         schema::own_content(&self.index.schema()).map(|(_, language)| language)
+    }
+
+    /// The field that is made of a document's title and text, where there is one.
+    pub(crate) fn made_field(&self) -> Option<tantivy::schema::Field> {
+        schema::own_content(&self.index.schema()).map(|(field, _)| field)
     }
 
     /// The vectors of the index.

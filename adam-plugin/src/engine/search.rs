@@ -279,7 +279,8 @@ impl Engine {
             shown.iter().filter(|_| request.explain).map(|placed| placed.hit.clone()).collect();
         let mut explanations = hybrid.explain_all(&searcher, &explained)?.into_iter();
         for Placed { hit, logit } in shown {
-            let document: TantivyDocument = searcher.doc(hit.address)?;
+            let mut document: TantivyDocument = searcher.doc(hit.address)?;
+            self.add_columns(&searcher, hit.address, &mut document)?;
             let explanation = if let Some(mut tree) = explanations.next() {
                 if let (Some((_, logit)), Some(reranker)) = (logit, &self.reranker) {
                     let below = tree;

@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
-use adam_plugin::WriterSettings;
-use adam_plugin::import::{ImportOptions, Imported, count, import, reembed};
+use adam_plugin::import::{ImportOptions, Imported, Plan, losses, reembed};
+use adam_plugin::{Engine, WriterSettings};
 use anyhow::Result;
 use clap::Args;
 
 use crate::model::{Chunks, Computing};
 use crate::screen::{WriterProgress, tell};
 
-/// Bring over a tantivy index that has no vectors, from its stored fields. Interrupted, it goes on when started again.
+/// Bring over a tantivy index that has no vectors, from its stored fields and its columns.
+///
+/// Fields that are neither stored nor fast are empty in the new index; they are named before the work begins. Documents that are added
+/// later fill the index's own fields by their metadata. Interrupted, it goes on when started again.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -24,8 +27,8 @@ pub(crate) struct ImportArgs {
     /// Stored text fields to embed and to search by words.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', required = true)]
     fields: Vec<String>,
-    /// Field that names a document, a stored text that is indexed as one term and not cut into words [default: made from the
-    /// old index's own numbers].
+    /// Field that names a document, a stored text that is indexed as one term and not cut into words, with another value for each
+    /// document [default: made from the old index's own numbers].
     #[arg(long, value_name = "NAME")]
     key: Option<String>,
     /// Folder of the new index.
@@ -65,7 +68,6 @@ pub(crate) struct ReembedArgs {
 const MEMORY: usize = 128 << 20;
 
 pub(crate) fn run(args: &ImportArgs) -> Result<()> {
-    let total = count(&args.old)?;
     let (encoder, pinned) = args.computing.open(&args.model)?;
     let options = ImportOptions {
         fields: args.fields.clone(),
@@ -74,20 +76,33 @@ pub(crate) fn run(args: &ImportArgs) -> Result<()> {
         commit_every: usize::try_from(args.commit_every)?,
         memory: MEMORY,
     };
-    watched("import", total, |settings| Ok(import(&args.old, &args.index, encoder, pinned, &options, settings)?))
+    let plan = Plan::new(&args.old, &options)?;
+    if !plan.recovered.is_empty() {
+        tell(&format!("import: not stored in the old index, and read from its columns: {}", plan.recovered.join(", ")));
+    }
+    warn_of(&plan.lost);
+    watched("import", plan.documents, |settings| Ok(plan.run(&args.index, encoder, pinned, settings)?))
+}
+
+/// Names what will be lost, before the work.
+fn warn_of(lost: &[String]) {
+    if !lost.is_empty() {
+        tell(&format!(
+            "warning: neither stored nor fast in the old index, so empty in the new one: {} (to keep them, make the new index from the \
+             documents themselves)",
+            lost.join(", ")
+        ));
+    }
 }
 
 pub(crate) fn run_reembed(args: &ReembedArgs) -> Result<()> {
-    let total = count_adam(&args.old)?;
+    let total = Engine::open(&args.old)?.documents();
+    warn_of(&losses(&args.old)?);
     let (encoder, pinned) = args.computing.open(&args.model)?;
     let commit_every = usize::try_from(args.commit_every)?;
     watched("reembed", total, |settings| {
         Ok(reembed(&args.old, &args.index, encoder, pinned, commit_every, MEMORY, settings)?)
     })
-}
-
-fn count_adam(path: &std::path::Path) -> Result<u64> {
-    Ok(adam_plugin::Engine::open(path)?.documents())
 }
 
 /// Does the work with a bar.
@@ -96,14 +111,5 @@ fn watched(name: &str, total: u64, work: impl FnOnce(WriterSettings) -> Result<I
     let imported = work(watched.watch(WriterSettings::default()))?;
     let message = format!("{} documents ({} unchanged)", imported.documents, watched.unchanged());
     watched.finish(&message);
-    if !imported.lost.is_empty() {
-        tell(&format!("not stored in the old index, so empty in the new one: {}", imported.lost.join(", ")));
-    }
-    if imported.replaced > 0 {
-        tell(&format!(
-            "warning: {} documents of the old index share their key with another, and of each key only the last document is in the new one; import into another folder with a --key that names every document, or without --key",
-            imported.replaced
-        ));
-    }
     Ok(())
 }
