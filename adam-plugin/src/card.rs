@@ -8,7 +8,7 @@
 //! sha256 <64 hexadecimal digits>
 //! ```
 
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use adam_encoder::{Precision, SentenceEncoder, TextEncoder, TextKind};
@@ -156,16 +156,15 @@ impl Card {
     /// When it cannot be read, is damaged, or was written by a later version.
     pub fn read(index: &Path) -> Result<Option<Self>, PluginError> {
         let path = index.join(CARD_FILE);
-        let size = match std::fs::metadata(&path) {
-            Ok(found) => found.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        let refuse = |problem: &str| PluginError::Card { path: path.clone(), problem: problem.to_owned() };
+        let bytes = match durable::read(&path, MAX_SIZE) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                return Err(refuse("larger than any card of an index; this is another file"));
+            }
             Err(source) => return Err(PluginError::io("read", path, source)),
         };
-        let refuse = |problem: &str| PluginError::Card { path: path.clone(), problem: problem.to_owned() };
-        if size > MAX_SIZE {
-            return Err(refuse("larger than any card of an index; this is another file"));
-        }
-        let bytes = std::fs::read(&path).map_err(|source| PluginError::io("read", &path, source))?;
         let damaged =
             || refuse("the card of the index is damaged (its checksum is wrong); restore it, or make the index again");
         let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
@@ -188,7 +187,7 @@ impl Card {
             .map_err(|fault| refuse(&format!("the card of the index cannot be read: {fault}")))
     }
 
-    /// Writes the card, whole or not at all.
+    /// Writes the card, whole or not at all. When it returns, the card is on disk.
     ///
     /// # Errors
     /// When the folder cannot be written to.
@@ -197,12 +196,13 @@ impl Card {
         let body = serde_json::to_string_pretty(self)
             .map_err(|fault| PluginError::io("write", &path, std::io::Error::other(fault)))?;
         let whole = format!("{body}\nsha256 {}\n", digest(&body));
-        let unfinished = index.join(".adam.json.tmp");
-        let io = |source| PluginError::io("write", &path, source);
-        let mut file = std::fs::File::create(&unfinished).map_err(io)?;
-        file.write_all(whole.as_bytes()).map_err(io)?;
-        file.sync_all().map_err(io)?;
-        std::fs::rename(&unfinished, &path).map_err(io)
+        durable::replace(&path, whole.as_bytes()).map_err(|source| PluginError::io("write", path, source))
+    }
+
+    /// Whether vectors and fields of an index with the other card mean the same as with this one.
+    pub(crate) fn is_compatible(&self, other: &Self) -> bool {
+        (&self.model.fingerprint, self.model.dimension, &self.layout)
+            == (&other.model.fingerprint, other.model.dimension, &other.layout)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adam_encoder::EncoderError;
 use tantivy::TantivyError;
-use tantivy::directory::error::LockError;
+use tantivy::directory::error::{LockError, OpenReadError, OpenWriteError};
 use tantivy_dense::DenseError;
 
 /// What went wrong: what, where, and what to do about it.
@@ -133,8 +133,28 @@ pub enum PluginError {
     #[error("the embedding writer's thread has ended; open a new writer")]
     WriterGone,
     /// Another process or thread is writing to the index.
-    #[error("the index is being written to by another program or writer; wait for it, or end it")]
-    Locked,
+    #[error("the index is being written to by {holder}; wait for it, or end it")]
+    Locked {
+        /// Who that is, as far as it is known.
+        holder: String,
+    },
+    /// The folder of an open index was moved, deleted, replaced or changed by somebody who did not hold its lock.
+    #[error(
+        "the index {} is no longer the one that was opened: {problem}; put it back, or open the index again",
+        index.display()
+    )]
+    FolderChanged {
+        /// The folder.
+        index: PathBuf,
+        /// What became of it.
+        problem: String,
+    },
+    /// tantivy's writer failed, and this is why.
+    #[error("the index cannot be written: {cause}")]
+    NotWritten {
+        /// What failed, with the file's path.
+        cause: String,
+    },
     /// Stored documents of another index cannot be carried over.
     #[error("{}: {problem}", path.display())]
     Import {
@@ -159,11 +179,33 @@ pub enum PluginError {
 
 impl From<TantivyError> for PluginError {
     fn from(error: TantivyError) -> Self {
+        if let Some(changed) = folder_changed(&error) {
+            return changed;
+        }
         match error {
-            TantivyError::LockFailure(LockError::LockBusy, _) => Self::Locked,
+            TantivyError::LockFailure(LockError::LockBusy, _) => {
+                Self::Locked { holder: "another program or writer".to_owned() }
+            }
             TantivyError::LockFailure(LockError::IoError(fault), _) => Self::NoLock(fault),
             other => Self::Tantivy(other),
         }
+    }
+}
+
+/// The error of an index's folder that came through tantivy.
+fn folder_changed(error: &TantivyError) -> Option<PluginError> {
+    let fault = match error {
+        TantivyError::IoError(fault)
+        | TantivyError::LockFailure(LockError::IoError(fault), _)
+        | TantivyError::OpenReadError(OpenReadError::IoError { io_error: fault, .. })
+        | TantivyError::OpenWriteError(OpenWriteError::IoError { io_error: fault, .. }) => fault,
+        _ => return None,
+    };
+    match fault.get_ref()?.downcast_ref()? {
+        PluginError::FolderChanged { index, problem } => {
+            Some(PluginError::FolderChanged { index: index.clone(), problem: problem.clone() })
+        }
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod key;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::chunk::{ChunkFields, Chunking};
 use crate::columns::{Columns, is_recoverable};
 use crate::engine::Engine;
 use crate::error::PluginError;
-use crate::folder::IndexFolder;
+use crate::folder::{Contents, IndexFolder};
 use crate::hash::HashFields;
 use crate::writer::WriterSettings;
 
@@ -163,9 +164,9 @@ impl<'a> Plan<'a> {
         check_layout(new, &layout)?;
         check_source(old, new)?;
         let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
-        note_source(old, new)?;
         let origin = engine.index().schema().get_field(ORIGIN).ok().filter(|_| options.key.is_none());
         let mut writer = engine.writer(options.memory, settings)?;
+        begin_from(old, new)?;
         let mut imported = Imported { lost, ..Imported::default() };
         for_each(
             &searcher(&index)?,
@@ -241,6 +242,9 @@ fn check_names(old: &Path, schema: &Schema, makes_origin: bool) -> Result<(), Pl
 
 /// Refuses to go on with an index that was begun otherwise: it would keep its own layout.
 fn check_layout(new: &Path, wanted: &Layout) -> Result<(), PluginError> {
+    if Contents::of(new)? != Contents::Index {
+        return Ok(());
+    }
     let Some(card) = Card::read(new)? else { return Ok(()) };
     let there = card.layout;
     if there == *wanted {
@@ -257,15 +261,22 @@ fn check_layout(new: &Path, wanted: &Layout) -> Result<(), PluginError> {
 }
 
 /// Name of the file in the new index that says from which it is read: as the card, a file that tantivy leaves alone.
-const SOURCE_FILE: &str = ".adam-source";
+pub(crate) const SOURCE_FILE: &str = ".adam-source";
+
+/// Longest path read from it, in bytes.
+const MAX_SOURCE: u64 = 1 << 16;
 
 /// Refuses to go on with an index that holds documents and was not begun from this one: the two would become one.
 fn check_source(old: &Path, new: &Path) -> Result<(), PluginError> {
-    if Card::read(new)?.is_none() {
+    if Contents::of(new)? != Contents::Index {
         return Ok(());
     }
     let note = new.join(SOURCE_FILE);
-    let source = std::fs::read_to_string(&note).unwrap_or_default();
+    let source = match durable::read(&note, MAX_SOURCE) {
+        Ok(source) => String::from_utf8_lossy(&source).into_owned(),
+        Err(fault) if fault.kind() == ErrorKind::NotFound => String::new(),
+        Err(fault) => return Err(PluginError::io("read", note, fault)),
+    };
     if source == named(old) || Engine::open(new)?.documents() == 0 {
         return Ok(());
     }
@@ -280,12 +291,16 @@ fn check_source(old: &Path, new: &Path) -> Result<(), PluginError> {
     })
 }
 
-/// Writes down from which index this one is read, whole or not at all.
+/// Says in the new index where it is read from, unless another import was faster. The caller has the new index's writer.
+fn begin_from(old: &Path, new: &Path) -> Result<(), PluginError> {
+    check_source(old, new)?;
+    note_source(old, new)
+}
+
+/// Writes down from which index this one is read. The caller holds the lock of the new one's writer.
 fn note_source(old: &Path, new: &Path) -> Result<(), PluginError> {
-    let (note, part) = (new.join(SOURCE_FILE), new.join(".adam-source.tmp"));
-    let io = |error| PluginError::io("write", &note, error);
-    std::fs::write(&part, named(old)).map_err(io)?;
-    std::fs::rename(&part, &note).map_err(io)
+    let note = new.join(SOURCE_FILE);
+    durable::replace(&note, named(old).as_bytes()).map_err(|fault| PluginError::io("write", note, fault))
 }
 
 /// The name of an index from wherever it is called.
@@ -357,9 +372,9 @@ pub fn reembed(
     check_layout(new, &layout)?;
     check_source(old, new)?;
     let engine = Engine::open_or_create_with(new, encoder, model, builder.build(), layout)?;
-    note_source(old, new)?;
     let key = engine.index().schema().get_field(&engine.card().layout.key)?;
     let mut writer = engine.writer(memory, settings)?;
+    begin_from(old, new)?;
     let mut imported = Imported { lost: not_stored(&schema, carried_over(&from)).1, ..Imported::default() };
     for_each(&searcher(from.index())?, carried_over(&from), |_, _, document| {
         // Further chunks of a document have no key; they are made anew.

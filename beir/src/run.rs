@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use crate::error::BeirError;
@@ -86,28 +86,26 @@ impl Run {
     /// Writes a run file that trec_eval reads: rows of `query Q0 document rank score tag`, ranked, ranks from 1, scores
     /// with 9 significant digits. Where two different scores agree in 9 digits, the lower one is written one step
     /// lower, so that every reader sees this run's order; equal scores stay equal. The file appears whole or not at
-    /// all.
+    /// all, and is on disk then.
     ///
     /// # Errors
     /// When an id or the tag is empty or holds white space, a score is not finite, or the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>, tag: &str) -> Result<(), BeirError> {
         let path = path.as_ref();
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".tmp");
-        let unfinished = Path::new(&unfinished);
-        let io = |source| BeirError::io("write", path.display(), source);
-        let written = File::create(unfinished).map_err(io).and_then(|file| {
-            let mut writer = BufWriter::new(file);
-            self.write_to(&mut writer, tag)?;
-            let file = writer.into_inner().map_err(|fault| io(fault.into_error()))?;
-            file.sync_all().map_err(io)?;
-            std::fs::rename(unfinished, path).map_err(io)
+        let mut refused = None;
+        let written = durable::write_output(path, |out| {
+            self.write_to(out, tag).map_err(|fault| match fault {
+                BeirError::Io { source, .. } => source,
+                fault => {
+                    refused = Some(fault);
+                    std::io::Error::other("the run cannot be written")
+                }
+            })
         });
-        if written.is_err() {
-            // Best effort: the error to tell is the first one.
-            let _ = std::fs::remove_file(unfinished);
+        match refused {
+            Some(fault) => Err(fault),
+            None => written.map_err(|source| BeirError::io("write", path.display(), source)),
         }
-        written
     }
 
     /// Writes the rows of [`write`](Self::write) to any writer.

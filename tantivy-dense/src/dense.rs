@@ -1,10 +1,10 @@
 //! The one object behind an index with vectors: plugin, open segments, settings.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tantivy::directory::MmapDirectory;
 use tantivy::directory::error::OpenReadError;
 use tantivy::schema::Schema;
 use tantivy::{
@@ -12,6 +12,7 @@ use tantivy::{
 };
 
 use crate::ann::{AnnFile, AnnPolicy};
+use crate::directory::DurableDirectory;
 use crate::info::SegmentInfo;
 use crate::plugin::{DensePlugin, EXTENSIONS, ann_component};
 use crate::warm::{OpenSegments, SegmentVectors, ann_file_name, open_rows};
@@ -147,7 +148,11 @@ impl Dense {
     /// tantivy's, such as [`tantivy::TantivyError::IndexAlreadyExists`].
     pub fn create_in_dir(folder: impl AsRef<Path>, schema: Schema) -> Result<(Dense, Index), DenseError> {
         let dense = Dense::new();
-        let index = dense.index_builder().schema(schema).create_in_dir(folder)?;
+        let directory = DurableDirectory::open(folder)?;
+        if Index::exists(&directory)? {
+            return Err(tantivy::TantivyError::IndexAlreadyExists.into());
+        }
+        let index = dense.index_builder().schema(schema).open_or_create(directory)?;
         Ok((dense, index))
     }
 
@@ -157,7 +162,7 @@ impl Dense {
     /// [`DenseError::MadeWithoutPlugin`] for an index that was made without vectors; tantivy's.
     pub fn open(folder: impl AsRef<Path>) -> Result<(Dense, Index), DenseError> {
         let dense = Dense::new();
-        let index = dense.open_index(MmapDirectory::open(folder)?)?;
+        let index = dense.open_index(DurableDirectory::open(folder)?)?;
         Ok((dense, index))
     }
 
@@ -167,7 +172,7 @@ impl Dense {
     /// As [`Dense::open`], and tantivy's schema error where an index is there with another schema.
     pub fn open_or_create(folder: impl AsRef<Path>, schema: Schema) -> Result<(Dense, Index), DenseError> {
         let dense = Dense::new();
-        let directory = MmapDirectory::open(folder)?;
+        let directory = DurableDirectory::open(folder)?;
         let index = dense.index_builder().schema(schema).open_or_create(directory)?;
         check_made_with_plugin(&index)?;
         Ok((dense, index))
@@ -205,7 +210,15 @@ impl Dense {
     /// # Errors
     /// tantivy's, and this crate's about files that cannot be read.
     pub fn reader(&self, index: &Index) -> Result<IndexReader, DenseError> {
-        Ok(self.reader_builder(index).try_into()?)
+        steadily(index, || self.reader_builder(index).try_into())
+    }
+
+    /// Has a reader made here look for the last commit. Where a merge takes a segment's files away just then, it looks again.
+    ///
+    /// # Errors
+    /// tantivy's, and this crate's about files that cannot be read.
+    pub fn reload(&self, index: &Index, reader: &IndexReader) -> Result<(), DenseError> {
+        steadily(index, || reader.reload())
     }
 
     /// As [`Dense::reader`], for a reader with settings of one's own. `warmers` of the builder must not be set again.
@@ -294,6 +307,24 @@ impl std::fmt::Debug for Dense {
         out.debug_struct("Dense").field("options", &self.inner.options).finish_non_exhaustive()
     }
 }
+
+/// Opens segments again while they are replaced by others in the middle of it.
+///
+/// tantivy keeps a segment's files from being deleted while it opens its own, and prepares searchers after that.
+fn steadily<T>(index: &Index, mut open: impl FnMut() -> tantivy::Result<T>) -> Result<T, DenseError> {
+    let segments = || Some(index.searchable_segment_ids().ok()?.into_iter().collect::<HashSet<_>>());
+    for _ in 1..ATTEMPTS {
+        let before = segments();
+        match open() {
+            Err(_) if before != segments() => {}
+            opened => return Ok(opened?),
+        }
+    }
+    Ok(open()?)
+}
+
+/// Merges that may come in the way of one opening.
+const ATTEMPTS: usize = 8;
 
 /// tantivy itself finds out only when a writer is opened.
 fn check_made_with_plugin(index: &Index) -> Result<(), DenseError> {

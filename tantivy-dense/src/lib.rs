@@ -85,6 +85,8 @@
 //!   after a rollback.
 //! - A commit that was killed can leave a file of deletions whose name the same commit, done again, wants: tantivy 0.27 then refuses
 //!   it. Take it away after opening a writer: `writer.garbage_collect_files().wait()?`.
+//! - tantivy's `MmapDirectory` can lose a commit when the power goes within seconds, and opens whatever the files of an index name.
+//!   [`Dense::open`] and its siblings use [`DurableDirectory`] instead; hand one to tantivy where you open an index by other means.
 //! - Errors are one type, [`DenseError`]; each message says what was found, where, and what to do.
 //! - Default features need no native library.
 //!
@@ -96,6 +98,7 @@
 pub mod ann;
 mod dense;
 pub mod device;
+mod directory;
 pub mod docs;
 mod error;
 mod field;
@@ -112,6 +115,7 @@ mod warm;
 
 pub use dense::{Dense, DenseOptions};
 pub use device::{Device, DeviceOptions, DeviceUsage};
+pub use directory::DurableDirectory;
 pub use error::DenseError;
 pub use field::{Element, MAX_DIMENSION, Metric, TYPE_NAME, VectorField, VectorOptions};
 pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery, Ranking};

@@ -169,6 +169,7 @@ impl Engine {
     /// # Errors
     /// tantivy's.
     pub fn get(&self, id: &str) -> Result<Option<Document>, PluginError> {
+        self.check_folder()?;
         let searcher = self.reader.searcher();
         let query = TermQuery::new(self.key_term(id), IndexRecordOption::Basic);
         let found = searcher.search(&query, &TopDocs::with_limit(1).order_by_score())?;

@@ -31,7 +31,7 @@ pub use vector::{MAX_VALUE, check_vector};
 use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::Chunking;
 use crate::error::PluginError;
-use crate::folder::IndexFolder;
+use crate::folder::{Contents, IndexFolder};
 use crate::rerank::Reranker;
 use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
 use schema::Fields;
@@ -46,6 +46,15 @@ pub struct Engine {
     fields: Fields,
     encoder: Option<Arc<dyn TextEncoder>>,
     reranker: Option<Arc<Reranker>>,
+    folder: IndexFolder,
+    made: Option<Made>,
+}
+
+/// What this engine made, and so may remove again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Made {
+    /// The folder, and not only the index in it.
+    with_folder: bool,
 }
 
 /// What a new index is like. `None` leaves it to the index where there is one, and to the default where there is none.
@@ -127,29 +136,72 @@ impl Engine {
         layout: Layout,
     ) -> Result<Self, PluginError> {
         Fields::of(&schema, &layout)?;
-        let occupied = path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-        let card = match Card::read(path)? {
-            Some(card) => {
-                card.model.check(path, encoder.as_ref())?;
-                card
-            }
-            None if occupied => return Err(not_an_index(path)),
-            None => {
-                std::fs::create_dir_all(path).map_err(|source| PluginError::io("make", path, source))?;
-                let card = Card::new(model, layout);
-                // First the card, then the index: one that is torn between is finished at the next call.
-                card.write(path)?;
-                card
-            }
-        };
-        let folder = IndexFolder::open(path)?;
-        let dense = Dense::new();
-        let index = if Index::exists(&folder).map_err(tantivy::TantivyError::from)? {
-            dense.open_index(folder)?
+        let contents = Contents::of(path)?;
+        contents.check_free(path)?;
+        let (dense, index, folder, made) = if contents == Contents::Index {
+            let (dense, index, folder) = Self::open_folder(path, Dense::new())?;
+            (dense, index, folder, None)
         } else {
-            dense.index_builder().schema(schema).open_or_create(folder)?
+            Self::create(path, model, schema, layout)?
         };
-        Self::assemble(path, dense, index, card, Some(encoder))
+        let card = folder.card().ok_or_else(|| not_an_index(path))?;
+        card.model.check(path, encoder.as_ref())?;
+        Ok(Self { made, ..Self::assemble(path, dense, index, folder, card, Some(encoder))? })
+    }
+
+    /// Makes an index in a folder that holds none, unless another process was faster: then it is opened.
+    fn create(
+        path: &Path,
+        model: PinnedModel,
+        schema: Schema,
+        layout: Layout,
+    ) -> Result<(Dense, Index, IndexFolder, Option<Made>), PluginError> {
+        let made = Made { with_folder: !path.exists() };
+        durable::create_folders(path).map_err(|source| PluginError::io("make", path, source))?;
+        let folder = IndexFolder::open(path)?;
+        let lock = folder.lock()?;
+        let contents = Contents::of(path)?;
+        contents.check_free(path)?;
+        if contents == Contents::Index {
+            drop(lock);
+            let (dense, index, folder) = Self::open_folder(path, Dense::new())?;
+            return Ok((dense, index, folder, None));
+        }
+        // First the card, then the index: one that is torn between is finished by the next call.
+        folder.write_card(&Card::new(model, layout))?;
+        let dense = Dense::new();
+        let index = dense.index_builder().schema(schema).open_or_create(folder.clone())?;
+        Ok((dense, index, folder, Some(made)))
+    }
+
+    fn open_folder(path: &Path, dense: Dense) -> Result<(Dense, Index, IndexFolder), PluginError> {
+        Contents::of(path)?.check_index(path)?;
+        let folder = IndexFolder::open(path)?;
+        let index = dense.open_index(folder.clone())?;
+        Ok((dense, index, folder))
+    }
+
+    /// Whether a folder holds an index of adam.
+    ///
+    /// # Errors
+    /// When the folder cannot be looked into.
+    pub fn exists(path: &Path) -> Result<bool, PluginError> {
+        Ok(Contents::of(path)? == Contents::Index)
+    }
+
+    /// Removes the index if this engine made it and nothing was committed to it since, by whomever; says whether it did. The
+    /// engine's writer must have been dropped. For a program whose first run failed: the next one is free to begin otherwise.
+    ///
+    /// # Errors
+    /// When a file cannot be removed, or another writer has begun.
+    pub fn remove_if_new(&self) -> Result<bool, PluginError> {
+        let Some(made) = self.made else { return Ok(false) };
+        let _lock = self.folder.lock()?;
+        if self.index.load_metas()?.opstamp > 0 {
+            return Ok(false);
+        }
+        self.folder.remove(made.with_folder)?;
+        Ok(true)
     }
 
     /// Opens an index without its model: searches by words work, others say that they need it.
@@ -157,29 +209,24 @@ impl Engine {
     /// # Errors
     /// When the folder is no index of `adam`.
     pub fn open(path: &Path) -> Result<Self, PluginError> {
-        if !path.is_dir() {
-            return Err(PluginError::NotAnIndex {
-                path: path.to_path_buf(),
-                problem: "there is no such folder".to_owned(),
-            });
-        }
-        let card = Card::read(path)?.ok_or_else(|| not_an_index(path))?;
-        let dense = Dense::new();
-        let index = dense.open_index(IndexFolder::open(path)?)?;
-        Self::assemble(path, dense, index, card, None)
+        let (dense, index, folder) = Self::open_folder(path, Dense::new())?;
+        let card = folder.card().ok_or_else(|| not_an_index(path))?;
+        Self::assemble(path, dense, index, folder, card, None)
     }
 
     fn assemble(
         path: &Path,
         dense: Dense,
         index: Index,
+        folder: IndexFolder,
         card: Card,
         encoder: Option<Arc<dyn TextEncoder>>,
     ) -> Result<Self, PluginError> {
         Language::register_all(&index);
         let fields = Fields::of(&index.schema(), &card.layout)?;
         let reader = dense.reader(&index)?;
-        Ok(Self { path: path.to_path_buf(), dense, index, reader, card, fields, encoder, reranker: None })
+        let path = path.to_path_buf();
+        Ok(Self { path, dense, index, reader, card, fields, encoder, reranker: None, folder, made: None })
     }
 
     /// Gives the engine a re-ranker, for searches that ask for one.
@@ -201,9 +248,9 @@ impl Engine {
     /// Opens the index again, and so those of [`Engine::open`].
     pub fn with_device(self, device: Device) -> Result<Self, PluginError> {
         let dense = Dense::with_options(DenseOptions::default().device(device));
-        let index = dense.open_index(IndexFolder::open(&self.path)?)?;
-        let engine = Self::assemble(&self.path, dense, index, self.card, self.encoder)?;
-        Ok(Self { reranker: self.reranker, ..engine })
+        let index = dense.open_index(self.folder.clone())?;
+        let engine = Self::assemble(&self.path, dense, index, self.folder, self.card, self.encoder)?;
+        Ok(Self { reranker: self.reranker, made: self.made, ..engine })
     }
 
     /// Gives the engine its model.
@@ -251,12 +298,16 @@ impl Engine {
         memory: usize,
         settings: WriterSettings,
     ) -> Result<EmbeddingWriter, PluginError> {
-        let writer = self.index.writer(memory)?;
+        let writer = self.index.writer(memory).map_err(|fault| match fault.into() {
+            PluginError::Locked { .. } => self.folder.locked(),
+            fault => fault,
+        })?;
         let mut embedding = Embedding::new(self.fields.vector.clone(), self.card.layout.template.parse()?);
         if let Some(chunking) = self.card.layout.chunks {
             embedding = embedding.chunks(chunking);
         }
-        let settings = settings.key(self.card.layout.key.clone()).skip_unchanged(true);
+        self.folder.forget_fault();
+        let settings = settings.key(self.card.layout.key.clone()).skip_unchanged(true).folder(&self.folder);
         EmbeddingWriter::new(&self.dense, writer, encoder, vec![embedding], settings)
     }
 
@@ -270,7 +321,35 @@ impl Engine {
     /// # Errors
     /// tantivy's, and about files that cannot be read.
     pub fn reload(&self) -> Result<(), PluginError> {
-        Ok(self.reader.reload()?)
+        self.check_folder()?;
+        Ok(self.dense.reload(&self.index, &self.reader)?)
+    }
+
+    /// Refuses an index whose folder is not the one that was opened any more: moved, deleted, replaced, with another card, or
+    /// written to after its lock was deleted. Searches and lookups begin with it; it costs a look at two or three names.
+    ///
+    /// Where nobody writes through this engine, a folder that was replaced by another state of the same index, with the same
+    /// model and fields, is followed.
+    ///
+    /// # Errors
+    /// [`PluginError::FolderChanged`], and when the folder cannot be looked at.
+    pub fn check_folder(&self) -> Result<(), PluginError> {
+        match self.folder.check() {
+            Err(changed @ PluginError::FolderChanged { .. }) if !self.folder.is_written_to() => self.follow(changed),
+            checked => checked,
+        }
+    }
+
+    /// Goes over to what was put in the place of the folder, if it is of the same kind.
+    fn follow(&self, changed: PluginError) -> Result<(), PluginError> {
+        let Ok((_, index, folder)) = Self::open_folder(self.folder.path(), Dense::new()) else { return Err(changed) };
+        let same = folder.card().is_some_and(|card| card.is_compatible(&self.card));
+        if !same || index.schema() != self.index.schema() {
+            return Err(changed);
+        }
+        self.folder.adopt(&folder)?;
+        tracing::info!(index = %self.path.display(), "follows the folder that was put in the place of the old one");
+        Ok(self.dense.reload(&self.index, &self.reader)?)
     }
 
     /// Documents that searches see.
@@ -321,12 +400,7 @@ impl Engine {
     }
 }
 
+/// Of a folder whose card was taken away while it was opened.
 fn not_an_index(path: &Path) -> PluginError {
-    PluginError::NotAnIndex {
-        path: path.to_path_buf(),
-        problem: format!(
-            "it holds no {}; `adam index` makes an index, `adam import` brings one over",
-            crate::CARD_FILE
-        ),
-    }
+    PluginError::NotAnIndex { path: path.to_path_buf(), problem: format!("it holds no {}", crate::CARD_FILE) }
 }

@@ -228,6 +228,7 @@ impl Engine {
         if !(0.0..=1.0).contains(&request.weight) {
             return Err(refuse(format!("the weight of the vectors must lie in 0..=1, and is {}", request.weight)));
         }
+        self.check_folder()?;
         let searcher = self.reader.searcher();
         let words = text_query(&self.index, &self.fields.searched, &request.query, Syntax::Words)?;
         let wanted = request.offset + request.top;

@@ -105,8 +105,16 @@ impl ApiError {
             | PluginError::Filter { .. }
             | PluginError::Field { .. }
             | PluginError::Document { .. } => Self::validation(error.to_string()),
+            PluginError::FolderChanged { problem, .. } => Self::index_changed(&problem),
             other => Self::backend(other),
         }
+    }
+
+    /// The index's folder is not the one that was opened: nothing can be answered from it.
+    pub(super) fn index_changed(problem: &str) -> Self {
+        tracing::error!(problem, "the index was changed from outside");
+        let message = format!("the index is no longer the one that the server opened: {problem}");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "index_changed", message)
     }
 }
 

@@ -194,14 +194,20 @@ impl Ingest {
             })
         };
         let done = done.map_err(|error| self.recover(error, asker))?;
-        self.engine.reload().map_err(ApiError::backend)?;
+        self.engine.reload().map_err(ApiError::of)?;
         Ok(done)
     }
 
     /// A writer that stopped goes on from its last commit, so that the server need not be started anew. What was
     /// accepted since is lost, and that is said: to the caller, and unless that one speaks for all, to the next who does.
     fn recover(&self, error: PluginError, asker: Asker) -> ApiError {
-        if !matches!(error, PluginError::WriterStopped { .. } | PluginError::Tantivy(_)) {
+        if !matches!(
+            error,
+            PluginError::WriterStopped { .. }
+                | PluginError::Tantivy(_)
+                | PluginError::NotWritten { .. }
+                | PluginError::FolderChanged { .. }
+        ) {
             return ApiError::of(error);
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

@@ -189,6 +189,7 @@ impl EmbeddingWriter {
             batch: settings.batch,
             linger: settings.linger,
             progress: settings.progress,
+            folder: settings.folder,
             shared: Arc::clone(&shared),
             queue,
         };

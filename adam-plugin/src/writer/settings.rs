@@ -6,6 +6,7 @@ use tantivy_dense::VectorField;
 
 use crate::chunk::Chunking;
 use crate::error::PluginError;
+use crate::folder::IndexFolder;
 use crate::template::Template;
 
 /// Longest time a batch may wait for more documents.
@@ -96,6 +97,7 @@ pub struct WriterSettings {
     pub(super) key: Option<String>,
     pub(super) skip_unchanged: bool,
     pub(super) progress: Option<ProgressCallback>,
+    pub(super) folder: Option<IndexFolder>,
 }
 
 impl Default for WriterSettings {
@@ -108,6 +110,7 @@ impl Default for WriterSettings {
             key: None,
             skip_unchanged: false,
             progress: None,
+            folder: None,
         }
     }
 }
@@ -162,6 +165,12 @@ impl WriterSettings {
     #[must_use]
     pub fn progress(mut self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
         self.progress = Some(Box::new(callback));
+        self
+    }
+
+    /// The folder that is written to, which knows what tantivy's errors leave out.
+    pub(crate) fn folder(mut self, folder: &IndexFolder) -> Self {
+        self.folder = Some(folder.clone());
         self
     }
 

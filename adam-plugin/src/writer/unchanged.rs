@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tantivy::schema::Field;
-use tantivy::{Index, IndexReader, Searcher, Term};
+use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, Term};
 use tantivy_dense::{Dense, VectorField};
 
 use crate::error::PluginError;
@@ -24,6 +24,7 @@ pub(super) enum Standing {
 /// The documents of the last commit, and what has happened to keys since.
 pub(super) struct Committed {
     dense: Dense,
+    index: Index,
     reader: IndexReader,
     searcher: Searcher,
     key: Field,
@@ -37,10 +38,10 @@ pub(super) struct Committed {
 
 impl Committed {
     pub(super) fn new(dense: &Dense, index: &Index, key: Field, fields: Vec<VectorField>) -> Result<Self, PluginError> {
-        let reader = dense.reader_builder(index).reload_policy(tantivy::ReloadPolicy::Manual).try_into()?;
-        let reader: IndexReader = reader;
+        let reader: IndexReader = dense.reader_builder(index).reload_policy(ReloadPolicy::Manual).try_into()?;
         Ok(Self {
             dense: dense.clone(),
+            index: index.clone(),
             searcher: reader.searcher(),
             reader,
             key,
@@ -52,7 +53,7 @@ impl Committed {
 
     /// After a commit or a rollback.
     pub(super) fn reload(&mut self) -> Result<(), PluginError> {
-        self.reader.reload()?;
+        self.dense.reload(&self.index, &self.reader)?;
         self.searcher = self.reader.searcher();
         self.pending.clear();
         self.uncertain = false;

@@ -17,6 +17,7 @@ use super::unchanged::{Committed, Standing};
 use super::{Progress, Shared};
 use crate::chunk::{ChunkFields, Chunking};
 use crate::error::PluginError;
+use crate::folder::IndexFolder;
 use crate::hash::HashFields;
 
 /// Most failures kept for [`take_failures`](super::EmbeddingWriter::take_failures).
@@ -63,6 +64,7 @@ pub(super) struct Worker {
     pub(super) batch: usize,
     pub(super) linger: Duration,
     pub(super) progress: Option<ProgressCallback>,
+    pub(super) folder: Option<IndexFolder>,
     pub(super) shared: Arc<Shared>,
     pub(super) queue: Receiver<(u64, Operation)>,
 }
@@ -132,7 +134,7 @@ impl Worker {
                 && self.shared.state().stopped.is_none()
                 && let Err(error) = self.process(generation, steps)
             {
-                self.stop(&error);
+                self.stop(error);
             }
             match barrier {
                 None => {}
@@ -487,14 +489,14 @@ impl Worker {
             }
             Ok(opstamp)
         });
-        if let Err(error) = &done {
-            self.stop(error);
-        }
-        done
+        done.map_err(|error| self.stop(error))
     }
 
     fn rollback(&mut self) -> Result<Opstamp, PluginError> {
         let opstamp = self.writer.rollback()?;
+        if let Some(folder) = &self.folder {
+            folder.forget_fault();
+        }
         begin(&self.writer)?;
         if let Some(committed) = &mut self.committed {
             committed.reload()?;
@@ -503,9 +505,16 @@ impl Worker {
         Ok(opstamp)
     }
 
-    fn stop(&self, error: &PluginError) {
+    /// Takes nothing more until a rollback. Gives the error back with its cause, which tantivy's own lacks where one of its threads
+    /// failed.
+    fn stop(&self, error: PluginError) -> PluginError {
+        let error = match &self.folder {
+            Some(folder) => folder.explain(error),
+            None => error,
+        };
         tracing::error!("the embedding writer stops: {error}");
         self.shared.state().stopped.get_or_insert_with(|| error.to_string());
+        error
     }
 
     fn stopped_error(&self) -> Option<PluginError> {

@@ -85,13 +85,14 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
         Some(path) => read_vectors(path, encoder.as_ref())?,
         None => HashMap::new(),
     };
-    let fresh = !args.index.exists();
     let options = IndexOptions { language: args.language, chunks: args.chunks.chunking(&encoder)? };
     let engine = Engine::open_or_create_as(&args.index, encoder, pinned, options)?;
     let done = add(args, &collection, &engine, total as u64, &mut vectors);
-    if done.is_err() && fresh && engine.index().load_metas().is_ok_and(|metas| metas.segments.is_empty()) {
-        // Nothing was committed, and the folder was made by this call.
-        std::fs::remove_dir_all(&args.index).with_context(|| format!("removing {}", args.index.display()))?;
+    if done.is_err()
+        && let Err(fault) = engine.remove_if_new()
+    {
+        // What went wrong before is what matters.
+        tell(&format!("index: warning: the empty index {} is left: {fault}", args.index.display()));
     }
     done
 }

@@ -160,8 +160,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
 
 /// The index with its model; made where there is none and a model was named.
 fn open(args: &ServeArgs) -> Result<(Engine, Arc<SentenceEncoder>)> {
-    let occupied = args.index.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-    if let (false, Some(model)) = (occupied, &args.model) {
+    if let (false, Some(model)) = (Engine::exists(&args.index)?, &args.model) {
         let (encoder, pinned) = args.computing.open(model)?;
         let engine = Engine::open_or_create(&args.index, encoder.clone(), pinned)?;
         return Ok((args.searching.add_to(engine)?, encoder));

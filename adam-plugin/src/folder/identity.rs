@@ -1,0 +1,153 @@
+//! Whether a folder is still the one that was opened.
+
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::META;
+use crate::card::{CARD_FILE, Card};
+use crate::error::PluginError;
+
+/// A file or folder as the file system knows it, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    #[cfg(unix)]
+    pub(super) fn of(found: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self { device: found.dev(), inode: found.ino() }
+    }
+
+    /// Elsewhere a folder with open files can be neither renamed nor deleted.
+    #[cfg(not(unix))]
+    pub(super) fn of(_: &Metadata) -> Self {
+        Self { device: 0, inode: 0 }
+    }
+}
+
+/// By which a file that was written anew is told without being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    id: FileId,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Self {
+        Self { id: FileId::of(found), length: found.len(), modified: found.modified().ok() }
+    }
+}
+
+/// What a folder was when it was opened, and what its writer left in it last.
+#[derive(Debug)]
+pub(super) struct Identity {
+    folder: FileId,
+    card: Option<(Stamp, Card)>,
+    pub(super) writing: Option<Writing>,
+}
+
+/// While the writer's lock is held.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) lock: FileId,
+    pub(super) lock_file: std::path::PathBuf,
+    /// What `meta.json` held when the lock was taken or the writer wrote it last.
+    pub(super) meta: Option<Vec<u8>>,
+}
+
+impl Identity {
+    pub(super) fn of(folder: &Path) -> Result<Self, PluginError> {
+        let found = std::fs::metadata(folder).map_err(|source| PluginError::io("read", folder, source))?;
+        Ok(Self { folder: FileId::of(&found), card: read_card(folder)?, writing: None })
+    }
+
+    pub(super) fn card(&self) -> Option<&Card> {
+        self.card.as_ref().map(|(_, card)| card)
+    }
+
+    /// Remembers a card that was just written.
+    pub(super) fn note_card(&mut self, folder: &Path) -> Result<(), PluginError> {
+        self.card = read_card(folder)?;
+        Ok(())
+    }
+
+    /// Refuses a folder that is gone or another, and one whose lock or card is.
+    pub(super) fn check(&mut self, folder: &Path) -> Result<(), PluginError> {
+        let changed = |problem: &str| changed(folder, problem);
+        match std::fs::metadata(folder) {
+            Ok(found) if FileId::of(&found) == self.folder => {}
+            Ok(_) => return Err(changed("another folder was put in its place")),
+            Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Err(changed("its folder was moved or deleted"));
+            }
+            Err(source) => return Err(PluginError::io("read", folder, source)),
+        }
+        if let Some(writing) = &self.writing {
+            match std::fs::symlink_metadata(&writing.lock_file) {
+                Ok(found) if FileId::of(&found) == writing.lock => {}
+                _ => {
+                    return Err(changed(
+                        "the lock of its writer was deleted or replaced, so another program may have written to it",
+                    ));
+                }
+            }
+        }
+        self.check_card(folder)
+    }
+
+    fn check_card(&mut self, folder: &Path) -> Result<(), PluginError> {
+        let Some((stamp, card)) = &mut self.card else { return Ok(()) };
+        let path = folder.join(CARD_FILE);
+        match std::fs::metadata(&path) {
+            Ok(found) if Stamp::of(&found) == *stamp => return Ok(()),
+            Ok(_) => {}
+            Err(fault) if fault.kind() == ErrorKind::NotFound => {
+                return Err(changed(folder, &format!("its {CARD_FILE} was deleted")));
+            }
+            Err(source) => return Err(PluginError::io("read", path, source)),
+        }
+        match read_card(folder)? {
+            Some((now, there)) if there.is_compatible(card) => {
+                (*stamp, *card) = (now, there);
+                Ok(())
+            }
+            _ => Err(changed(folder, &format!("its {CARD_FILE} now names another model or other fields"))),
+        }
+    }
+
+    /// Takes over a folder that was put in the place of this one.
+    pub(super) fn adopt(&mut self, other: Self) {
+        (self.folder, self.card) = (other.folder, other.card);
+    }
+
+    /// Refuses to write over a `meta.json` that somebody else wrote.
+    pub(super) fn check_meta(&self, folder: &Path, most: u64) -> Result<(), PluginError> {
+        let Some(writing) = &self.writing else { return Ok(()) };
+        let path = folder.join(META);
+        let there = match durable::read(&path, most) {
+            Ok(there) => Some(there),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => None,
+            Err(source) => return Err(PluginError::io("read", path, source)),
+        };
+        if there == writing.meta {
+            return Ok(());
+        }
+        Err(changed(folder, &format!("its {META} was written or deleted by another program")))
+    }
+}
+
+fn read_card(folder: &Path) -> Result<Option<(Stamp, Card)>, PluginError> {
+    // The stamp comes first: of a card that is replaced meanwhile it is too old, and the next look reads it again.
+    let Ok(found) = std::fs::metadata(folder.join(CARD_FILE)) else { return Ok(None) };
+    Ok(Card::read(folder)?.map(|card| (Stamp::of(&found), card)))
+}
+
+fn changed(folder: &Path, problem: &str) -> PluginError {
+    PluginError::FolderChanged { index: folder.to_path_buf(), problem: problem.to_owned() }
+}
