@@ -141,7 +141,8 @@ fn has_no_sync(fault: &io::Error) -> bool {
 /// # Errors
 /// When it cannot be read, is not a regular file or is longer.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let too_long = || io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than the {most} bytes it may have"));
+    let too_long =
+        || io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than the {most} bytes it may have"));
     // Before it is opened, since the open of a pipe waits for a writer.
     let found = fs::metadata(path)?;
     if !found.is_file() {

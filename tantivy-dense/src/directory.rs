@@ -219,10 +219,9 @@ impl Directory for DurableDirectory {
 fn check_lock_file(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Ok(found) if found.is_file() => Ok(()),
-        Ok(_) => Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            format!("{} is not a regular file; remove it", path.display()),
-        )),
+        Ok(_) => {
+            Err(io::Error::new(ErrorKind::InvalidInput, format!("{} is not a regular file; remove it", path.display())))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

@@ -132,7 +132,9 @@ fn not_an_index(folder: &Path, problem: String) -> PluginError {
 fn without_meta(folder: &Path) -> PluginError {
     not_an_index(
         folder,
-        format!("it holds segments and no {META}, which lists them; restore that file from a copy, or make the index anew in another folder"),
+        format!(
+            "it holds segments and no {META}, which lists them; restore that file from a copy, or make the index anew in another folder"
+        ),
     )
 }
 

@@ -164,8 +164,10 @@ impl IndexFolder {
                 _ => {}
             }
         }
+        if !with_folder {
+            return Ok(());
+        }
         match std::fs::remove_dir(folder) {
-            _ if !with_folder => Ok(()),
             // Something of somebody else's.
             Err(fault) if matches!(fault.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => Ok(()),
             removed => removed.map_err(|source| io(folder, source)),
@@ -318,7 +320,8 @@ impl Directory for IndexFolder {
             let written = self.files.atomic_write(path, data);
             if let Some(writing) = &mut identity.writing {
                 // Where only the last step failed, the file is there all the same.
-                if written.is_ok() || durable::read(&self.path().join(META), MAX_META).is_ok_and(|there| there == data) {
+                if written.is_ok() || durable::read(&self.path().join(META), MAX_META).is_ok_and(|there| there == data)
+                {
                     writing.meta = Some(data.to_vec());
                 }
             }
