@@ -129,6 +129,25 @@ pub enum PluginError {
         /// The first failure.
         problem: String,
     },
+    /// A fault of the program, of a model or of a library ended in a panic, which was caught.
+    #[error("{what} failed with a panic: {problem}")]
+    Panicked {
+        /// What was being done.
+        what: &'static str,
+        /// The panic's message.
+        problem: String,
+    },
+    /// The embedding writer did not end, though it was given time to.
+    #[error(
+        "the embedding writer got nothing done for {} s, so its last commit was given up: {waiting} accepted documents and deletions are not committed",
+        quiet.as_secs()
+    )]
+    WriterStuck {
+        /// How long it got nothing done.
+        quiet: std::time::Duration,
+        /// Documents and deletions that were accepted and are not committed.
+        waiting: u64,
+    },
     /// The embedding writer's thread is gone.
     #[error("the embedding writer's thread has ended; open a new writer")]
     WriterGone,
@@ -210,6 +229,19 @@ fn folder_changed(error: &TantivyError) -> Option<PluginError> {
 }
 
 impl PluginError {
+    /// Does `work`, which runs code of others; a panic in it becomes an error.
+    pub(crate) fn guarded<T>(what: &'static str, work: impl FnOnce() -> Result<T, Self>) -> Result<T, Self> {
+        // Whatever `work` was changing is thrown away by the caller after an error.
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+            let problem = payload
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_else(|| "no message".to_owned());
+            Err(Self::Panicked { what, problem })
+        })
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
     }

@@ -250,7 +250,7 @@ fn large_batches_are_encoded_in_parts() {
         writer.add_document(world.document(&number.to_string(), &body)).unwrap();
     }
     writer.commit().unwrap();
-    assert_eq!(world.model.largest.load(Ordering::SeqCst), 1_024);
+    assert_eq!(world.model.largest.load(Ordering::SeqCst), 256);
     assert_eq!((writer.progress().encoded, writer.progress().failed), (2_599, 1));
     for (id, body, vector) in world.seen() {
         match vector {

@@ -72,6 +72,22 @@ pub enum EncoderError {
         /// What the tokenizer said.
         problem: String,
     },
+    /// One text of those given failed. The others can be encoded without it.
+    #[error("text {position}: {source}")]
+    Text {
+        /// Its place among the texts given, counted from 0.
+        position: usize,
+        /// What is wrong with it.
+        source: Box<EncoderError>,
+    },
+    /// A tokenizer or a model ended in a panic, which was caught.
+    #[error("{}: it failed with a panic: {problem}", path.display())]
+    Panicked {
+        /// The file in use.
+        path: PathBuf,
+        /// The panic's message.
+        problem: String,
+    },
     /// The model failed while running.
     #[error("{}: running the model failed: {problem}", path.display())]
     Inference {
@@ -96,9 +112,30 @@ pub enum EncoderError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// An encoder that is not of this crate failed; see [`EncoderError::other`].
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl EncoderError {
+    /// The failure of an encoder that is not of this crate, for an implementation of
+    /// [`TextEncoder`](crate::TextEncoder): an error of any type, or a text.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+
+    /// What went wrong without the names of files, for a message to who is not to hear them.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Tokenize { problem, .. } => format!("the text could not be turned into tokens: {problem}"),
+            Self::Panicked { problem, .. } => format!("the model failed with a panic: {problem}"),
+            Self::Inference { problem, .. } => format!("running the model failed: {problem}"),
+            Self::Text { position, source } => format!("text {position}: {}", source.reason()),
+            Self::Other(error) => error.to_string(),
+            _ => "the model cannot be used".to_owned(),
+        }
+    }
+
     pub(crate) fn key(path: &std::path::Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Key { path: path.to_path_buf(), key: key.into(), problem: problem.into() }
     }

@@ -13,7 +13,8 @@ pub(crate) fn hex_of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(digest: &[u8]) -> String {
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::with_capacity(64), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -21,10 +22,11 @@ fn hex(digest: &[u8]) -> String {
     })
 }
 
-/// SHA-256 of a file that may be too large to hold in memory.
-pub(crate) fn hex_of_file(path: &Path) -> Result<String, EncoderError> {
+/// SHA-256 of a file that may be too large to hold in memory, and has at most `limit` bytes.
+pub(crate) fn hex_of_file(path: &Path, limit: u64) -> Result<String, EncoderError> {
     let fault = |source| EncoderError::Read { path: path.to_path_buf(), source };
-    let mut file = std::fs::File::open(path).map_err(fault)?;
+    let (file, _) = crate::folder::open_file(path, limit)?;
+    let mut file = file.take(limit);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

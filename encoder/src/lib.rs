@@ -50,6 +50,7 @@ mod cuda;
 mod error;
 mod fingerprint;
 mod folder;
+mod guard;
 mod hub;
 mod options;
 mod pair;

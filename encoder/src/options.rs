@@ -31,8 +31,19 @@ pub trait TextEncoder: Send + Sync {
     /// One vector of [`dimension`](Self::dimension) values for each text, in the order given.
     ///
     /// # Errors
-    /// When a text cannot be tokenised or the model fails.
+    /// When a text cannot be tokenised or the model fails; [`EncoderError::Text`] says which text, where one is to blame.
+    /// Errors of other kinds go into [`EncoderError::other`].
     fn encode(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, EncoderError>;
+
+    /// As [`encode`](Self::encode), with everything an encoder may do wrong turned into an error: a panic, another number of
+    /// vectors than texts, vectors of another dimension, values that are not finite. Callers that must go on use this.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and for what is listed above. Where one text is to blame and it is known which, this is
+    /// [`EncoderError::Text`].
+    fn encode_checked(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
+        crate::guard::encode(self, texts, kind)
+    }
 
     /// The byte range of each of the pieces that the model reads a text in and measures its length by, for cutting long
     /// documents into chunks. Unless an encoder says otherwise, words between white space.

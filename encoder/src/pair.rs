@@ -101,7 +101,8 @@ impl PairScorer {
         let window = (WINDOW_TOKENS / self.tokenizer.max_length()).clamp(256, 16_384);
         let mut scores = Vec::with_capacity(pairs.len());
         for pairs in pairs.chunks(window) {
-            let tokens = self.tokenizer.for_all(pairs, |(first, second)| self.tokenizer.encode_pair(first, second))?;
+            let encode = |(first, second): &(&str, &str)| self.tokenizer.encode_pair(first, second);
+            let tokens = self.tokenizer.for_all(pairs, scores.len(), encode)?;
             let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
             let plan = Plan::by_length(&lengths, self.batch_tokens);
             let before = scores.len();

@@ -140,7 +140,8 @@ impl SentenceEncoder {
         let window = (WINDOW_TOKENS / self.tokenizer.max_length()).clamp(256, 16_384);
         let mut vectors = Vec::with_capacity(texts.len());
         for texts in texts.chunks(window) {
-            let tokens = self.tokenizer.for_all(texts, |text| self.tokenizer.encode(prompt, prompt_tokens, text))?;
+            let encode = |text: &&str| self.tokenizer.encode(prompt, prompt_tokens, text);
+            let tokens = self.tokenizer.for_all(texts, vectors.len(), encode)?;
             let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
             let plan = Plan::by_length(&lengths, self.batch_tokens);
             let before = vectors.len();

@@ -15,6 +15,7 @@ use crate::batch::Padded;
 use crate::cuda;
 use crate::error::EncoderError;
 use crate::folder::{OnnxFile, SharedWeight, WeightValues};
+use crate::guard::guarded;
 use crate::options::{EncoderOptions, Provider};
 use crate::runtime;
 
@@ -236,6 +237,9 @@ impl SessionPool {
         work: impl Fn(usize, Share) -> Result<T, EncoderError> + Sync,
         mut done: impl FnMut(usize, T),
     ) -> Result<(), EncoderError> {
+        let work = |index, share| {
+            guarded(|| work(index, share), |problem| EncoderError::Panicked { path: self.path.clone(), problem })
+        };
         let threads = self.size.min(count);
         let share = if count == 1 { Share::Whole } else { Share::One };
         if threads <= 1 {

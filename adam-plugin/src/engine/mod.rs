@@ -307,7 +307,11 @@ impl Engine {
             embedding = embedding.chunks(chunking);
         }
         self.folder.forget_fault();
-        let settings = settings.key(self.card.layout.key.clone()).skip_unchanged(true).folder(&self.folder);
+        let settings = settings
+            .key(self.card.layout.key.clone())
+            .skip_unchanged(true)
+            .folder(&self.folder)
+            .reopen(move |index| index.writer(memory));
         EmbeddingWriter::new(&self.dense, writer, encoder, vec![embedding], settings)
     }
 

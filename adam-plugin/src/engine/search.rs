@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adam_encoder::TextKind;
+use adam_encoder::{EncoderError, TextKind};
 use serde::{Deserialize, Serialize};
 use tantivy::query::{Explanation, Query};
 use tantivy::schema::Value;
@@ -398,7 +398,12 @@ impl Engine {
     }
 
     fn query_vector(&self, query: &str) -> Result<Vec<f32>, PluginError> {
-        let vectors = self.encoder("a search by vectors")?.encode(&[query], TextKind::Query)?;
+        let encoded = self.encoder("a search by vectors")?.encode_checked(&[query], TextKind::Query);
+        // There is only one text, so that its place says nothing.
+        let vectors = encoded.map_err(|fault| match fault {
+            EncoderError::Text { source, .. } => *source,
+            fault => fault,
+        })?;
         vectors
             .into_iter()
             .next()

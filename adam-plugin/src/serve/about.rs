@@ -3,11 +3,13 @@
 use adam_encoder::{TextEncoder, TextKind};
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::ApiError;
+use super::error::{ApiError, cause_of};
+use super::ingest::Standing;
 use super::state::Service;
 use crate::engine::WEIGHT;
 
@@ -100,17 +102,64 @@ pub(super) async fn models(State(service): State<Service>) -> Json<ModelList> {
     Json(ModelList { object: "list", data: vec![ModelEntry { id, object: "model", created: 0, owned_by: "adam" }] })
 }
 
-/// That the server answers.
+/// Whether the process is alive.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
+    /// `ok`, or `dead` where only a restart helps.
     status: &'static str,
+    /// Why it is dead; not there otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
-/// Says that the server answers.
+/// Says that the process is alive, for a watcher that restarts it otherwise. A server that cannot write for now is alive.
 #[utoipa::path(get, path = "/health", tag = "server",
-    responses((status = 200, description = "It answers", body = Health)))]
-pub(super) async fn health() -> Json<Health> {
-    Json(Health { status: "ok" })
+    responses((status = 200, description = "It is alive", body = Health),
+              (status = 503, description = "Its writer is dead, and only a restart helps", body = Health)))]
+pub(super) async fn health(State(service): State<Service>) -> (StatusCode, Json<Health>) {
+    match service.standing() {
+        Some(Standing::Dead(problem)) => {
+            let reason = Some(format!("the writer is dead, since {}", cause_of(&problem)));
+            (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "dead", reason }))
+        }
+        _ => (StatusCode::OK, Json(Health { status: "ok", reason: None })),
+    }
+}
+
+/// What the server can do at this moment.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Ready {
+    /// Whether it can do all that it is there for.
+    ready: bool,
+    /// Whether it answers searches.
+    search: bool,
+    /// Whether it takes documents and deletions. Always false where it only reads.
+    write: bool,
+    /// What is in the way; not there if it is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Says whether the server can do what it is there for: answer searches and, unless it only reads, take documents.
+#[utoipa::path(get, path = "/ready", tag = "server",
+    responses((status = 200, description = "It can", body = Ready),
+              (status = 503, description = "Something is in the way, and `reason` says what", body = Ready)))]
+pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, Json<Ready>) {
+    let standing = service.standing();
+    let reason = match &standing {
+        None | Some(Standing::Writing) => None,
+        Some(Standing::Stopped(problem)) => {
+            Some(format!("the index cannot be written, since {}; the server keeps trying", cause_of(problem)))
+        }
+        Some(Standing::Dead(problem)) => Some(format!("the writer is dead, since {}", cause_of(problem))),
+        Some(Standing::Stuck(quiet)) => {
+            Some(format!("the writer has been busy with one step for {} s", quiet.as_secs()))
+        }
+        Some(Standing::Closed) => Some("the server is stopping".to_owned()),
+    };
+    let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let write = standing == Some(Standing::Writing);
+    (status, Json(Ready { ready: reason.is_none(), search: true, write, reason }))
 }
 
 /// The counters, for Prometheus.

@@ -261,10 +261,10 @@ async fn vectors(service: &Service, texts: Vec<String>, wanted: Wanted) -> Resul
 fn encode(encoder: &SentenceEncoder, texts: &[String], wanted: Wanted) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
     let tokenizer = encoder.tokenizer();
     // What is left of the model's length for a text and the special tokens around it, next to the prompt before it.
-    let longest = encoder.room(wanted.kind) + tokenizer.count("").map_err(ApiError::backend)?;
+    let longest = encoder.room(wanted.kind) + tokenizer.count("").map_err(|fault| ApiError::encoder(&fault))?;
     let mut tokens = 0;
     for (position, text) in texts.iter().enumerate() {
-        let length = tokenizer.count(text).map_err(ApiError::backend)?;
+        let length = tokenizer.count(text).map_err(|fault| ApiError::encoder(&fault))?;
         if length > longest && !wanted.truncate {
             return Err(ApiError::too_large(format!(
                 "text {position} has {length} tokens, the model takes {longest} besides its prompt; shorten it or set `truncate`"
@@ -273,7 +273,7 @@ fn encode(encoder: &SentenceEncoder, texts: &[String], wanted: Wanted) -> Result
         tokens += length.min(tokenizer.max_length());
     }
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let mut vectors = encoder.encode(&texts, wanted.kind).map_err(ApiError::backend)?;
+    let mut vectors = encoder.encode_checked(&texts, wanted.kind).map_err(|fault| ApiError::encoder(&fault))?;
     for vector in &mut vectors {
         let cut = wanted.dimensions.is_some_and(|keep| {
             let shorter = keep < vector.len();

@@ -1,6 +1,7 @@
 //! What a client hears when a request fails: a status and `{"error", "error_type"}`, as text-embeddings-inference
 //! writes it; below `/v1` as OpenAI writes it.
 
+use adam_encoder::EncoderError;
 use axum::Json;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
@@ -80,15 +81,41 @@ impl ApiError {
     }
 
     /// The writer failed and went back to its last commit. 0 where it is not known how many operations that undid.
-    pub(super) fn lost(operations: u64) -> Self {
+    pub(super) fn lost(operations: u64, cause: Option<&str>) -> Self {
         let count = if operations > 0 { format!(" ({operations})") } else { String::new() };
+        let cause = cause.map(|cause| format!(", since {}", cause_of(cause))).unwrap_or_default();
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "backend",
             format!(
-                "the index could not be written and went back to its last commit: documents and deletions accepted since then{count} are lost and have to be sent again; the server's log says why"
+                "the index could not be written{cause}, and went back to its last commit: documents and deletions accepted since then{count} are lost and have to be sent again; the server's log says more"
             ),
         )
+    }
+
+    /// The writer failed and cannot go on for now.
+    pub(super) fn not_writing(lost: u64, cause: &str) -> Self {
+        let lost = if lost > 0 {
+            format!(
+                "; {lost} documents and deletions accepted since the last commit are lost and have to be sent again"
+            )
+        } else {
+            String::new()
+        };
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "backend",
+            format!(
+                "the index cannot be written now, since {}{lost}; the server keeps trying, and its log says more",
+                cause_of(cause)
+            ),
+        )
+    }
+
+    /// The model failed at what was asked.
+    pub(super) fn encoder(error: &EncoderError) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "backend", error.reason())
     }
 
     /// Something on this side failed. The details, which may name files, go to the log.
@@ -106,6 +133,7 @@ impl ApiError {
             | PluginError::Field { .. }
             | PluginError::Document { .. } => Self::validation(error.to_string()),
             PluginError::FolderChanged { problem, .. } => Self::index_changed(&problem),
+            PluginError::Encoder(error) => Self::encoder(&error),
             other => Self::backend(other),
         }
     }
@@ -116,6 +144,16 @@ impl ApiError {
         let message = format!("the index is no longer the one that the server opened: {problem}");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "index_changed", message)
     }
+}
+
+/// What the writer said, in one line that is not too long for an answer.
+pub(super) fn cause_of(problem: &str) -> String {
+    let line = problem.lines().next().unwrap_or_default().trim_end_matches(['.', ';', ' ']);
+    let mut cause: String = line.chars().take(300).collect();
+    if cause.len() < line.len() {
+        cause.push_str(" ...");
+    }
+    cause
 }
 
 impl IntoResponse for ApiError {

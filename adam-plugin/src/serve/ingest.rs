@@ -5,12 +5,11 @@
 //! succeeded. Only what is committed survives the death of the process; an orderly [`close`](Ingest::close) commits all
 //! that was accepted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
-
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use prometheus::IntCounter;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 use tantivy::query::Query;
 use tantivy::{Opstamp, TantivyDocument, Term};
 
@@ -51,6 +50,26 @@ enum Asker {
     Clock,
 }
 
+/// Whether documents and deletions are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Writing,
+    /// The writer stopped, and is tried again at every write and by the clock.
+    Stopped(String),
+    /// The writer's thread is gone, and only a new process helps.
+    Dead(String),
+    /// It has been busy with one step for a very long time.
+    Stuck(Duration),
+    /// The server is stopping.
+    Closed,
+}
+
+/// A writer that gets nothing done for so long while something waits for it is called stuck.
+const STUCK: Duration = Duration::from_secs(300);
+
+/// How often the clock looks whether the writer stopped, where it does not commit more often.
+const LOOK: Duration = Duration::from_secs(1);
+
 pub(super) struct Ingest {
     engine: Arc<Engine>,
     /// `None` once closed. Adding shares it; only rolling back and closing need it alone.
@@ -63,8 +82,13 @@ pub(super) struct Ingest {
     last: Mutex<Last>,
     /// Documents of commits that could not be embedded, for `/metrics`: some commits are nobody's.
     failed: IntCounter,
+    closed: AtomicBool,
+    /// The last commit is done; only merges are waited for.
+    safe: AtomicBool,
+    /// The writer's clock, to be read without its lock.
+    pulse: crate::writer::Pulse,
     /// Its end ends the thread that commits now and then.
-    _ticker: Mutex<Option<Sender<()>>>,
+    _ticker: Mutex<Option<SyncSender<()>>>,
 }
 
 impl Ingest {
@@ -80,7 +104,10 @@ impl Ingest {
         let writer = engine.writer(memory, settings)?;
         let ingest = Arc::new(Self {
             engine,
+            pulse: writer.pulse(),
             writer: RwLock::new(Some(writer)),
+            closed: AtomicBool::new(false),
+            safe: AtomicBool::new(false),
             accepted: AtomicU64::new(0),
             covered: AtomicU64::new(0),
             rollbacks: AtomicU64::new(0),
@@ -88,30 +115,63 @@ impl Ingest {
             failed,
             _ticker: Mutex::new(None),
         });
-        if let Some(every) = every {
-            let (ticker, ended) = bounded::<()>(0);
-            let weak = Arc::downgrade(&ingest);
-            std::thread::Builder::new()
-                .name("commit".to_owned())
-                .spawn(move || {
-                    while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                        let Some(ingest) = weak.upgrade() else { return };
-                        if ingest.waiting() == 0 {
-                            continue;
-                        }
-                        match ingest.commit_for(Asker::Clock) {
-                            Ok(done) if !done.fresh => {}
-                            Ok(done) => done.failures.iter().for_each(|failure| {
-                                tracing::warn!(document = failure.document, problem = failure.problem, "not embedded");
-                            }),
-                            Err(error) => tracing::error!(error = error.message(), "the commit by the clock failed"),
-                        }
+        let (ticker, ended) = sync_channel::<()>(0);
+        let weak = Arc::downgrade(&ingest);
+        let pause = every.map_or(LOOK, |every| every.min(LOOK));
+        std::thread::Builder::new()
+            .name("commit".to_owned())
+            .spawn(move || {
+                let mut last = Instant::now();
+                while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                    let Some(ingest) = weak.upgrade() else { return };
+                    ingest.mend();
+                    if every.is_some_and(|every| last.elapsed() >= every) {
+                        last = Instant::now();
+                        ingest.tick();
                     }
-                })
-                .map_err(|source| PluginError::io("start", "the thread that commits", source))?;
-            *ingest._ticker.lock().unwrap_or_else(PoisonError::into_inner) = Some(ticker);
-        }
+                }
+            })
+            .map_err(|source| PluginError::io("start", "the thread that commits", source))?;
+        *ingest._ticker.lock().unwrap_or_else(PoisonError::into_inner) = Some(ticker);
         Ok(ingest)
+    }
+
+    /// The commit by the clock.
+    fn tick(&self) {
+        if self.waiting() == 0 {
+            return;
+        }
+        match self.commit_for(Asker::Clock) {
+            Ok(done) if !done.fresh => {}
+            Ok(done) => done.failures.iter().for_each(|failure| {
+                tracing::warn!(document = failure.document, problem = failure.problem, "not embedded");
+            }),
+            Err(error) => tracing::error!(error = error.message(), "the commit by the clock failed"),
+        }
+    }
+
+    /// A writer that stopped is brought back also where nobody writes: who asks [`standing`](Self::standing) before writing would
+    /// never see it again.
+    fn mend(&self) {
+        if let Some(problem) = self.pulse.stopped().filter(|_| !self.pulse.is_dead()) {
+            let _ = self.recover(PluginError::WriterStopped { problem }, Asker::Clock);
+        }
+    }
+
+    /// Whether documents are taken, as far as can be told without waiting.
+    pub(super) fn standing(&self) -> Standing {
+        if self.closed.load(Ordering::SeqCst) {
+            return Standing::Closed;
+        }
+        if let Some(problem) = self.pulse.stopped() {
+            return if self.pulse.is_dead() { Standing::Dead(problem) } else { Standing::Stopped(problem) };
+        }
+        let quiet = self.pulse.quiet();
+        if self.waiting() > 0 && quiet > STUCK && self.pulse.is_busy() {
+            Standing::Stuck(quiet)
+        } else {
+            Standing::Writing
+        }
     }
 
     fn writer(&self) -> RwLockReadGuard<'_, Option<EmbeddingWriter>> {
@@ -146,8 +206,11 @@ impl Ingest {
             // A rollback needs the lock alone, so that there is none between this and the last of the operations.
             let rollbacks = self.rollbacks.load(Ordering::SeqCst);
             let done = operations(writer).map(|()| rollbacks);
-            // Counted while the lock is held: whoever closes later sees the number.
-            self.accepted.fetch_add(count as u64, Ordering::SeqCst);
+            // Counted while the lock is held: whoever closes later sees the number. What a writer that had stopped refused was never
+            // accepted.
+            if !matches!(done, Err(PluginError::WriterStopped { .. } | PluginError::WriterGone)) {
+                self.accepted.fetch_add(count as u64, Ordering::SeqCst);
+            }
             done
         };
         done.map_err(|error| self.recover(error, Asker::Writer(0)))
@@ -174,9 +237,9 @@ impl Ingest {
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             match asker {
                 Asker::Writer(since) if since != self.rollbacks.load(Ordering::SeqCst) => {
-                    return Err(ApiError::lost(0));
+                    return Err(ApiError::lost(0, None));
                 }
-                Asker::Client if last.untold > 0 => return Err(ApiError::lost(std::mem::take(&mut last.untold))),
+                Asker::Client if last.untold > 0 => return Err(ApiError::lost(std::mem::take(&mut last.untold), None)),
                 _ => {}
             }
             if last.covers >= wanted && last.opstamp > 0 {
@@ -207,48 +270,65 @@ impl Ingest {
                 | PluginError::Tantivy(_)
                 | PluginError::NotWritten { .. }
                 | PluginError::FolderChanged { .. }
+                | PluginError::Panicked { .. }
+                | PluginError::WriterGone
         ) {
             return ApiError::of(error);
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let mut writer = self.writer.write().unwrap_or_else(PoisonError::into_inner);
         let Some(writer) = writer.as_mut() else { return ApiError::stopping() };
-        if writer.stopped().is_none() {
+        let Some(problem) = writer.stopped() else {
             // Another request met the same failure and has seen to it.
-            return ApiError::lost(match asker {
-                Asker::Client => std::mem::take(&mut last.untold),
-                Asker::Writer(_) | Asker::Clock => 0,
-            });
-        }
+            return ApiError::lost(
+                match asker {
+                    Asker::Client => std::mem::take(&mut last.untold),
+                    Asker::Writer(_) | Asker::Clock => 0,
+                },
+                None,
+            );
+        };
+        // Whether the writer can go on or not, what it had taken and not committed is gone.
         let lost = self.waiting();
-        match writer.rollback() {
-            Ok(opstamp) => {
-                let untold = match asker {
-                    Asker::Client => 0,
-                    Asker::Writer(_) | Asker::Clock => last.untold + lost,
-                };
-                let covers = self.accepted.load(Ordering::SeqCst);
-                *last = Last { covers, opstamp, failures: Vec::new(), untold };
-                self.covered.store(covers, Ordering::SeqCst);
-                self.rollbacks.fetch_add(1, Ordering::SeqCst);
-                // Of documents that are gone with the others.
-                drop(writer.take_failures());
-            }
-            Err(again) => tracing::error!(error = %again, "the writer cannot roll back"),
+        let renewed = writer.rollback();
+        let opstamp = renewed.as_ref().map_or(last.opstamp, |opstamp| *opstamp);
+        let untold = match asker {
+            Asker::Client => 0,
+            Asker::Writer(_) | Asker::Clock => last.untold + lost,
+        };
+        let covers = self.accepted.load(Ordering::SeqCst);
+        *last = Last { covers, opstamp, failures: Vec::new(), untold };
+        self.covered.store(covers, Ordering::SeqCst);
+        if lost > 0 || renewed.is_ok() {
+            self.rollbacks.fetch_add(1, Ordering::SeqCst);
         }
-        tracing::error!(%error, lost, "the writer stopped and went back to the last commit");
-        ApiError::lost(lost)
+        // Of documents that are gone with the others.
+        drop(writer.take_failures());
+        match renewed {
+            Ok(_) => {
+                tracing::error!(%error, lost, "the writer stopped and went back to the last commit");
+                ApiError::lost(lost, Some(&problem))
+            }
+            Err(again) => {
+                if lost > 0 {
+                    tracing::error!(%error, %again, lost, "the writer stopped and cannot go on; it is tried again");
+                }
+                ApiError::not_writing(lost, &problem)
+            }
+        }
     }
 
     /// Commits all that was accepted and closes the writer, merges included; the number of operations that this last
     /// commit made safe.
     pub(super) fn close(&self) -> Result<u64, PluginError> {
+        self.closed.store(true, Ordering::SeqCst);
         let Some(mut writer) = self.writer.write().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(0) };
         let waiting = self.waiting();
         if waiting > 0 {
             writer.commit()?;
             self.covered.store(self.accepted.load(Ordering::SeqCst), Ordering::SeqCst);
         }
+        self.safe.store(true, Ordering::SeqCst);
         for failure in writer.take_failures() {
             self.failed.inc();
             tracing::warn!(document = failure.document, problem = failure.problem, "not embedded");
@@ -256,6 +336,38 @@ impl Ingest {
         writer.wait_merging_threads()?;
         self.engine.reload()?;
         Ok(waiting)
+    }
+
+    /// As [`close`](Self::close), on a thread of its own, and given up after the writer has got nothing done for `patience`. That
+    /// thread then goes on for as long as the process does.
+    ///
+    /// `since` is when the process was told to end: time before that does not count.
+    pub(super) fn close_within(self: &Arc<Self>, since: Instant, patience: Duration) -> Result<u64, PluginError> {
+        let waiting = self.waiting();
+        let (answer, answered) = sync_channel(1);
+        let ingest = Arc::clone(self);
+        std::thread::Builder::new()
+            .name("close".to_owned())
+            .spawn(move || {
+                let _ = answer.send(ingest.close());
+            })
+            .map_err(|source| PluginError::io("start", "the thread that closes the index", source))?;
+        loop {
+            match answered.recv_timeout(Duration::from_millis(50)) {
+                Ok(done) => return done,
+                Err(RecvTimeoutError::Disconnected) => return Err(PluginError::WriterGone),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let quiet = self.pulse.quiet().min(since.elapsed());
+            if quiet < patience {
+                continue;
+            }
+            if self.safe.load(Ordering::SeqCst) {
+                tracing::warn!("merges that were still running are given up; all documents are committed");
+                return Ok(waiting);
+            }
+            return Err(PluginError::WriterStuck { quiet, waiting: self.waiting() });
+        }
     }
 }
 

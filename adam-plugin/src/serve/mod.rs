@@ -32,7 +32,8 @@
 //! | `POST /commit` | makes everything accepted safe on disk and findable |
 //! | `POST /embed` | vectors, as text-embeddings-inference's clients ask for them |
 //! | `POST /v1/embeddings`, `GET /v1/models` | vectors, as OpenAI's clients ask for them |
-//! | `GET /info`, `/health`, `/metrics`, `/openapi.json` | the model and limits; life; Prometheus' counters; all of this for machines |
+//! | `GET /info`, `/metrics`, `/openapi.json` | the model and limits; Prometheus' counters; all of this for machines |
+//! | `GET /health`, `/ready` | whether the process is alive (else restart it); whether it can answer and write now (else send requests elsewhere), with the reason |
 //!
 //! ```text
 //! curl localhost:8080/documents?commit=true -H 'content-type: application/json' \
@@ -117,6 +118,7 @@ pub fn router(service: Service) -> Router {
         .route("/", get(page::page))
         .route("/page.js", get(page::script))
         .route("/health", get(about::health))
+        .route("/ready", get(about::ready))
         .route("/openapi.json", get(openapi::serve));
     closed
         .merge(open)

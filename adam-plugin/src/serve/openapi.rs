@@ -19,7 +19,7 @@ use crate::engine::MAX_HITS;
         search::by_body, search::by_link,
         documents::add, documents::get, documents::delete_one, documents::delete_many, documents::commit,
         embed::embed, embed::openai, about::models,
-        about::info, about::health, about::metrics
+        about::info, about::health, about::ready, about::metrics
     ),
     components(schemas(ErrorBody, OpenAiErrorBody)),
     tags((name = "search", description = "Words, meaning, both"),
@@ -30,7 +30,7 @@ use crate::engine::MAX_HITS;
 struct Document;
 
 /// Paths that need no key.
-pub(super) const OPEN_PATHS: [&str; 4] = ["/", "/page.js", "/health", "/openapi.json"];
+pub(super) const OPEN_PATHS: [&str; 5] = ["/", "/page.js", "/health", "/ready", "/openapi.json"];
 
 /// The document for this server.
 pub(super) fn document(service: &Service) -> Result<Value, serde_json::Error> {

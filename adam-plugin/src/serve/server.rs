@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::middleware::from_fn_with_state;
 use hyper::server::conn::http1;
@@ -22,6 +22,9 @@ use crate::error::PluginError;
 const MAX_HEAD: usize = 64 << 10;
 /// How long to wait when no connection can be accepted, as where the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The least that the last commit gets for one step, such as a batch in the model.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A [`Service`] at an address.
 pub struct Server {
@@ -58,10 +61,11 @@ impl Server {
     }
 
     /// Serves until `stop` is done. Then it accepts no more connections, gives requests that are running `grace` to finish,
-    /// commits everything that was accepted, and waits for merges.
+    /// commits everything that was accepted, and waits for merges. A writer that gets nothing done for `grace` (five seconds at
+    /// least) is not waited for; its thread goes on until the process ends.
     ///
     /// # Errors
-    /// When the last commit fails.
+    /// When the last commit fails, or is given up.
     pub async fn run(self, stop: impl Future<Output = ()>, grace: Duration) -> Result<Stopped, PluginError> {
         let Self { listener, service } = self;
         let limits = service.limits().clone();
@@ -107,8 +111,9 @@ impl Server {
             });
         }
         drop(listener);
+        let told = Instant::now();
         let cut_off = tokio::time::timeout(grace, graceful.shutdown()).await.is_err();
-        let committed = service.close().await?;
+        let committed = service.close_within(told, grace.max(PATIENCE)).await?;
         Ok(Stopped { committed, cut_off })
     }
 }

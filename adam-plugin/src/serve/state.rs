@@ -1,13 +1,13 @@
 //! What the routes share: the index, its model, the limits, the writer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adam_encoder::{SentenceEncoder, TextEncoder};
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use super::ingest::Ingest;
+use super::ingest::{Ingest, Standing};
 use super::limits::Limits;
 use super::metrics::Metrics;
 use crate::engine::Engine;
@@ -19,7 +19,7 @@ use crate::writer::{OnFailure, WriterSettings};
 pub struct ServiceOptions {
     /// Sizes, numbers and times.
     pub limits: Limits,
-    /// A key that requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. The page, `/health` and
+    /// A key that requests must carry, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. The page, `/health`, `/ready` and
     /// `/openapi.json` are open without it. Default: none.
     pub api_key: Option<String>,
     /// How often accepted documents are committed without being asked; `None`: only when asked, and at the end.
@@ -168,6 +168,22 @@ impl Service {
     pub async fn close(&self) -> Result<u64, PluginError> {
         let Some(ingest) = self.0.ingest.clone() else { return Ok(0) };
         tokio::task::spawn_blocking(move || ingest.close()).await.map_err(|_| PluginError::WriterGone)?
+    }
+
+    /// As [`close`](Self::close), and given up after the writer has got nothing done for `patience` since `since`, so that a model
+    /// or a disk that hangs does not keep the process from ending. A last commit that goes on is waited for.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close), and [`PluginError::WriterStuck`].
+    pub async fn close_within(&self, since: Instant, patience: Duration) -> Result<u64, PluginError> {
+        let Some(ingest) = self.0.ingest.clone() else { return Ok(0) };
+        let close = move || ingest.close_within(since, patience);
+        tokio::task::spawn_blocking(close).await.map_err(|_| PluginError::WriterGone)?
+    }
+
+    /// How the writer fares; `None` where there is none.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.0.ingest.as_ref().map(|ingest| ingest.standing())
     }
 
     pub(super) fn limits(&self) -> &Limits {

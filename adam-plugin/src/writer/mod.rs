@@ -5,16 +5,21 @@
 //! One thread collects documents into batches and encodes them while tantivy's own threads index those of the batch
 //! before. The queue in front of it is bounded, so a caller that is faster than the model waits.
 
+mod encode;
+mod recovery;
 mod settings;
 mod unchanged;
 mod worker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+// Not crossbeam's channel: of that one, what stands in the queue when the receiver goes away stays, and whoever waits for the answer
+// to it waits for ever.
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use adam_encoder::TextEncoder;
-use crossbeam_channel::{Receiver, Sender, bounded};
 use tantivy::query::Query;
 use tantivy::schema::{Field, FieldType, Schema, Type, Value};
 use tantivy::{Index, IndexWriter, Opstamp, TantivyDocument, Term};
@@ -30,17 +35,36 @@ use unchanged::Committed;
 use worker::{Addition, Chunks, Operation, Worker};
 
 /// What the writer and its thread share.
-#[derive(Default)]
 struct Shared {
     /// Operations of a generation below this one were rolled back.
     generation: AtomicU64,
     state: Mutex<State>,
+    /// When the writer was made.
+    start: Instant,
+    /// When the thread last got something done, in milliseconds from the start.
+    beat: AtomicU64,
+    /// Whether it is at work.
+    busy: AtomicBool,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            generation: AtomicU64::new(0),
+            state: Mutex::default(),
+            start: Instant::now(),
+            beat: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+        }
+    }
 }
 
 #[derive(Default)]
 struct State {
     /// Why the thread has stopped taking documents.
     stopped: Option<String>,
+    /// Whether it has ended by itself, as only a fault of this program makes it.
+    dead: bool,
     progress: Progress,
     failures: Vec<Failure>,
 }
@@ -49,6 +73,11 @@ impl Shared {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // The state is whole after every statement, so a panic elsewhere does no harm to it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread got something done.
+    fn beat(&self) {
+        self.beat.store(self.start.elapsed().as_millis() as u64, Ordering::SeqCst);
     }
 
     /// Why the thread does not answer.
@@ -114,7 +143,7 @@ pub struct EmbeddingWriter {
     hashes: Option<HashFields>,
     fingerprint: String,
     shared: Arc<Shared>,
-    operations: Option<Sender<(u64, Operation)>>,
+    operations: Option<SyncSender<(u64, Operation)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -175,11 +204,14 @@ impl EmbeddingWriter {
             }
             _ => None,
         };
-        worker::begin(&writer)?;
+        recovery::begin(&writer)?;
         let shared = Arc::new(Shared::default());
-        let (operations, queue) = bounded(settings.queue);
+        let (operations, queue) = sync_channel(settings.queue);
         let worker = Worker {
-            writer,
+            writer: Some(writer),
+            index: index.clone(),
+            reopen: settings.reopen,
+            failed: None,
             encoder: Arc::clone(&encoder),
             fields: templates.iter().map(|(field, _)| field.clone()).collect(),
             hashes,
@@ -195,7 +227,18 @@ impl EmbeddingWriter {
         };
         let thread = std::thread::Builder::new()
             .name("embed".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                let shared = Arc::clone(&worker.shared);
+                let run = || {
+                    worker.run();
+                    Ok(())
+                };
+                if let Err(fault) = PluginError::guarded("the writer's thread", run) {
+                    let mut state = shared.state();
+                    state.dead = true;
+                    state.stopped = Some(fault.to_string());
+                }
+            })
             .map_err(|source| PluginError::io("start", "the embedding thread", source))?;
         Ok(Self {
             index,
@@ -268,19 +311,23 @@ impl EmbeddingWriter {
     /// # Errors
     /// When the writer has stopped after an earlier failure; those of the commit come from [`PendingCommit::wait`].
     pub fn start_commit(&self) -> Result<PendingCommit, PluginError> {
-        let (answer, answered) = bounded(1);
+        let (answer, answered) = sync_channel(1);
         self.send(Operation::Commit(answer))?;
         Ok(PendingCommit { answered, shared: Arc::clone(&self.shared) })
     }
 
     /// Forgets everything since the last commit, also what waits to be encoded.
     ///
+    /// Where tantivy's writer cannot go back, it is given up and a fresh one is opened ([`WriterSettings::reopen`]); what was not
+    /// committed is gone all the same. Between the two the index is not locked, so another program may come first.
+    ///
     /// # Errors
-    /// When tantivy cannot roll back, or the writer's thread is gone.
+    /// When neither can be done: the writer has stopped then, [`stopped`](Self::stopped) says why, and another call tries again. A
+    /// call within a tenth of a second of one that failed only repeats what that one said.
     pub fn rollback(&mut self) -> Result<Opstamp, PluginError> {
         // What is queued in front of the rollback carries a lower number, and is thrown away unread.
         self.shared.generation.fetch_add(1, Ordering::SeqCst);
-        let (answer, answered) = bounded(1);
+        let (answer, answered) = sync_channel(1);
         self.deliver(Operation::Rollback(answer))?;
         answered.recv().map_err(|_| self.gone())?
     }
@@ -293,6 +340,11 @@ impl EmbeddingWriter {
     /// Why the writer takes nothing more until [`rollback`](Self::rollback); `None` while it works.
     pub fn stopped(&self) -> Option<String> {
         self.shared.state().stopped.clone()
+    }
+
+    /// What can be told of the writer's thread without waiting for it, also while the writer itself is lent out.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.shared))
     }
 
     /// The documents that failed and were left out, or indexed without vectors, since the last call.
@@ -310,7 +362,7 @@ impl EmbeddingWriter {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub fn into_inner(mut self) -> Result<IndexWriter, PluginError> {
-        let (answer, answered) = bounded(1);
+        let (answer, answered) = sync_channel(1);
         self.send(Operation::Close(answer))?;
         let writer = answered.recv().map_err(|_| self.gone())??;
         self.operations = None;
@@ -416,6 +468,39 @@ impl EmbeddingWriter {
 
     fn gone(&self) -> PluginError {
         self.shared.gone()
+    }
+}
+
+/// How the thread of a writer fares; see [`EmbeddingWriter::pulse`].
+#[derive(Clone)]
+pub struct Pulse(Arc<Shared>);
+
+impl std::fmt::Debug for Pulse {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Pulse").field("stopped", &self.stopped()).field("quiet", &self.quiet()).finish()
+    }
+}
+
+impl Pulse {
+    /// As [`EmbeddingWriter::stopped`].
+    pub fn stopped(&self) -> Option<String> {
+        self.0.state().stopped.clone()
+    }
+
+    /// How long the thread has got nothing done. Where it [is busy](Self::is_busy), that is how long it has been at one step: a
+    /// batch in the model, or a commit.
+    pub fn quiet(&self) -> Duration {
+        self.0.start.elapsed().saturating_sub(Duration::from_millis(self.0.beat.load(Ordering::SeqCst)))
+    }
+
+    /// Whether the thread has ended by a fault of this program, so that only a new writer helps.
+    pub fn is_dead(&self) -> bool {
+        self.0.state().dead
+    }
+
+    /// Whether it is at work, and not waiting for something to do.
+    pub fn is_busy(&self) -> bool {
+        self.0.busy.load(Ordering::SeqCst)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tantivy::{Index, IndexWriter};
 use tantivy_dense::VectorField;
 
 use crate::chunk::Chunking;
@@ -88,6 +89,12 @@ pub struct Progress {
 /// Told about progress after each batch, in the writer's thread.
 pub(super) type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
 
+/// Opens a writer of an index, in the writer's thread.
+pub(super) type Reopen = Box<dyn FnMut(&Index) -> tantivy::Result<IndexWriter> + Send>;
+
+/// Memory of a fresh writer, unless told otherwise, in bytes.
+const REOPEN_MEMORY: usize = 128 << 20;
+
 /// Settings of an [`EmbeddingWriter`](crate::EmbeddingWriter).
 pub struct WriterSettings {
     pub(super) batch: usize,
@@ -98,6 +105,7 @@ pub struct WriterSettings {
     pub(super) skip_unchanged: bool,
     pub(super) progress: Option<ProgressCallback>,
     pub(super) folder: Option<IndexFolder>,
+    pub(super) reopen: Reopen,
 }
 
 impl Default for WriterSettings {
@@ -111,6 +119,7 @@ impl Default for WriterSettings {
             skip_unchanged: false,
             progress: None,
             folder: None,
+            reopen: Box::new(|index| index.writer(REOPEN_MEMORY)),
         }
     }
 }
@@ -171,6 +180,14 @@ impl WriterSettings {
     /// The folder that is written to, which knows what tantivy's errors leave out.
     pub(crate) fn folder(mut self, folder: &IndexFolder) -> Self {
         self.folder = Some(folder.clone());
+        self
+    }
+
+    /// How a fresh tantivy writer is opened when one is not able to go back to its last commit. By default it gets 128 MiB; a
+    /// caller whose writer has other settings, such as a merge policy, says so here.
+    #[must_use]
+    pub fn reopen(mut self, open: impl FnMut(&Index) -> tantivy::Result<IndexWriter> + Send + 'static) -> Self {
+        self.reopen = Box::new(open);
         self
     }
 

@@ -3,16 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use adam_encoder::{EncoderError, TextEncoder, TextKind};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use adam_encoder::TextEncoder;
 use tantivy::query::Query;
 use tantivy::schema::{Field, Schema, Type, Value};
-use tantivy::{IndexWriter, Opstamp, TantivyDocument, Term};
+use tantivy::{Index, IndexWriter, Opstamp, TantivyDocument, Term};
 use tantivy_dense::VectorField;
 
-use super::settings::{Failure, OnFailure, ProgressCallback};
+use super::encode;
+use super::settings::{Failure, OnFailure, ProgressCallback, Reopen};
 use super::unchanged::{Committed, Standing};
 use super::{Progress, Shared};
 use crate::chunk::{ChunkFields, Chunking};
@@ -22,9 +23,6 @@ use crate::hash::HashFields;
 
 /// Most failures kept for [`take_failures`](super::EmbeddingWriter::take_failures).
 const MAX_FAILURES: usize = 100_000;
-
-/// Most texts given to the model at once. A failure has no more than these tried one by one.
-const MAX_TEXTS: usize = 1024;
 
 /// Texts for each document of a batch, on average, from which on a batch is encoded before all of it was looked at.
 const TEXTS_PER_DOCUMENT: usize = 4;
@@ -48,13 +46,18 @@ pub(super) enum Operation {
     Add(Box<Addition>),
     DeleteTerm(Term),
     DeleteQuery(Box<dyn Query>),
-    Commit(Sender<Result<Opstamp, PluginError>>),
-    Rollback(Sender<Result<Opstamp, PluginError>>),
-    Close(Sender<Result<Box<IndexWriter>, PluginError>>),
+    Commit(SyncSender<Result<Opstamp, PluginError>>),
+    Rollback(SyncSender<Result<Opstamp, PluginError>>),
+    Close(SyncSender<Result<Box<IndexWriter>, PluginError>>),
 }
 
 pub(super) struct Worker {
-    pub(super) writer: IndexWriter,
+    /// None after one could not go back to its last commit, until a fresh one is open.
+    pub(super) writer: Option<IndexWriter>,
+    pub(super) index: Index,
+    pub(super) reopen: Reopen,
+    /// When going back last failed, and how.
+    pub(super) failed: Option<Instant>,
     pub(super) encoder: Arc<dyn TextEncoder>,
     pub(super) fields: Vec<VectorField>,
     pub(super) hashes: Option<HashFields>,
@@ -119,9 +122,9 @@ enum Step {
 
 /// An operation that needs everything before it done.
 enum Barrier {
-    Commit(Sender<Result<Opstamp, PluginError>>),
-    Rollback(Sender<Result<Opstamp, PluginError>>),
-    Close(Sender<Result<Box<IndexWriter>, PluginError>>),
+    Commit(SyncSender<Result<Opstamp, PluginError>>),
+    Rollback(SyncSender<Result<Opstamp, PluginError>>),
+    Close(SyncSender<Result<Box<IndexWriter>, PluginError>>),
     /// The caller is gone.
     End,
 }
@@ -130,11 +133,14 @@ impl Worker {
     pub(super) fn run(mut self) {
         loop {
             let (generation, steps, barrier) = self.collect();
-            if !steps.is_empty()
-                && self.shared.state().stopped.is_none()
-                && let Err(error) = self.process(generation, steps)
-            {
-                self.stop(error);
+            self.shared.beat();
+            self.shared.busy.store(true, Ordering::SeqCst);
+            if !steps.is_empty() && self.shared.state().stopped.is_none() {
+                // What a panic leaves half done is thrown away with the rest: a writer that stopped does nothing until it has gone back.
+                let done = PluginError::guarded("writing a batch", || self.process(generation, steps));
+                if let Err(error) = done {
+                    self.stop(error);
+                }
             }
             match barrier {
                 None => {}
@@ -147,14 +153,17 @@ impl Worker {
                 }
                 Some(Barrier::Close(answer)) => {
                     let result = self.stopped_error();
-                    let _ = answer.send(match result {
-                        Some(error) => Err(error),
-                        None => Ok(Box::new(self.writer)),
+                    let _ = answer.send(match (result, self.writer.take()) {
+                        (Some(error), _) => Err(error),
+                        (None, Some(writer)) => Ok(Box::new(writer)),
+                        (None, None) => Err(PluginError::WriterGone),
                     });
                     return;
                 }
                 Some(Barrier::End) => return,
             }
+            self.shared.beat();
+            self.shared.busy.store(false, Ordering::SeqCst);
         }
     }
 
@@ -164,12 +173,12 @@ impl Worker {
     fn collect(&self) -> (u64, Vec<Step>, Option<Barrier>) {
         let mut steps = Vec::new();
         let mut additions = 0;
-        let mut deadline = None;
+        let mut deadline: Option<Instant> = None;
         let mut batch_generation = 0;
         loop {
             let next = match deadline {
                 None => self.queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(deadline) => self.queue.recv_deadline(deadline),
+                Some(deadline) => self.queue.recv_timeout(deadline.saturating_duration_since(Instant::now())),
             };
             let (generation, operation) = match next {
                 Ok(next) => next,
@@ -302,7 +311,7 @@ impl Worker {
         texts: &[String],
         tally: &mut Progress,
     ) -> Result<bool, PluginError> {
-        let mut vectors = self.encode(texts);
+        let mut vectors = encode::texts(self.encoder.as_ref(), &self.shared, texts);
         if generation < self.shared.generation.load(Ordering::SeqCst) {
             return Ok(false);
         }
@@ -310,10 +319,10 @@ impl Worker {
         for (step, slots) in planned {
             match step {
                 Step::DeleteTerm(term) => {
-                    self.delete_term(term);
+                    self.delete_term(term)?;
                 }
                 Step::DeleteQuery(query) => {
-                    self.writer.delete_query(query)?;
+                    self.writer()?.delete_query(query)?;
                 }
                 Step::Write(addition) => {
                     tally.failed += u64::from(!self.write(*addition, &slots, &mut vectors)?);
@@ -342,36 +351,8 @@ impl Worker {
         }
     }
 
-    /// Encodes texts together; if that fails, one at a time, so that one bad text does not take others with it.
-    fn encode(&self, texts: &[String]) -> Vec<Result<Vec<f32>, String>> {
-        let mut encoded = Vec::with_capacity(texts.len());
-        for some in texts.chunks(MAX_TEXTS) {
-            let some: Vec<&str> = some.iter().map(String::as_str).collect();
-            match self.encode_checked(&some) {
-                Ok(vectors) => encoded.extend(vectors.into_iter().map(Ok)),
-                Err(problem) if some.len() == 1 => encoded.push(Err(problem)),
-                Err(problem) => {
-                    tracing::warn!("a batch of {} texts failed ({problem}); trying them one by one", some.len());
-                    let alone = |text: &str| self.encode_checked(&[text]).map(|mut vectors| vectors.remove(0));
-                    encoded.extend(some.into_iter().map(alone));
-                }
-            }
-        }
-        encoded
-    }
-
-    fn encode_checked(&self, texts: &[&str]) -> Result<Vec<Vec<f32>>, String> {
-        let vectors =
-            self.encoder.encode(texts, TextKind::Document).map_err(|error: EncoderError| error.to_string())?;
-        if vectors.len() != texts.len() {
-            return Err(format!(
-                "the model `{}` gave {} vectors for {} texts",
-                self.encoder.name(),
-                vectors.len(),
-                texts.len()
-            ));
-        }
-        Ok(vectors)
+    fn writer(&self) -> Result<&IndexWriter, PluginError> {
+        self.writer.as_ref().ok_or(PluginError::WriterGone)
     }
 
     /// Hands a document to tantivy; false where it failed and was left out or lost its vectors.
@@ -431,25 +412,27 @@ impl Worker {
             }
         }
         if let Some(key) = addition.key.filter(|_| addition.replaces) {
-            self.delete_term(key);
+            self.delete_term(key)?;
         }
         // One without a vector of its own, since it has no text or its first chunk failed, is a document all the same: unmarked,
         // it would not count, and nothing could delete or replace it.
         self.mark(&mut addition.document, &(0..0));
-        self.writer.add_document(addition.document)?;
+        let writer = self.writer()?;
+        writer.add_document(addition.document)?;
         if whole {
             for chunk in further {
-                self.writer.add_document(chunk)?;
+                writer.add_document(chunk)?;
             }
         }
         Ok(whole)
     }
 
-    fn delete_term(&self, term: Term) {
-        self.writer.delete_term(match &self.chunks {
+    fn delete_term(&self, term: Term) -> Result<(), PluginError> {
+        self.writer()?.delete_term(match &self.chunks {
             Some(chunks) => chunks.widened(term),
             None => term,
         });
+        Ok(())
     }
 
     /// The chunks of a text: the whole, where texts are not cut. So it is with one that cannot be tokenised, since the model
@@ -457,7 +440,11 @@ impl Worker {
     fn ranges(&self, text: &str) -> Vec<Range<usize>> {
         let whole = || vec![0..text.len()];
         match &self.chunks {
-            Some(chunks) => chunks.chunking.split(self.encoder.as_ref(), text).unwrap_or_else(|_| whole()),
+            Some(chunks) => {
+                let encoder = self.encoder.as_ref();
+                let split = || Ok(chunks.chunking.split(encoder, text)?);
+                PluginError::guarded("cutting a text into chunks", split).unwrap_or_else(|_| whole())
+            }
             None => whole(),
         }
     }
@@ -478,61 +465,6 @@ impl Worker {
         chunks.fields.mark(&mut chunk, &chunks.key_of(document), part, range);
         chunk
     }
-
-    fn commit(&mut self) -> Result<Opstamp, PluginError> {
-        if let Some(error) = self.stopped_error() {
-            return Err(error);
-        }
-        let done = self.writer.commit().map_err(PluginError::from).and_then(|opstamp| {
-            if let Some(committed) = &mut self.committed {
-                committed.reload()?;
-            }
-            Ok(opstamp)
-        });
-        done.map_err(|error| self.stop(error))
-    }
-
-    fn rollback(&mut self) -> Result<Opstamp, PluginError> {
-        let opstamp = self.writer.rollback()?;
-        if let Some(folder) = &self.folder {
-            folder.forget_fault();
-        }
-        begin(&self.writer)?;
-        if let Some(committed) = &mut self.committed {
-            committed.reload()?;
-        }
-        self.shared.state().stopped = None;
-        Ok(opstamp)
-    }
-
-    /// Takes nothing more until a rollback. Gives the error back with its cause, which tantivy's own lacks where one of its threads
-    /// failed.
-    fn stop(&self, error: PluginError) -> PluginError {
-        let error = match &self.folder {
-            Some(folder) => folder.explain(error),
-            None => error,
-        };
-        tracing::error!("the embedding writer stops: {error}");
-        self.shared.state().stopped.get_or_insert_with(|| error.to_string());
-        error
-    }
-
-    fn stopped_error(&self) -> Option<PluginError> {
-        let problem = self.shared.state().stopped.clone()?;
-        Some(PluginError::WriterStopped { problem })
-    }
-}
-
-/// Begins with a writer that was just opened or rolled back.
-///
-/// What a commit that was killed or failed left behind is taken away first: its file of deletions bears the stamp of that commit,
-/// which the next one comes to again after as many operations, and tantivy would refuse to write the file anew. Then an operation
-/// is spent on nothing: the first one gets the last commit's own stamp (tantivy 0.27), and a deletion with that stamp can be
-/// applied by a merge before it is committed, or be lost.
-pub(super) fn begin(writer: &IndexWriter) -> Result<(), PluginError> {
-    writer.garbage_collect_files().wait()?;
-    writer.run([])?;
-    Ok(())
 }
 
 /// A document without some of its fields.

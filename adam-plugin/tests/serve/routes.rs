@@ -279,6 +279,7 @@ fn what_the_server_says_of_itself() {
     client.post("/documents?commit=true", &birds());
 
     assert_eq!(client.get("/health").json(), json!({"status": "ok"}));
+    assert_eq!(client.get("/ready").json(), json!({"ready": true, "search": true, "write": true}));
     let info = client.get("/info").json();
     assert_eq!(
         (&info["dimension"], &info["documents"], &info["model_dtype"]),
@@ -326,6 +327,7 @@ fn what_the_server_says_of_itself() {
         "/health",
         "/info",
         "/metrics",
+        "/ready",
         "/search",
         "/v1/embeddings",
         "/v1/models",

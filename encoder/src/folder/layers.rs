@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array1, Array2, ArrayView2};
 use safetensors::{Dtype, SafeTensors};
 
-use super::json::{JsonFile, read_limited};
+use super::json::{JsonFile, is_there, read_limited};
 use super::pooling::WIDTH_LIMIT;
 use crate::error::EncoderError;
 
 /// Largest weight file of a layer, in bytes.
-const WEIGHT_LIMIT: u64 = 1 << 30;
+pub(crate) const WEIGHT_LIMIT: u64 = 1 << 30;
 
 /// One step on the pooled vectors.
 #[derive(Debug)]
@@ -237,7 +237,7 @@ struct Weights {
 impl Weights {
     fn read(folder: &Path) -> Result<Self, EncoderError> {
         let path = folder.join("model.safetensors");
-        if !path.is_file() {
+        if !is_there(&path) {
             let needed = if folder.join("pytorch_model.bin").is_file() {
                 "only pytorch_model.bin is there, a format that can run code; load and save the model once with a recent sentence-transformers"
             } else {

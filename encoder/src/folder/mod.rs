@@ -17,8 +17,14 @@ use serde_json::Value;
 use crate::error::EncoderError;
 use crate::options::TextKind;
 
-pub(crate) use json::{JsonFile, read_limited};
+#[cfg(feature = "hub")]
+pub(crate) use json::CONFIG_LIMIT;
+pub(crate) use json::{JsonFile, open_file, read_limited};
 pub(crate) use layers::Step;
+#[cfg(feature = "hub")]
+pub(crate) use layers::WEIGHT_LIMIT;
+#[cfg(feature = "hub")]
+pub(crate) use onnx::{EXTERNAL_LIMIT, ONNX_LIMIT};
 pub(crate) use onnx::{OnnxFile, SharedWeight, WeightValues};
 pub(crate) use pooling::Pooling;
 
@@ -122,7 +128,7 @@ impl ModelFolder {
         };
         let tokenizer = [transformer.join("tokenizer.json"), root.join("tokenizer.json")]
             .into_iter()
-            .find(|path| path.is_file())
+            .find(|path| json::is_there(path))
             .ok_or_else(|| EncoderError::Missing {
                 path: transformer.join("tokenizer.json"),
                 needed: "it holds the tokenizer; save the model with a recent `transformers`, which writes it"

@@ -4,14 +4,17 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use super::json::{read_limited, read_value};
+use super::json::{is_there, read_limited, read_value};
 use super::protobuf::{self, Outline, Weight};
 use crate::error::EncoderError;
 use crate::fingerprint;
 use crate::options::{EncoderOptions, Precision};
 
 /// protobuf cannot hold more, so neither can an ONNX file.
-const ONNX_LIMIT: u64 = 2 << 30;
+pub(crate) const ONNX_LIMIT: u64 = 2 << 30;
+
+/// Largest file of weights beside a model, in bytes.
+pub(crate) const EXTERNAL_LIMIT: u64 = 64 << 30;
 
 /// Weights below this size are not worth sharing among sessions.
 const SHARED_WEIGHT: usize = 16 << 10;
@@ -69,7 +72,7 @@ impl OnnxFile {
             let mut all = fingerprint::Fingerprint::default().part("onnx", &hash);
             for location in &outline.external {
                 let target = external_file(&path, location)?;
-                all = all.part(location, &fingerprint::hex_of_file(&target)?);
+                all = all.part(location, &fingerprint::hex_of_file(&target, EXTERNAL_LIMIT)?);
             }
             hash = all.finish();
         }
@@ -160,7 +163,7 @@ fn choose(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, Encod
 /// The file in standard operators.
 fn standard(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, EncoderError> {
     let names = candidates(options.precision);
-    if let Some(path) = names.iter().map(|name| transformer.join(name)).find(|path| path.is_file()) {
+    if let Some(path) = names.iter().map(|name| transformer.join(name)).find(|path| is_there(path)) {
         return Ok(path);
     }
     let others = onnx_files(transformer);

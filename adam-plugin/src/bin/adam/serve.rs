@@ -30,7 +30,7 @@ Examples:
   curl localhost:8080/delete -H 'content-type: application/json' -d '{\"filters\": [\"year:..1999\"]}'
 
 Routes: GET and POST /search; POST /documents, GET and DELETE /documents/{id}, POST /delete and /commit; POST /embed and
-/v1/embeddings; GET /info, /health, /metrics. GET /openapi.json describes them all.")]
+/v1/embeddings; GET /info, /health, /ready, /metrics. GET /openapi.json describes them all.")]
 pub(crate) struct ServeArgs {
     /// Folder of the index.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
@@ -155,7 +155,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the threads that talk to clients")?;
-    runtime.block_on(serve(args, service))
+    let done = runtime.block_on(serve(args, service));
+    // A request that hangs in the model, and was cut off, must not keep the process.
+    runtime.shutdown_background();
+    done
 }
 
 /// The index with its model; made where there is none and a model was named.

@@ -1,11 +1,19 @@
 //! From a model's name to a folder: a path as it is, or a Hugging Face name through the local cache.
 
+#[cfg(feature = "hub")]
+mod fetch;
+#[cfg(feature = "hub")]
+mod store;
+
 use std::path::{Path, PathBuf};
 
 use crate::error::EncoderError;
 
 /// Longest name part or revision accepted.
 const NAME_LIMIT: usize = 96;
+
+/// Most bytes of a file that names a commit.
+const REF_LIMIT: u64 = 1024;
 
 /// A Hugging Face model name, checked: `organisation/model` or `model`, with `@revision` behind it if wanted.
 ///
@@ -126,30 +134,82 @@ impl Hub {
 
     #[cfg(feature = "hub")]
     fn download(&self, name: &ModelName, cache: &Path) -> Result<PathBuf, String> {
-        use std::io::IsTerminal;
+        use std::io::Write;
 
-        use hf_hub::{Repo, RepoType, api::sync::ApiBuilder};
+        let client = fetch::Client::from_environment()?;
+        let (repository, revision) = (&name.repository, name.revision.replace('/', "%2F"));
+        let listing = client
+            .get(&format!("/api/models/{repository}/revision/{revision}"), LISTING_LIMIT)
+            .map_err(|problem| format!("the hub does not give its list of files: {problem}"))?;
+        let listing: Listing = serde_json::from_slice(&listing)
+            .map_err(|error| format!("the hub's list of files cannot be read: {error}"))?;
+        let mut names: Vec<String> =
+            listing.siblings.into_iter().map(|file| file.rfilename).filter(|file| is_wanted(file)).collect();
+        names.sort();
+        names.dedup();
+        if names.len() > FILES {
+            return Err(format!("the hub lists {} files of a model; at most {FILES} are taken", names.len()));
+        }
+        let store = store::Store::open(cache, &name.cache_folder())?;
+        let snapshot = store.snapshot()?;
+        let mut commit = None;
+        let mut files = Vec::with_capacity(names.len());
+        for file in names {
+            tracing::info!(model = repository, file, "downloading");
+            let mut blob = store.file()?;
+            let fetched = client
+                .file(&format!("/{repository}/resolve/{revision}/{file}"), limit_of(&file), |part| blob.write_all(part))
+                .map_err(|problem| format!("file {file} could not be downloaded: {problem}"))?;
+            let of = fetched.commit.or_else(|| listing.sha.clone()).filter(|commit| is_plain(commit)).ok_or_else(|| {
+                format!("file {file} could not be downloaded: the hub does not say by a plain name which commit it is of")
+            })?;
+            if *commit.get_or_insert_with(|| of.clone()) != of {
+                return Err("the model changed on the hub while it was downloaded; try again".to_owned());
+            }
+            store.keep(blob, &fetched.sha256)?;
+            store::link(snapshot.path(), &file, &fetched.sha256)?;
+            files.push((file, fetched.sha256));
+        }
+        let whole = is_whole(snapshot.path());
+        match commit.filter(|_| whole) {
+            Some(commit) => store.publish(snapshot, &files, &commit, &name.revision),
+            None => Err("the repository has no ONNX model with a tokenizer; export it to ONNX first".to_owned()),
+        }
+    }
+}
 
-        let mut builder = ApiBuilder::from_env()
-            .with_cache_dir(cache.to_path_buf())
-            // Bars for whoever waits at a terminal; a log is better off without.
-            .with_progress(std::io::stderr().is_terminal());
-        if let Some(token) = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty()) {
-            builder = builder.with_token(Some(token));
-        }
-        let api = builder.build().map_err(|error| format!("the hub cannot be asked: {error}"))?;
-        let repository = api.repo(Repo::with_revision(name.repository.clone(), RepoType::Model, name.revision.clone()));
-        let info = repository.info().map_err(|error| format!("the hub does not give it: {error}"))?;
-        let mut folder = None;
-        for file in info.siblings.iter().map(|sibling| sibling.rfilename.as_str()).filter(|file| is_wanted(file)) {
-            tracing::info!(model = name.repository, file, "downloading");
-            let path = repository.get(file).map_err(|error| format!("file {file} could not be downloaded: {error}"))?;
-            // The folder is as many levels up as the file's name has parts.
-            folder = path.ancestors().nth(Path::new(file).components().count()).map(Path::to_path_buf);
-        }
-        folder
-            .filter(|folder| is_whole(folder))
-            .ok_or_else(|| "the repository has no ONNX model with a tokenizer; export it to ONNX first".to_owned())
+/// What is read of a hub's list of a repository's files.
+#[cfg(feature = "hub")]
+#[derive(serde::Deserialize)]
+struct Listing {
+    #[serde(default)]
+    sha: Option<String>,
+    siblings: Vec<Sibling>,
+}
+
+#[cfg(feature = "hub")]
+#[derive(serde::Deserialize)]
+struct Sibling {
+    rfilename: String,
+}
+
+/// Largest list of files, in bytes.
+#[cfg(feature = "hub")]
+const LISTING_LIMIT: u64 = 16 << 20;
+/// Most files of one model; known ones have some twenty.
+#[cfg(feature = "hub")]
+const FILES: usize = 128;
+
+/// Most bytes taken of a file: as many as are read of it when the model is opened.
+#[cfg(feature = "hub")]
+fn limit_of(file: &str) -> u64 {
+    use crate::folder::{CONFIG_LIMIT, EXTERNAL_LIMIT, ONNX_LIMIT, WEIGHT_LIMIT};
+    match file.rsplit('/').next().unwrap_or(file) {
+        "tokenizer.json" => crate::tokenize::TOKENIZER_LIMIT,
+        name if name.ends_with(".json") => CONFIG_LIMIT,
+        name if name.ends_with(".safetensors") => WEIGHT_LIMIT,
+        name if name.ends_with(".onnx") => ONNX_LIMIT,
+        _ => EXTERNAL_LIMIT,
     }
 }
 
@@ -194,8 +254,9 @@ fn is_wanted(file: &str) -> bool {
 /// The folder of a revision in a cached repository: a branch or tag by way of `refs`, or a commit itself.
 fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     let snapshots = repository.join("snapshots");
-    let commit = std::fs::read_to_string(repository.join("refs").join(revision))
+    let commit = crate::folder::read_limited(&repository.join("refs").join(revision), REF_LIMIT)
         .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
         .map(|text| text.trim().to_owned())
         .filter(|commit| is_plain(commit))
         .unwrap_or_else(|| revision.to_owned());

@@ -1,20 +1,30 @@
 //! From text to token ids, cut to the model's length.
 
+mod outline;
+mod parts;
+mod pattern;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
-use serde_json::Value;
 use tokenizers::{
-    Encoding, PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+    DecoderWrapper, Encoding, ModelWrapper, PostProcessor, PostProcessorWrapper, TokenizerImpl, TruncationDirection,
+    TruncationParams, TruncationStrategy, truncate_encodings,
 };
 
 use crate::error::EncoderError;
 use crate::folder::{JsonFile, ModelFolder, read_limited};
+use crate::guard::guarded;
+use outline::Outline;
+use parts::{Changes, Cuts};
+
+/// A tokenizer as its file has it, with limits on the parts that could take all time and memory.
+type Tokenizer = TokenizerImpl<ModelWrapper, Changes, Cuts, PostProcessorWrapper, DecoderWrapper>;
 
 /// Largest `tokenizer.json`, in bytes; the largest known ones have about 35 MB.
-const TOKENIZER_LIMIT: u64 = 256 << 20;
+pub(crate) const TOKENIZER_LIMIT: u64 = 128 << 20;
 
 /// A text up to this many bytes for each token that fits is tokenised in one go.
 const BYTES_A_TOKEN: usize = 16;
@@ -63,11 +73,19 @@ impl TextTokenizer {
         let path = folder.tokenizer.clone();
         let fault = |problem: String| EncoderError::model(&path, problem);
         let bytes = read_limited(&path, TOKENIZER_LIMIT)?;
-        // Parsed on its own first: the tokenizer's own message for broken JSON does not say that it is that.
-        let raw: Value =
+        outline::check_count(&bytes).map_err(fault)?;
+        // Looked at on its own first: the tokenizer's own message for broken JSON does not say that it is that.
+        let outline: Outline =
             serde_json::from_slice(&bytes).map_err(|source| EncoderError::Json { path: path.clone(), source })?;
-        let mut tokenizer = Tokenizer::from_bytes(&bytes)
-            .map_err(|error| fault(format!("is not a tokenizer this crate reads: {error}")))?;
+        outline.check().map_err(fault)?;
+        let mut tokenizer = guarded(
+            || {
+                pattern::within(pattern::TIME, || Tokenizer::from_bytes(&bytes))
+                    .map_err(|error| fault(format!("is not a tokenizer this crate reads: {error}")))
+            },
+            |problem| fault(format!("is not a tokenizer this crate reads: it ends in a panic: {problem}")),
+        )?;
+        outline::check_model(tokenizer.get_model()).map_err(fault)?;
         // Padding is done batch by batch here.
         tokenizer.with_padding(None);
 
@@ -76,7 +94,7 @@ impl TextTokenizer {
             Some(config) => config.text("truncation_side")?,
             None => None,
         };
-        let side = side.or_else(|| raw.pointer("/truncation/direction").and_then(Value::as_str));
+        let side = side.or_else(|| outline.direction());
         let keeps_end = match side.map(str::to_ascii_lowercase).as_deref() {
             None | Some("right") => false,
             Some("left") => true,
@@ -138,7 +156,7 @@ impl TextTokenizer {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn offsets(&self, text: &str) -> Result<Vec<std::ops::Range<usize>>, EncoderError> {
-        let encoding = self.tokenizer.encode(text, false).map_err(|error| self.fault(&*error))?;
+        let encoding = self.guarded(|| self.tokenizer.encode(text, false))?;
         Ok(encoding.get_offsets().iter().map(|&(start, end)| start..end).collect())
     }
 
@@ -185,19 +203,24 @@ impl TextTokenizer {
         Ok(encoding.len().saturating_sub(usize::from(ends_special)))
     }
 
-    /// Applies `work` to every item, on this tokenizer's own threads where there are many.
+    /// Applies `work` to every item, on this tokenizer's own threads where there are many. `offset` is how many items of the same
+    /// call came before; where one fails, its place is told.
     pub(crate) fn for_all<I: Sync, T: Send>(
         &self,
         items: &[I],
+        offset: usize,
         work: impl Fn(&I) -> Result<T, EncoderError> + Sync,
     ) -> Result<Vec<T>, EncoderError> {
+        let work = |(position, item): (usize, &I)| {
+            work(item).map_err(|source| EncoderError::Text { position: offset + position, source: Box::new(source) })
+        };
         if items.len() >= PARALLEL_FROM
             && self.threads > 1
             && let Some(pool) = self.pool()
         {
-            return pool.install(|| items.par_iter().map(&work).collect());
+            return pool.install(|| items.par_iter().enumerate().map(&work).collect());
         }
-        items.iter().map(work).collect()
+        items.iter().enumerate().map(work).collect()
     }
 
     /// Threads of our own, so that a caller's rayon pool is neither needed nor blocked.
@@ -215,7 +238,15 @@ impl TextTokenizer {
 
     /// All tokens of a text, without special ones.
     fn run(&self, text: &str) -> Result<Encoding, EncoderError> {
-        self.tokenizer.encode_fast(text, false).map_err(|error| self.fault(&*error))
+        self.guarded(|| self.tokenizer.encode_fast(text, false))
+    }
+
+    /// Lets the tokenizer work on a text. Its parts come from a file that may be anybody's, so a panic is the text's failure.
+    fn guarded<T>(&self, work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, EncoderError> {
+        guarded(
+            || pattern::within(pattern::TIME, work).map_err(|error| self.fault(&*error)),
+            |problem| EncoderError::Panicked { path: self.path.clone(), problem },
+        )
     }
 
     /// One text or two, cut so that they fit with the special tokens, and those put in.
@@ -227,9 +258,10 @@ impl TextTokenizer {
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
         };
-        truncate_encodings(first, second, &room)
-            .and_then(|(first, second)| self.tokenizer.post_process(first, second, true))
-            .map_err(|error| self.fault(&*error))
+        self.guarded(|| {
+            let (first, second) = truncate_encodings(first, second, &room)?;
+            self.tokenizer.post_process(first, second, true)
+        })
     }
 
     /// How many tokens of its own the tokenizer puts around a text or a pair.

@@ -1,0 +1,212 @@
+//! Regular expressions from a tokenizer's file, with an end to how long they may take.
+//!
+//! The expressions are Oniguruma's, which the models' authors wrote them for, and which backtracks: some take a time that doubles with
+//! each letter of the text. `tokenizers` runs them without a limit on a whole search, and panics where Oniguruma's own limit for one
+//! attempt is met. Here an attempt has a limit, attempts are made in small groups, and between two groups the time is looked at.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use onig::{MatchParam, Regex, Region, SearchOptions};
+use tokenizers::pattern::Pattern;
+use tokenizers::{Offsets, Result};
+
+/// Steps back of one attempt at one place. A text of ordinary words needs a few, one of white space only as many as it is long.
+const MOST_STEPS: u32 = 2_000_000;
+
+/// Places that are tried before the time is looked at.
+const PLACES: usize = 256;
+
+/// What a text may take in all expressions together, where nobody set another end. Ordinary ones take milliseconds.
+pub(super) const TIME: Duration = Duration::from_secs(5);
+
+thread_local! {
+    /// When work on the text at hand must end.
+    static END: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Does `work` on one text, which has `time` for all its expressions.
+pub(super) fn within<T>(time: Duration, work: impl FnOnce() -> T) -> T {
+    /// Takes the end away, also after a panic.
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            END.set(None);
+        }
+    }
+    let _reset = Reset;
+    END.set(Some(Instant::now() + time));
+    work()
+}
+
+/// Fails where the time for the text at hand is over.
+pub(super) fn in_time() -> Result<()> {
+    match END.get() {
+        Some(end) if Instant::now() > end => Err(format!(
+            "it takes more than {} s, since an expression in the tokenizer's file goes back and forth in this text without end",
+            TIME.as_secs()
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// What a tokenizer's file looks for in a text.
+#[derive(Debug)]
+pub(super) enum Sought {
+    /// These letters.
+    Letters(String),
+    /// What matches.
+    Expression(Regex),
+}
+
+impl Sought {
+    pub(super) fn letters(letters: &str) -> Result<Self> {
+        // Nothing is found everywhere; an expression does that as `tokenizers` does.
+        if letters.is_empty() { Self::expression("") } else { Ok(Self::Letters(letters.to_owned())) }
+    }
+
+    pub(super) fn expression(source: &str) -> Result<Self> {
+        Ok(Self::Expression(Regex::new(source)?))
+    }
+
+    /// Where it is found, first to last; no two of them overlap.
+    pub(super) fn found(&self, text: &str) -> Result<Vec<(usize, usize)>> {
+        match self {
+            Self::Letters(letters) => Ok(text.match_indices(letters).map(|(at, part)| (at, at + part.len())).collect()),
+            Self::Expression(regex) => matches(regex, text),
+        }
+    }
+}
+
+/// All matches, as `onig::Regex::find_iter` gives them.
+fn matches(regex: &Regex, text: &str) -> Result<Vec<(usize, usize)>> {
+    let mut found = Vec::new();
+    let mut region = Region::new();
+    let mut from = 0;
+    let mut last_end = None;
+    while from <= text.len() {
+        let Some((start, end)) = next(regex, text, from, &mut region)? else { break };
+        if start == end && last_end == Some(end) {
+            // Nothing right behind a match is none.
+            from += text[from..].chars().next().map_or(1, char::len_utf8);
+            continue;
+        }
+        from = end;
+        last_end = Some(end);
+        found.push((start, end));
+    }
+    Ok(found)
+}
+
+/// The next match that begins at `from` or later.
+fn next(regex: &Regex, text: &str, from: usize, region: &mut Region) -> Result<Option<(usize, usize)>> {
+    let mut place = from;
+    loop {
+        in_time()?;
+        region.clear();
+        let mut limit = MatchParam::default();
+        limit.set_retry_limit_in_match(MOST_STEPS);
+        let to = text.ceil_char_boundary((place + PLACES).min(text.len()));
+        let found =
+            regex.search_with_param(text, place, to, SearchOptions::SEARCH_OPTION_NONE, Some(region), limit).map_err(
+                |error| format!("an expression in the tokenizer's file fails at this text: {}", error.description()),
+            )?;
+        if found.is_some() {
+            return Ok(region.pos(0));
+        }
+        if to == text.len() {
+            return Ok(None);
+        }
+        place = to;
+    }
+}
+
+impl Pattern for &Sought {
+    fn find_matches(&self, inside: &str) -> Result<Vec<(Offsets, bool)>> {
+        if inside.is_empty() {
+            return Ok(vec![((0, 0), false)]);
+        }
+        let mut parts = Vec::new();
+        let mut before = 0;
+        for (start, end) in self.found(inside)? {
+            if before != start {
+                parts.push(((before, start), false));
+            }
+            parts.push(((start, end), true));
+            before = end;
+        }
+        if before != inside.len() {
+            parts.push(((before, inside.len()), false));
+        }
+        Ok(parts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const EXPRESSIONS: [&str; 12] = [
+        "",
+        r"\s+",
+        r"a*",
+        r"(?=b)",
+        r"\b",
+        r"x?$",
+        r"^a",
+        r"(?<=a)b",
+        r"\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        r"'s|'t|'re| ?\p{L}+| ?\p{N}+",
+        r"(?i:ab)|é",
+        r"a.{0,300}z",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        /// In groups of places as in one go, also where a match begins in one group and ends in another.
+        #[test]
+        fn matches_are_those_of_the_library(
+            which in 0..EXPRESSIONS.len(),
+            text in "[ab xzé's1\n😀]{0,60}",
+            times in 1usize..30,
+        ) {
+            let text = text.repeat(times);
+            let regex = Regex::new(EXPRESSIONS[which]).unwrap();
+            let expected: Vec<_> = regex.find_iter(&text).collect();
+            prop_assert_eq!(matches(&regex, &text).unwrap(), expected);
+        }
+
+        #[test]
+        fn letters_are_those_of_an_expression(letters in "[ab.]{0,3}", text in "[ab. ]{0,80}") {
+            let sought = Sought::letters(&letters).unwrap();
+            let escaped: String = letters.chars().flat_map(|letter| ['\\', letter]).collect::<String>()
+                .replace("\\a", "a").replace("\\b", "b");
+            let regex = Regex::new(&escaped).unwrap();
+            let expected: Vec<_> = regex.find_iter(&text).collect();
+            prop_assert_eq!(sought.found(&text).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn expressions_without_end_are_stopped() {
+        let costly = "a".repeat(40) + "!";
+        for source in ["(a+)+$", "((a|aa)+)+b", r"(a*)*\1\1c", "(a|a)*c"] {
+            let begun = Instant::now();
+            let said = matches(&Regex::new(source).unwrap(), &costly).unwrap_err().to_string();
+            assert!(said.contains("fails at this text"), "{source}: {said}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{source}: {:?}", begun.elapsed());
+        }
+        // Below the limit of one attempt, again and again.
+        let many = format!("{}!", "a".repeat(18)).repeat(10_000);
+        let begun = Instant::now();
+        let said = within(Duration::from_millis(300), || matches(&Regex::new("(a+)+$|!").unwrap(), &many));
+        assert!(said.unwrap_err().to_string().contains("without end"));
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        // The next text has time of its own.
+        in_time().unwrap();
+    }
+}
