@@ -359,17 +359,29 @@ impl Config {
     /// # Errors
     /// When the file cannot be read, is not TOML, holds a key that is not known, or settings do not go together.
     pub fn read(path: &Path, settings: &[String]) -> Result<Self, TrainError> {
+        let config = Self::read_unchecked(path, settings)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// As [`Config::read`], with nothing checked beyond keys and kinds.
+    pub(crate) fn read_unchecked(path: &Path, settings: &[String]) -> Result<Self, TrainError> {
         let size = std::fs::metadata(path).map_err(|e| TrainError::io(path, e))?.len();
         if size > FILE_LIMIT {
-            return Err(TrainError::data(path, format!("has {size} bytes, too many for a configuration")));
+            return Err(TrainError::config(format!(
+                "{}: has {size} bytes, too many for a configuration",
+                path.display()
+            )));
         }
         let text = std::fs::read_to_string(path).map_err(|e| TrainError::io(path, e))?;
         let folder = path.parent().unwrap_or(Path::new(""));
         // Once alone, so that a fault of the file is told from one of the settings.
-        Self::parse(&text, &[]).map_err(|e| TrainError::data(path, e.to_string()))?;
+        Self::parse(&text, &[]).map_err(|e| match e {
+            TrainError::Config(problem) => TrainError::config(format!("{}: {problem}", path.display())),
+            other => other,
+        })?;
         let mut config = Self::parse(&text, settings)?;
         config.resolve(folder, settings);
-        config.check()?;
         Ok(config)
     }
 

@@ -9,6 +9,9 @@ pub enum TrainError {
     /// A setting is wrong, or two settings do not go together.
     #[error("configuration: {0}")]
     Config(String),
+    /// The program contradicts itself, or a thread of it has ended: no setting helps.
+    #[error("internal fault: {0}")]
+    Internal(String),
     /// A data or model file is not what it should be.
     #[error("{path}: {problem}", path = .path.display())]
     Data {
@@ -83,6 +86,11 @@ impl TrainError {
     /// A [`TrainError::Config`].
     pub fn config(problem: impl Into<String>) -> Self {
         Self::Config(problem.into())
+    }
+
+    /// A [`TrainError::Internal`].
+    pub(crate) fn internal(problem: impl Into<String>) -> Self {
+        Self::Internal(problem.into())
     }
 
     /// A [`TrainError::Data`].

@@ -5,6 +5,7 @@ mod allocator;
 use adam_train::TrainError;
 use adam_train::commands::{export, grid, run};
 use adam_train::config::DEFAULTS;
+use adam_train::data::FORMATS;
 use adam_train::report::{Reporter, tell};
 use adam_train::stages::Stage;
 use clap::{Parser, Subcommand};
@@ -29,6 +30,8 @@ const EXAMPLES: &str = "\
 Examples:
   adam-train config > run.toml
       Every setting with its default, to begin a configuration of your own with.
+  adam-train check --data rows.jsonl
+      Whether training rows are understood: the first ones as they were read. `adam-train formats` tells which are.
   adam-train check trainer/configs/scifact.toml --data scifact.zip
       What is in the data, how long texts are, how many steps each stage takes.
   adam-train run trainer/configs/scifact.toml --data scifact.zip --work runs/scifact
@@ -73,6 +76,8 @@ enum Command {
     },
     /// Prints a configuration file with every setting, its default and what it is.
     Config,
+    /// Prints which training data is read: every form of rows with an example, the names of fields, what is refused.
+    Formats,
 }
 
 fn main() -> ExitCode {
@@ -130,6 +135,7 @@ fn carry_out(command: Command) -> Result<(), TrainError> {
         },
         Command::Grid(args) => return show(&grid::run(&args, &reporter, &stop)?),
         Command::Config => return show(DEFAULTS),
+        Command::Formats => return show(FORMATS),
         Command::Check { args, json } => return show(&format!("{}\n", run::check(&args, json)?.trim_end())),
     };
     if let Some(verdict) = run::run(&args, last, &reporter, &stop)? {

@@ -134,7 +134,7 @@ fn read(folder: &Path, text: &[u8], settings: &[String]) {
     let path = folder.join("c.toml");
     std::fs::write(&path, text).unwrap();
     let arguments = RunArgs {
-        configuration: path,
+        configuration: Some(path),
         data: None,
         work: None,
         model: None,
@@ -179,7 +179,7 @@ proptest! {
         let path = folder.path().join("c.toml");
         std::fs::write(&path, common::configuration(&data, &folder.path().join("run"), "")).unwrap();
         let arguments =
-            RunArgs { configuration: path, data: None, work: None, model: None, device: None, memory_limit: None, settings };
+            RunArgs { configuration: Some(path), data: None, work: None, model: None, device: None, memory_limit: None, settings };
         if let Ok(text) = check(&arguments, false) {
             prop_assert!(text.contains("rows used"), "{}", text);
         }
@@ -238,7 +238,7 @@ fn what_is_damaged_above_is_right_to_begin_with() {
     let path = folder.path().join("c.toml");
     std::fs::write(&path, common::configuration(&data, &folder.path().join("run"), "")).unwrap();
     let mut arguments = RunArgs {
-        configuration: path,
+        configuration: Some(path),
         data: None,
         work: None,
         model: None,

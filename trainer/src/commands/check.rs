@@ -7,7 +7,7 @@ pub use crate::model::ModelSize;
 
 use crate::data::batches::{BatchLimits, Padding, pack};
 use crate::data::tokens::TokenStore;
-use crate::data::{DataConfig, Dropped, load, tokens};
+use crate::data::{DataConfig, Dropped, Example, load, tokens};
 use crate::error::TrainError;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -120,6 +120,14 @@ pub struct CheckReport {
     pub negatives: f64,
     /// Training queries whose teacher scores came with the data.
     pub scored_queries: usize,
+    /// Queries that have a text and that nothing judges.
+    pub unjudged_queries: u64,
+    /// Queries of which only negatives are known.
+    pub only_negatives: u64,
+    /// Fields that were not read, with how many rows have them.
+    pub unread: BTreeMap<String, u64>,
+    /// The first rows as they were understood.
+    pub rows: Vec<Example>,
     /// Lengths of queries.
     pub query_lengths: Option<Lengths>,
     /// Lengths of passages.
@@ -159,6 +167,11 @@ pub fn check(input: &CheckInput<'_>) -> Result<CheckReport, TrainError> {
         queries: data.queries.len(),
         dev_queries: data.dev.len(),
         scored_queries: data.queries.iter().filter(|q| q.scores.is_some()).count(),
+        unjudged_queries: data.unjudged,
+        only_negatives: data.only_negatives,
+        unread: data.unread.clone(),
+        rows: data.examples.clone(),
+        notes: data.remarks(),
         parameters: input.model.map(|m| m.parameters),
         ..CheckReport::default()
     };
@@ -324,6 +337,13 @@ impl CheckReport {
             "              {:.2} positives and {:.2} negatives a query; {} queries come with teacher scores",
             self.positives, self.negatives, self.scored_queries
         );
+        for (at, row) in self.rows.iter().enumerate() {
+            for (line, said) in row.lines().iter().enumerate() {
+                let name = if (at, line) == (0, 0) { "rows" } else { "" };
+                let place = if line == 0 && row.line > 0 { format!("  (line {})", row.line) } else { String::new() };
+                let _ = writeln!(text, "{name:<12}  {said}{place}");
+            }
+        }
         if !self.reasons.is_empty() {
             let _ = writeln!(text, "not used");
             for (reason, count) in self.reasons.iter().take(EXAMPLES) {
@@ -367,7 +387,14 @@ impl CheckReport {
             let _ = writeln!(text, "teacher       {hits} of {pairs} pairs are scored already ({all} scores on file)");
         }
         for note in &self.notes {
-            let _ = writeln!(text, "note          {note}");
+            match note.strip_prefix("warning: ") {
+                Some(warning) => {
+                    let _ = writeln!(text, "warning       {warning}");
+                }
+                None => {
+                    let _ = writeln!(text, "note          {note}");
+                }
+            }
         }
         text
     }

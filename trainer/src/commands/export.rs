@@ -41,7 +41,7 @@ impl ExportCommand {
     pub fn into_stage(self) -> Result<RunArgs, Box<ExportArgs>> {
         match self.configuration {
             Some(configuration) => Ok(RunArgs {
-                configuration,
+                configuration: Some(configuration),
                 data: self.data,
                 work: self.work,
                 model: self.model.model,

@@ -1,6 +1,6 @@
 //! `adam-train run` and each stage alone: reads the configuration, runs what is missing, ends with the verdict.
 
-use crate::commands::check::{CheckInput, ModelSize, StagePlan, check as look};
+use crate::commands::check::{CheckInput, CheckReport, ModelSize, StagePlan, check as look};
 use crate::config::{Config, TeacherKind, TrainingConfig};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
@@ -17,9 +17,9 @@ use tch::Kind;
 /// What every stage takes.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// The configuration, in TOML.
+    /// The configuration, in TOML. Without one every setting has its default but what this call says.
     #[arg(value_name = "FILE.toml")]
-    pub configuration: PathBuf,
+    pub configuration: Option<PathBuf>,
     /// Training data instead of `data.path`: a BEIR folder or zip, or a file of another format (see `data.format`).
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
@@ -46,6 +46,13 @@ impl RunArgs {
     /// # Errors
     /// As [`Config::read`].
     pub fn read(&self) -> Result<Config, TrainError> {
+        let config = self.read_unchecked()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// As [`RunArgs::read`], with nothing checked beyond keys and kinds.
+    fn read_unchecked(&self) -> Result<Config, TrainError> {
         let mut settings = self.settings.clone();
         let mut name = |key: &str, path: &Option<PathBuf>| {
             if let Some(path) = path {
@@ -56,7 +63,10 @@ impl RunArgs {
         name("data.path", &self.data);
         name("run.output", &self.work);
         name("student.model", &self.model);
-        let mut config = Config::read(&self.configuration, &settings)?;
+        let mut config = match &self.configuration {
+            Some(path) => Config::read_unchecked(path, &settings)?,
+            None => Config::parse("", &settings)?,
+        };
         if let Some(device) = self.device {
             config.run.device = device;
         }
@@ -85,7 +95,19 @@ pub fn run(args: &RunArgs, last: Stage, reporter: &Reporter, stop: &AtomicBool) 
 /// # Errors
 /// Settings or data that cannot be used.
 pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
-    let config = args.read()?;
+    let mut config = args.read_unchecked()?;
+    let has_model = !config.student.model.as_os_str().is_empty();
+    if !has_model {
+        // Enough to look at data: rows are counted, and what depends on a model is left out.
+        config.student.model = "none".into();
+    }
+    if config.run.output.as_os_str().is_empty() {
+        config.run.output = "none".into();
+    }
+    config.check()?;
+    if !has_model {
+        return data_alone(&config, json);
+    }
     let tokens = ModelTokenizer::open(&config.student.model)?;
     let teacher = &config.teacher;
     let dark = config.dark.reinforced + config.dark.noisy;
@@ -154,8 +176,31 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
             report.notes.push("no teacher scores are cached for these settings".to_owned());
         }
     }
+    written(&report, json)
+}
+
+/// What is in the data, where there is no model to count tokens and steps with.
+fn data_alone(config: &Config, json: bool) -> Result<String, TrainError> {
+    let mut report = look(&CheckInput {
+        data: &config.data,
+        tokenizer: None,
+        token_folder: None,
+        prompts: ("", ""),
+        query_cap: config.student.query_length,
+        passage_cap: config.student.passage_length,
+        longest: config.student.passage_length,
+        model: None,
+        activation_bytes: 4,
+        batches: BatchLimits::default(),
+        stages: Vec::new(),
+    })?;
+    report.notes.push("no model is named (--model): tokens and steps are not counted".to_owned());
+    written(&report, json)
+}
+
+fn written(report: &CheckReport, json: bool) -> Result<String, TrainError> {
     if json {
-        return serde_json::to_string_pretty(&report).map_err(|e| TrainError::config(e.to_string()));
+        return serde_json::to_string_pretty(report).map_err(|e| TrainError::internal(e.to_string()));
     }
     Ok(report.to_text())
 }

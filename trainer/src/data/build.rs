@@ -1,11 +1,13 @@
 //! Gathers rows into training data: passages and queries get numbers, equal texts become one passage, what cannot be used is
 //! written down.
 
-use super::rows::{Flow, shorten};
+use super::example::{Example, ExamplePassage};
+use super::files::Flow;
+use super::rows::shorten;
 use super::{DataConfig, Dropped, MOST_DROPPED, Passages, TrainQuery, TrainingData, WrongRows};
 use crate::error::TrainError;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// A passage as a row names it.
@@ -34,10 +36,29 @@ pub(super) struct Instance {
     pub(super) negatives: Vec<PassageRef>,
     /// Of the positives, then of the negatives.
     pub(super) scores: Option<Vec<f32>>,
+    /// What the row says of each, in the same order, where labels told positives from negatives.
+    pub(super) grades: Option<Vec<String>>,
+}
+
+/// What judgements call a grade.
+pub(super) const GRADE: &str = "grade";
+
+/// Names of fields that are kept, however many a file makes up.
+const MAX_UNREAD: usize = 50;
+/// Rows that are shown as they were understood.
+const EXAMPLES: usize = 3;
+
+/// A query with its text.
+struct Query {
+    id: String,
+    text: String,
+    is_named: bool,
 }
 
 struct Draft {
     id: String,
+    /// Whether the data named it; otherwise its id is a hash.
+    is_named: bool,
     text: String,
     file: u32,
     line: u64,
@@ -60,6 +81,10 @@ pub(super) struct Builder<'a> {
     rows_kept: u64,
     rows_dropped: u64,
     dropped: Vec<Dropped>,
+    unread: BTreeMap<String, u64>,
+    examples: Vec<Example>,
+    /// Rows whose positive was the query itself.
+    same_text: u64,
 }
 
 /// A name for a text: 128 bits of its SHA-256.
@@ -93,6 +118,18 @@ impl<'a> Builder<'a> {
             rows_kept: 0,
             rows_dropped: 0,
             dropped: Vec::new(),
+            unread: BTreeMap::new(),
+            examples: Vec::new(),
+            same_text: 0,
+        }
+    }
+
+    /// Counts fields that were not read.
+    pub(super) fn unread(&mut self, names: Vec<String>) {
+        for name in names {
+            if self.unread.len() < MAX_UNREAD || self.unread.contains_key(&name) {
+                *self.unread.entry(name).or_default() += 1;
+            }
         }
     }
 
@@ -103,10 +140,15 @@ impl<'a> Builder<'a> {
             return Err(TrainError::row(file, line, reason));
         }
         self.rows_dropped += 1;
+        self.list(file, line, reason);
+        Ok(())
+    }
+
+    /// Writes down what is not used, without counting a row.
+    fn list(&mut self, file: &Path, line: u64, reason: String) {
         if self.dropped.len() < MOST_DROPPED {
             self.dropped.push(Dropped { file: file.to_owned(), line, reason });
         }
-        Ok(())
     }
 
     /// Counts the row or writes down why it cannot be used, and asks for the next.
@@ -203,21 +245,18 @@ impl<'a> Builder<'a> {
 
     /// Adds a training row. Rows of the same query are joined.
     pub(super) fn instance(&mut self, file: &Path, line: u64, instance: Instance) -> Result<(), String> {
-        let Instance { query, positives, negatives, scores } = instance;
-        let (id, text) = match query {
+        let Instance { query, positives, negatives, scores, grades } = instance;
+        let (id, text, is_named) = match query {
             QueryRef::Id(id) => {
                 let text = self.query_texts.get(&id).cloned().ok_or_else(|| {
                     format!("it names the query `{}`, which is not in the table of queries", shorten(&id))
                 })?;
-                (id, text)
+                (id, text, true)
             }
             QueryRef::Text { text, .. } if text.trim().is_empty() => return Err("the query has no text".to_owned()),
-            QueryRef::Text { id: Some(id), text } => (id, text),
-            QueryRef::Text { id: None, text } => (named_by_hash("query", &text_hash("", &text)), text),
+            QueryRef::Text { id: Some(id), text } => (id, text, true),
+            QueryRef::Text { id: None, text } => (named_by_hash("query", &text_hash("", &text)), text, false),
         };
-        if positives.is_empty() {
-            return Err("it has no positive passage".to_owned());
-        }
         let total = positives.len() + negatives.len();
         if let Some(scores) = &scores
             && scores.len() != total
@@ -230,13 +269,51 @@ impl<'a> Builder<'a> {
             return Err(format!("the query id `{}` stands for two different texts", shorten(&id)));
         }
         let first = positives.len();
+        let is_same = |reference: &PassageRef| matches!(reference, PassageRef::Text { text: passage, .. } if passage.trim() == text.trim());
+        if first > 0 && positives.iter().all(is_same) {
+            self.same_text += 1;
+            return Err("its positive is the query itself, which teaches nothing".to_owned());
+        }
         let mut passages = Vec::with_capacity(total);
         for (place, reference) in positives.into_iter().chain(negatives).enumerate() {
             let number = self.resolve(reference)?;
             passages.push((number, scores.as_ref().map(|s| s[place]), place < first));
         }
-        self.join(file, line, id, text, passages);
+        self.show(file, line, &text, &passages, grades.as_deref());
+        self.join(file, line, Query { id, text, is_named }, passages);
         Ok(())
+    }
+
+    /// Keeps the first rows as they were understood.
+    fn show(
+        &mut self,
+        file: &Path,
+        line: u64,
+        query: &str,
+        passages: &[(u32, Option<f32>, bool)],
+        grades: Option<&[String]>,
+    ) {
+        if self.examples.len() >= EXAMPLES {
+            return;
+        }
+        let side = |wanted: bool| -> Vec<ExamplePassage> {
+            let of_side = passages.iter().enumerate().filter(|(_, passage)| passage.2 == wanted);
+            of_side
+                .map(|(place, &(number, score, _))| ExamplePassage {
+                    text: self.passages.full_text(number).unwrap_or_default(),
+                    grade: grades.and_then(|grades| grades.get(place)).cloned(),
+                    score,
+                })
+                .collect()
+        };
+        let example = Example {
+            file: file.to_owned(),
+            line,
+            query: query.to_owned(),
+            positives: side(true),
+            negatives: side(false),
+        };
+        self.examples.push(example);
     }
 
     /// Adds one judgement: a positive, or a passage judged not relevant.
@@ -247,18 +324,22 @@ impl<'a> Builder<'a> {
         query: &str,
         passage: &str,
         positive: bool,
+        grade: String,
     ) -> Result<(), String> {
         let text = self
             .query_texts
             .get(query)
             .cloned()
-            .ok_or_else(|| format!("it names the query `{}`, which has no text", shorten(query)))?;
+            .ok_or_else(|| format!("it names the query `{}`, which is not among the queries", shorten(query)))?;
         let number = self.resolve(PassageRef::Id(passage.to_owned()))?;
-        self.join(file, line, query.to_owned(), text, vec![(number, None, positive)]);
+        let passages = vec![(number, None, positive)];
+        self.show(file, line, &text, &passages, Some(&[grade]));
+        self.join(file, line, Query { id: query.to_owned(), text, is_named: true }, passages);
         Ok(())
     }
 
-    fn join(&mut self, file: &Path, line: u64, id: String, text: String, passages: Vec<(u32, Option<f32>, bool)>) {
+    fn join(&mut self, file: &Path, line: u64, query: Query, passages: Vec<(u32, Option<f32>, bool)>) {
+        let Query { id, text, is_named } = query;
         if let Some(&draft) = self.draft_by_id.get(&id) {
             self.drafts[draft].passages.extend(passages);
             return;
@@ -271,12 +352,14 @@ impl<'a> Builder<'a> {
             }
         };
         self.draft_by_id.insert(id.clone(), self.drafts.len());
-        self.drafts.push(Draft { id, text, file: file as u32, line, passages });
+        self.drafts.push(Draft { id, is_named, text, file: file as u32, line, passages });
     }
 
-    /// Makes the training data. A query left without a positive is dropped; a passage that is positive in one row and
+    /// Makes the training data. A query left without a positive is not used; a passage that is positive in one row and
     /// negative in another is a positive.
     pub(super) fn finish(mut self) -> Result<TrainingData, TrainError> {
+        let unjudged = self.query_texts.keys().filter(|id| !self.draft_by_id.contains_key(*id)).count() as u64;
+        let mut only_negatives = 0;
         let mut queries = Vec::with_capacity(self.drafts.len());
         for draft in std::mem::take(&mut self.drafts) {
             let mut order: Vec<u32> = Vec::new();
@@ -295,8 +378,10 @@ impl<'a> Builder<'a> {
             let (positives, negatives) = (part(true), part(false));
             if positives.is_empty() {
                 let file = self.files.get(draft.file as usize).cloned().unwrap_or_default();
-                let reason = format!("the query `{}` has no positive passage", shorten(&draft.id));
-                self.drop_row(&file, draft.line, reason)?;
+                let name = if draft.is_named { &draft.id } else { &draft.text };
+                // No fault of a row: the data says that nothing there is relevant.
+                self.list(&file, draft.line, format!("the query `{}` has no positive passage", shorten(name)));
+                only_negatives += 1;
                 continue;
             }
             // Scores are of use only when every candidate has one.
@@ -310,6 +395,11 @@ impl<'a> Builder<'a> {
             rows_kept: self.rows_kept,
             rows_dropped: self.rows_dropped,
             dropped: self.dropped,
+            unjudged,
+            only_negatives,
+            same_text: self.same_text,
+            unread: self.unread,
+            examples: self.examples,
             ..TrainingData::default()
         })
     }

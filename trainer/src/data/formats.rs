@@ -1,18 +1,25 @@
 //! The formats of training data, how each is told from the others, and where its tables lie.
 
 mod collection;
+mod fields;
+#[cfg(test)]
+mod label_tests;
 mod ms_marco;
 mod row_forms;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use super::build::Builder;
-use super::rows::{Flow, Row, for_each_row, is_table};
+use super::files::{Flow, existing, for_each_row, is_table, unpacked_name};
+use super::rows::Row;
 use super::{DataConfig, TrainingData};
 use crate::error::TrainError;
+pub(super) use fields::is_suspicious;
 use row_forms::Form;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use texts::LabelRule;
 
 /// A format of training data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +30,7 @@ pub enum Format {
     Auto,
     /// A folder or zip with `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`.
     Beir,
-    /// Rows of a query, a positive and any number of negatives; by name, else by order.
+    /// Rows of a query and texts, by the names of their fields: pairs, triplets, labelled pairs, lists.
     Triplets,
     /// Rows `{"query", "pos": [..], "neg": [..], "pos_scores"?, "neg_scores"?}`, the form of FlagEmbedding.
     FlagEmbedding,
@@ -62,73 +69,120 @@ const DOCUMENT_TABLES: &[&str] = &["documents", "document", "corpus", "collectio
 /// Tells the format of data.
 pub(super) fn detect(config: &DataConfig) -> Result<Format, TrainError> {
     let path = &config.path;
-    let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"));
-    if is_zip
-        || path.join("corpus.jsonl").is_file() && path.join("queries.jsonl").is_file() && path.join("qrels").is_dir()
-    {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip")) {
         return Ok(Format::Beir);
     }
-    if path.join("collection.tsv").is_file() {
+    if existing(&path.join("collection.tsv")).is_some() {
         return Ok(Format::MsMarco);
     }
-    let table = if path.is_dir() { beside(path, TRAIN_TABLES).unwrap_or_else(|| path.clone()) } else { path.clone() };
-    let mut first: Option<Row> = None;
-    let mut reason = None;
-    for_each_row(&table, &config.limits(), &mut |_, line, row| match row {
-        Ok(row) => {
-            first = Some(row);
-            Ok(Flow::Stop)
+    let train = if path.is_dir() { beside(path, TRAIN_TABLES) } else { None };
+    let is_beir = existing(&path.join("corpus.jsonl")).is_some() && existing(&path.join("queries.jsonl")).is_some();
+    match (is_beir, path.join("qrels").is_dir()) {
+        (true, true) => return Ok(Format::Beir),
+        // Queries and passages without a table that joins them.
+        (true, false) if train.is_none() => {
+            return Err(TrainError::data(
+                path,
+                format!(
+                    "holds corpus.jsonl and queries.jsonl and no judgements: training needs qrels/{}.tsv \
+                     (a line `query-id TAB corpus-id TAB score`, then a row each), or a table `train` of rows",
+                    config.split
+                ),
+            ));
+        }
+        (false, true) if train.is_none() => {
+            return Err(TrainError::data(
+                path,
+                "holds qrels, and not both corpus.jsonl and queries.jsonl, which a BEIR folder has",
+            ));
+        }
+        _ => {}
+    }
+    let table = train.unwrap_or_else(|| path.clone());
+    let (mut found, mut unknown, mut reason) = (None, None, None);
+    for_each_row(&table, &config.limits(), &mut |file, line, row| {
+        match row {
+            Ok(row) => match shape(&row) {
+                Some(format) => found = Some(format),
+                None => unknown = unknown.take().or(Some((file.to_owned(), line, row))),
+            },
+            Err(why) => {
+                reason.get_or_insert(format!("{}, line {line}: {why}", file.display()));
+            }
         }
         // A few wrong rows at the start must not hide what the file is.
-        Err(why) => {
-            reason.get_or_insert(format!("line {line}: {why}"));
-            Ok(if line < 100 { Flow::Next } else { Flow::Stop })
-        }
+        Ok(if found.is_some() || line >= 100 { Flow::Stop } else { Flow::Next })
     })?;
-    let Some(row) = first else {
-        let why = reason.unwrap_or_else(|| "it holds no rows".to_owned());
-        return Err(TrainError::data(&table, format!("its format cannot be told: {why}")));
-    };
+    match (found, unknown) {
+        (Some(format), _) => Ok(format),
+        (None, Some((file, line, row))) => Err(TrainError::row(file.clone(), line, unknown_row(&file, &row))),
+        (None, None) => {
+            let why = reason.unwrap_or_else(|| "it holds no rows".to_owned());
+            Err(TrainError::data(&table, format!("its format cannot be told: {why}")))
+        }
+    }
+}
+
+/// The format that the names of a row's fields speak of.
+fn shape(row: &Row) -> Option<Format> {
     let has = |name: &str| row.get(&[name]).is_some();
-    Ok(if has("positive_passages") {
-        Format::Tevatron
+    if has("positive_passages") {
+        Some(Format::Tevatron)
     } else if has("positive_document_ids") {
-        Format::TevatronIds
+        Some(Format::TevatronIds)
     } else if has("document_ids") {
-        Format::ThreeTables
-    } else if has("pos") && has("query") && row.get(&["pos"]).is_some_and(|pos| pos.is_array()) {
-        Format::FlagEmbedding
-    } else if row_forms::triplet(&row, &config.limits()).is_ok() {
-        Format::Triplets
+        Some(Format::ThreeTables)
+    } else if !texts::is_one(row) {
+        None
+    } else if has("query") && row.get(&["pos"]).is_some_and(|pos| pos.is_array()) {
+        Some(Format::FlagEmbedding)
     } else {
-        return Err(TrainError::data(
-            &table,
-            format!("its format cannot be told from the first row, whose fields are: {}; set `format`", row.names()),
-        ));
-    })
+        Some(Format::Triplets)
+    }
+}
+
+/// What is said of a row of no known form: what it has, what it might be, what is read.
+fn unknown_row(file: &Path, row: &Row) -> String {
+    let has = |name: &str| row.get(&[name]).is_some();
+    let stem = unpacked_name(file).file_stem().map(|s| s.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let has_query = row.fields.iter().any(|(name, _)| matches!(fields::role(name), fields::Role::Query(_)));
+    let hint = if row.positional {
+        "a row without names is `[query, positive, negative, ...]`".to_owned()
+    } else if (has("_id") || has("id")) && has("text") && !has_query {
+        let what = if stem.starts_with("quer") { "the query table" } else { "the corpus" };
+        format!(
+            "this looks like {what} of a BEIR folder, which is no training data by itself; name the folder that holds it"
+        )
+    } else if (has("query-id") || has("query_id")) && (has("corpus-id") || has("corpus_id")) {
+        "these are judgements; name the BEIR folder that holds them as qrels/train.tsv".to_owned()
+    } else {
+        format!("a training row has {}", fields::KNOWN)
+    };
+    format!("no training row: its fields are: {}; {hint}", row.names())
 }
 
 /// Reads data of a known format.
 pub(super) fn read(format: Format, config: &DataConfig) -> Result<TrainingData, TrainError> {
     let mut builder = Builder::new(config);
+    let texts = Form::Texts(LabelRule::of(config));
+    // Where a folder holds a table of training rows, what lies beside it is none.
+    let train = train_table(config);
     match format {
         Format::Auto => return Err(TrainError::config("the format of the data was not told")),
         Format::Beir => collection::read(config, &mut builder)?,
         Format::MsMarco => ms_marco::read(config, &mut builder)?,
-        Format::Triplets => train_rows(config, &config.path, Form::Triplet, &mut builder)?,
-        Format::FlagEmbedding => train_rows(config, &config.path, Form::FlagEmbedding, &mut builder)?,
-        Format::Tevatron => train_rows(config, &config.path, Form::Tevatron, &mut builder)?,
+        Format::Triplets | Format::FlagEmbedding | Format::Tevatron => train_rows(config, &train, texts, &mut builder)?,
         Format::TevatronIds => {
             let documents = table(config, config.documents.as_ref(), "documents", DOCUMENT_TABLES)?;
             document_rows(config, &documents, &mut builder)?;
-            train_rows(config, &train_table(config), Form::TevatronIds, &mut builder)?;
+            train_rows(config, &train, Form::TevatronIds, &mut builder)?;
         }
         Format::ThreeTables => {
             let documents = table(config, config.documents.as_ref(), "documents", DOCUMENT_TABLES)?;
             let queries = table(config, config.queries.as_ref(), "queries", QUERY_TABLES)?;
             document_rows(config, &documents, &mut builder)?;
             query_rows(config, &queries, &mut builder)?;
-            train_rows(config, &train_table(config), Form::ScoredList(config.list_positive), &mut builder)?;
+            train_rows(config, &train, Form::ScoredList(config.list_positive), &mut builder)?;
         }
     }
     builder.finish()
@@ -137,8 +191,11 @@ pub(super) fn read(format: Format, config: &DataConfig) -> Result<TrainingData, 
 fn train_rows(config: &DataConfig, path: &Path, form: Form, builder: &mut Builder<'_>) -> Result<(), TrainError> {
     let limits = config.limits();
     for_each_row(path, &limits, &mut |file, line, row| {
-        let outcome =
-            row.and_then(|row| form.parse(&row, &limits)).and_then(|instance| builder.instance(file, line, instance));
+        let outcome = row.and_then(|row| form.parse(&row, &limits)).and_then(|(instance, unread)| {
+            builder.instance(file, line, instance)?;
+            builder.unread(unread);
+            Ok(())
+        });
         builder.settle(file, line, outcome)
     })
 }
@@ -201,7 +258,8 @@ fn beside(folder: &Path, names: &[&str]) -> Option<PathBuf> {
     entries.sort();
     for name in names {
         let fits = |path: &&PathBuf| {
-            let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+            let named = unpacked_name(path);
+            let stem = named.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
             let exact = stem == *name;
             let single_shard = stem == format!("{name}-00000-of-00001");
             path.is_dir() && exact || path.is_file() && is_table(path) && (exact || single_shard)

@@ -4,19 +4,24 @@
 //! used are not fatal; each is kept in [`TrainingData::dropped`] by file and line, so that `adam-train check` can show them,
 //! and only too many of them stop a run (`max_wrong_share`).
 
+mod array;
 pub mod batches;
 mod build;
+mod example;
+mod files;
 mod formats;
 mod list;
 mod rows;
 pub mod scores;
 pub mod tokens;
 
+pub use example::{Example, ExamplePassage};
 pub use formats::Format;
 
 use crate::adam::random::KeyedRandom;
 use crate::error::TrainError;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -58,6 +63,10 @@ pub struct DataConfig {
     pub documents: Option<PathBuf>,
     /// The smallest grade of a positive; judged passages of a lower grade are negatives.
     pub min_grade: i32,
+    /// The smallest score of a positive, where rows say by a number how similar query and passage are; a lower score makes a negative.
+    /// Absent: such rows are not used. Where it is set, it decides about labels as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_score: Option<f64>,
     /// Which passage of a scored list is the positive (three tables).
     pub list_positive: ListPositive,
     /// Share of the training queries held out as development queries, in 0..1. Queries with equal text stay together.
@@ -87,6 +96,7 @@ impl Default for DataConfig {
             queries: None,
             documents: None,
             min_grade: 1,
+            min_score: None,
             list_positive: ListPositive::First,
             hold_out: 0.0,
             hold_out_seed: 0,
@@ -108,6 +118,9 @@ impl DataConfig {
         }
         if !(0.0..1.0).contains(&self.hold_out) {
             return Some(format!("`hold_out` must lie in 0..1, and is {}", self.hold_out));
+        }
+        if self.min_score.is_some_and(|least| !least.is_finite()) {
+            return Some("`min_score` must be a finite number".to_owned());
         }
         if !(0.0..=1.0).contains(&self.max_wrong_share) {
             return Some(format!("`max_wrong_share` must lie in 0..=1, and is {}", self.max_wrong_share));
@@ -205,6 +218,9 @@ impl fmt::Display for Dropped {
     }
 }
 
+/// The chapter of the manual on training data, in Markdown.
+pub const FORMATS: &str = include_str!("../../docs/training-rows.md");
+
 /// How many dropped rows are kept one by one; beyond, they are only counted.
 const MOST_DROPPED: usize = 10_000;
 
@@ -225,6 +241,47 @@ pub struct TrainingData {
     pub dropped: Vec<Dropped>,
     /// How many rows were not used.
     pub rows_dropped: u64,
+    /// Queries that have a text and that nothing judges.
+    pub unjudged: u64,
+    /// Queries of which only negatives are known; not used, and not counted as wrong rows.
+    pub only_negatives: u64,
+    /// Rows whose positive was the query itself, among those not used.
+    pub same_text: u64,
+    /// Fields that were not read, with how many rows have them; at most 50 names.
+    pub unread: BTreeMap<String, u64>,
+    /// The first rows as they were understood.
+    pub examples: Vec<Example>,
+}
+
+impl TrainingData {
+    /// What a user should know about data that was read without fault.
+    pub fn remarks(&self) -> Vec<String> {
+        let queries = |count: u64| if count == 1 { "1 query".to_owned() } else { format!("{count} queries") };
+        let mut remarks = Vec::new();
+        if self.unjudged > 0 {
+            let have = if self.unjudged == 1 { "has no judgement and is" } else { "have no judgements and are" };
+            remarks.push(format!("{} {have} not used", queries(self.unjudged)));
+        }
+        if self.only_negatives > 0 {
+            let have = if self.only_negatives == 1 { "has" } else { "have" };
+            remarks.push(format!("{} {have} negatives only and no positive: not used", queries(self.only_negatives)));
+        }
+        let named = |suspicious: bool| -> Vec<String> {
+            let all = self.unread.iter().filter(|(name, _)| formats::is_suspicious(name) == suspicious);
+            all.map(|(name, count)| format!("`{}` ({count} rows)", rows::shorten(name))).collect()
+        };
+        let (suspicious, plain) = (named(true), named(false));
+        if !suspicious.is_empty() {
+            remarks.push(format!(
+                "warning: these fields are not read, and their names say that they matter: {}; `adam-train formats` lists the names that are",
+                suspicious.join(", ")
+            ));
+        }
+        if !plain.is_empty() {
+            remarks.push(format!("fields that are not read: {}", plain.join(", ")));
+        }
+        remarks
+    }
 }
 
 /// Reads training data.
@@ -237,7 +294,16 @@ pub fn load(config: &DataConfig) -> Result<TrainingData, TrainError> {
         return Err(TrainError::config(format!("[data] {problem}")));
     }
     if !config.path.exists() {
-        return Err(TrainError::data(&config.path, "there is no such file or folder"));
+        let hint = match config.path.to_string_lossy() {
+            name if name == "-" => {
+                "; standard input is not read, since training data is read more than once: save it to a file"
+            }
+            name if name.contains(['*', '?']) => {
+                "; several files are read from one folder: name the folder that holds them"
+            }
+            _ => "",
+        };
+        return Err(TrainError::data(&config.path, format!("there is no such file or folder{hint}")));
     }
     let format = match config.format {
         Format::Auto => formats::detect(config)?,

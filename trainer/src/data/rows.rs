@@ -1,26 +1,17 @@
-//! Rows of JSONL and Parquet files, one at a time, with their line numbers.
-//!
-//! A row that cannot be read does not end the file: it comes as a reason, and the next row follows. What ends a file is an
-//! error of the file itself (it cannot be opened, it is no Parquet). Lines are bounded, so that a file without line breaks
-//! cannot fill the memory.
+//! One row of a table: its fields in order, taken out by name and kind.
 
 use super::{Limits, list};
-use crate::error::TrainError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::{Field, Row as ParquetRow};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 
 /// One row: fields in the order of the file, since triplets are told apart by order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Row {
     /// Names and values. A row that is a JSON array has the names "0", "1" and so on.
-    pub fields: Vec<(String, Value)>,
+    pub(super) fields: Vec<(String, Value)>,
+    /// Whether it came without names, as a JSON array.
+    pub(super) positional: bool,
 }
 
 impl Row {
@@ -144,7 +135,7 @@ impl<'de> Deserialize<'de> for Row {
                     }
                     fields.push((name, value));
                 }
-                Ok(Row { fields })
+                Ok(Row { fields, positional: false })
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Row, A::Error> {
@@ -155,7 +146,7 @@ impl<'de> Deserialize<'de> for Row {
                     }
                     fields.push((fields.len().to_string(), value));
                 }
-                Ok(Row { fields })
+                Ok(Row { fields, positional: true })
             }
         }
 
@@ -163,214 +154,57 @@ impl<'de> Deserialize<'de> for Row {
     }
 }
 
-/// What a visitor of rows says: go on, or enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
-    /// The next row, please.
-    Next,
-    /// No more rows are needed.
-    Stop,
-}
-
-/// Called with the line number (rows of Parquet files are counted from 1 as well) and the row or why it cannot be read.
-pub(super) type Visit<'a> = dyn FnMut(&Path, u64, Result<Row, String>) -> Result<Flow, TrainError> + 'a;
-
-/// The files of a table: the file itself, or the `.jsonl`, `.json`, `.ndjson` and `.parquet` files of a folder by name.
-pub(super) fn table_files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
-    if !path.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries = std::fs::read_dir(path).map_err(|e| TrainError::io(path, e))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let file = entry.map_err(|e| TrainError::io(path, e))?.path();
-        if file.is_file() && is_table(&file) {
-            files.push(file);
-        }
-    }
-    files.sort();
-    if files.is_empty() {
-        return Err(TrainError::data(path, "the folder holds no .jsonl or .parquet file"));
-    }
-    Ok(files)
-}
-
-/// Whether a file's name says that it holds rows.
-pub(super) fn is_table(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    matches!(extension.as_str(), "jsonl" | "json" | "ndjson" | "parquet")
-}
-
-/// Visits the rows of a table, file by file.
-pub(super) fn for_each_row(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<(), TrainError> {
-    for file in table_files(path)? {
-        let flow = if starts_as_parquet(&file)? {
-            parquet_rows(&file, limits, visit)?
-        } else {
-            jsonl_rows(&file, limits, visit)?
+/// Reads a row of JSON. `NaN`, `Infinity` and `-Infinity`, which Python writes, become texts: no harm in fields that nobody reads, and
+/// refused by name where a number is needed.
+pub(super) fn parse(text: &str) -> Result<Row, String> {
+    serde_json::from_str::<Row>(text).or_else(|fault| {
+        let said = || {
+            let hint = if fault.is_eof() { " (one object a line, or one JSON array of objects)" } else { "" };
+            format!("not a JSON row: {fault}{hint}")
         };
-        if flow == Flow::Stop {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn starts_as_parquet(path: &Path) -> Result<bool, TrainError> {
-    let mut start = Vec::new();
-    let file = File::open(path).map_err(|e| TrainError::io(path, e))?;
-    file.take(4).read_to_end(&mut start).map_err(|e| TrainError::io(path, e))?;
-    Ok(start == b"PAR1")
-}
-
-fn jsonl_rows(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<Flow, TrainError> {
-    for_each_line(path, limits, &mut |line, text| {
-        let row = match text {
-            Ok(text) if text.trim().is_empty() => return Ok(Flow::Next),
-            Ok(text) => serde_json::from_str::<Row>(text).map_err(|e| format!("not a JSON row: {e}")),
-            Err(reason) => Err(reason),
-        };
-        visit(path, line, row)
+        let quoted = with_quoted_numbers(text).ok_or_else(said)?;
+        serde_json::from_str(&quoted).map_err(|_| said())
     })
 }
 
-/// Visits the lines of a text file, without their ends. A line that is too long or not UTF-8 comes as a reason.
-pub(super) fn for_each_line(
-    path: &Path,
-    limits: &Limits,
-    visit: &mut dyn FnMut(u64, Result<&str, String>) -> Result<Flow, TrainError>,
-) -> Result<Flow, TrainError> {
-    let file = File::open(path).map_err(|e| TrainError::io(path, e))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let mut bytes = Vec::new();
-    let mut line = 0u64;
-    loop {
-        bytes.clear();
-        let most = limits.line_bytes as u64;
-        // One more than allowed tells a line that is too long from one that just fits; the line's end comes on top.
-        let read = (&mut reader)
-            .take(most.saturating_add(2))
-            .read_until(b'\n', &mut bytes)
-            .map_err(|e| TrainError::io(path, e))?;
-        if read == 0 {
-            return Ok(Flow::Next);
+/// JSON with Python's three words for numbers that are none in quotes; `None` where none of them stands outside of texts.
+fn with_quoted_numbers(text: &str) -> Option<String> {
+    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    let mut out = String::with_capacity(text.len() + 16);
+    let (mut in_text, mut escaped, mut changed) = (false, false, false);
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let word = if in_text { None } else { WORDS.iter().find(|word| rest.starts_with(**word)) };
+        if let Some(word) = word {
+            out.extend(["\"", word, "\""]);
+            changed = true;
+            rest = &rest[word.len()..];
+            continue;
         }
-        line += 1;
-        let ended = bytes.last() == Some(&b'\n');
-        if ended {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
-        }
-        let text = if bytes.len() as u64 > most {
-            if !ended {
-                skip_line(path, &mut reader)?;
-            }
-            Err(format!("the line is longer than {} bytes (`max_line_bytes`)", limits.line_bytes))
-        } else {
-            let start = if line == 1 && bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
-            std::str::from_utf8(&bytes[start..]).map_err(|e| format!("not UTF-8 after byte {}", e.valid_up_to()))
+        (in_text, escaped) = match next {
+            _ if escaped => (in_text, false),
+            '\\' => (in_text, in_text),
+            '"' => (!in_text, false),
+            _ => (in_text, false),
         };
-        if visit(line, text)? == Flow::Stop {
-            return Ok(Flow::Stop);
-        }
-        if line >= limits.rows {
-            return Err(TrainError::data(path, format!("more than {} lines (`max_rows`)", limits.rows)));
-        }
+        out.push(next);
+        rest = &rest[next.len_utf8()..];
     }
+    changed.then_some(out)
 }
 
-fn skip_line(path: &Path, reader: &mut impl BufRead) -> Result<(), TrainError> {
-    loop {
-        let buffer = reader.fill_buf().map_err(|e| TrainError::io(path, e))?;
-        if buffer.is_empty() {
-            return Ok(());
-        }
-        let end = buffer.iter().position(|&b| b == b'\n');
-        let used = end.map_or(buffer.len(), |place| place + 1);
-        reader.consume(used);
-        if end.is_some() {
-            return Ok(());
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn parquet_rows(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<Flow, TrainError> {
-    let file = File::open(path).map_err(|e| TrainError::io(path, e))?;
-    // The Parquet reader asserts in places what a damaged file does not keep; such a file must be an error here.
-    let guarded = |what: &str| TrainError::data(path, format!("damaged Parquet file: {what}"));
-    let reader = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(file)))
-        .map_err(|_| guarded("its footer contradicts itself"))?
-        .map_err(|e| TrainError::data(path, format!("not a Parquet file that can be read: {e}")))?;
-    let mut rows = catch_unwind(AssertUnwindSafe(|| reader.get_row_iter(None)))
-        .map_err(|_| guarded("its schema contradicts itself"))?
-        .map_err(|e| TrainError::data(path, format!("its rows cannot be read: {e}")))?;
-    let mut line = 0u64;
-    loop {
-        let next = catch_unwind(AssertUnwindSafe(|| rows.next()))
-            .map_err(|_| guarded(&format!("row {} contradicts the schema", line + 1)))?;
-        line += 1;
-        if line > limits.rows {
-            return Err(TrainError::data(path, format!("more than {} rows (`max_rows`)", limits.rows)));
-        }
-        match next {
-            None => return Ok(Flow::Next),
-            Some(Ok(row)) => {
-                if visit(path, line, row_of(row))? == Flow::Stop {
-                    return Ok(Flow::Stop);
-                }
-            }
-            // Columns are read in step: after an error in one of them the next row would be made of several.
-            Some(Err(e)) => return Err(TrainError::data(path, format!("row {line} cannot be read: {e}"))),
-        }
+    #[test]
+    fn pythons_numbers_that_are_none_are_texts() {
+        let row = parse(r#"{"a": NaN, "b": [-Infinity, Infinity], "c": "a NaN \" NaN", "d": 1}"#).unwrap();
+        assert_eq!(row.get(&["a"]), Some(&Value::from("NaN")));
+        assert_eq!(row.get(&["b"]), Some(&serde_json::json!(["-Infinity", "Infinity"])));
+        assert_eq!(row.get(&["c"]), Some(&Value::from("a NaN \" NaN")));
+        assert!(row.numbers(&["b"], &crate::data::DataConfig::default().limits()).unwrap_err().contains("finite"));
+        assert!(parse("{\"a\": NaN").is_err() && parse("nonsense").is_err());
+        assert!(parse("{").unwrap_err().contains("one object a line"));
     }
-}
-
-fn row_of(row: ParquetRow) -> Result<Row, String> {
-    let mut fields = Vec::new();
-    for (name, field) in row.into_columns() {
-        fields.push((name, value_of(field, 0)?));
-    }
-    Ok(Row { fields })
-}
-
-fn value_of(field: Field, depth: usize) -> Result<Value, String> {
-    if depth > 16 {
-        return Err("nested more than 16 deep".to_owned());
-    }
-    let float = |v: f64| serde_json::Number::from_f64(v).map_or_else(|| Value::String(v.to_string()), Value::Number);
-    Ok(match field {
-        Field::Null => Value::Null,
-        Field::Bool(v) => Value::Bool(v),
-        Field::Byte(v) => v.into(),
-        Field::Short(v) => v.into(),
-        Field::Int(v) => v.into(),
-        Field::Long(v) => v.into(),
-        Field::UByte(v) => v.into(),
-        Field::UShort(v) => v.into(),
-        Field::UInt(v) => v.into(),
-        Field::ULong(v) => v.into(),
-        Field::Float16(v) => float(f64::from(f32::from(v))),
-        Field::Float(v) => float(f64::from(v)),
-        Field::Double(v) => float(v),
-        Field::Str(v) => Value::String(v),
-        Field::Bytes(v) => match v.as_utf8() {
-            Ok(text) => Value::String(text.to_owned()),
-            Err(_) => return Err("a column of bytes is not UTF-8".to_owned()),
-        },
-        Field::Group(row) => {
-            let mut object = serde_json::Map::new();
-            for (name, field) in row.into_columns() {
-                object.insert(name, value_of(field, depth + 1)?);
-            }
-            Value::Object(object)
-        }
-        Field::ListInternal(items) => {
-            let items = items.elements().iter().cloned().map(|item| value_of(item, depth + 1));
-            Value::Array(items.collect::<Result<_, _>>()?)
-        }
-        // Dates, decimals and maps occur in none of the formats; as text they do no harm in columns nobody asks for.
-        other => Value::String(other.to_string()),
-    })
 }

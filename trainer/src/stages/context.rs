@@ -65,6 +65,12 @@ impl<'a> Context<'a> {
             data.passages.len(),
             data.rows_dropped
         ));
+        for remark in data.remarks() {
+            reporter.say(&match remark.strip_prefix("warning: ") {
+                Some(warning) => format!("warning: data: {warning}"),
+                None => format!("data: {remark}"),
+            });
+        }
         let data_key = data_key(&data);
         let texts = Arc::new(tokenise(config, &data, &config.student.model, reporter)?);
         let start = start_model(config)?;

@@ -4,7 +4,7 @@
 //! may be dropped here are judgements of queries or passages that do not exist, and passages without text.
 
 use crate::data::DataConfig;
-use crate::data::build::Builder;
+use crate::data::build::{Builder, GRADE};
 use crate::error::TrainError;
 use beir::{BeirError, Collection};
 use std::collections::HashSet;
@@ -72,7 +72,8 @@ pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(),
         }
         for (passage, grade) in judged {
             if documents.contains(passage) {
-                let outcome = builder.judgement(&file, 0, query, passage, *grade >= config.min_grade);
+                let said = format!("{GRADE} {grade}");
+                let outcome = builder.judgement(&file, 0, query, passage, *grade >= config.min_grade, said);
                 builder.settle(&file, 0, outcome)?;
             }
         }

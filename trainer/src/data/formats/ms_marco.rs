@@ -2,16 +2,19 @@
 //! `qrels.SPLIT.tsv` (query, 0, passage, grade).
 
 use crate::data::DataConfig;
-use crate::data::build::Builder;
-use crate::data::rows::{for_each_line, shorten};
+use crate::data::build::{Builder, GRADE};
+use crate::data::files::{existing, for_each_line};
+use crate::data::rows::shorten;
 use crate::error::TrainError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(), TrainError> {
     let folder = &config.path;
-    let collection = config.documents.clone().unwrap_or_else(|| folder.join("collection.tsv"));
-    let queries = config.queries.clone().unwrap_or_else(|| folder.join(format!("queries.{}.tsv", config.split)));
-    let qrels = folder.join(format!("qrels.{}.tsv", config.split));
+    let packed = |path: PathBuf| existing(&path).unwrap_or(path);
+    let collection = config.documents.clone().unwrap_or_else(|| packed(folder.join("collection.tsv")));
+    let queries =
+        config.queries.clone().unwrap_or_else(|| packed(folder.join(format!("queries.{}.tsv", config.split))));
+    let qrels = packed(folder.join(format!("qrels.{}.tsv", config.split)));
     for file in [&collection, &queries, &qrels] {
         if !file.is_file() {
             return Err(TrainError::data(file, "there is no such file, and the MS MARCO format needs it"));
@@ -27,7 +30,7 @@ pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(),
     })?;
     lines(config, &qrels, builder, |builder, file, line, text| {
         let (query, passage, grade) = judgement(text)?;
-        builder.judgement(file, line, query, passage, grade >= config.min_grade)
+        builder.judgement(file, line, query, passage, grade >= config.min_grade, format!("{GRADE} {grade}"))
     })
 }
 
@@ -68,6 +71,8 @@ fn judgement(line: &str) -> Result<(&str, &str, i32), String> {
         [query, passage, grade] => (query, passage, grade),
         _ => return Err("a judgement is query, 0, passage, grade".to_owned()),
     };
-    let grade = grade.parse().map_err(|_| format!("the grade `{}` is no whole number", shorten(grade)))?;
-    Ok((query, passage, grade))
+    let decimal = || grade.parse::<f64>().ok().filter(|g| g.fract() == 0.0 && g.abs() < 1e9).map(|g| g as i32);
+    let whole = grade.parse().ok().or_else(decimal);
+    let whole = whole.ok_or_else(|| format!("the grade `{}` is no whole number", shorten(grade)))?;
+    Ok((query, passage, whole))
 }

@@ -1,138 +1,100 @@
 //! What a row of each format says, independent of files.
 
+use super::fields::QUERY;
+use super::texts::{self, LabelRule};
 use crate::data::build::{Instance, PassageRef, QueryRef};
 use crate::data::rows::{Row, id_of, kind};
-use crate::data::{Limits, ListPositive};
+use crate::data::{Limits, ListPositive, list};
 use serde_json::Value;
 
 /// The form of a training row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Form {
-    Triplet,
-    FlagEmbedding,
-    Tevatron,
+    /// Texts under known names, or Tevatron's lists of passages: each row says which.
+    Texts(LabelRule),
     TevatronIds,
     ScoredList(ListPositive),
 }
 
+/// What a row says, and the names of its fields that were not read.
+pub(super) type Parsed = (Instance, Vec<String>);
+
 impl Form {
-    pub(super) fn parse(self, row: &Row, limits: &Limits) -> Result<Instance, String> {
+    pub(super) fn parse(self, row: &Row, limits: &Limits) -> Result<Parsed, String> {
         match self {
-            Form::Triplet => triplet(row, limits),
-            Form::FlagEmbedding => flag_embedding(row, limits),
-            Form::Tevatron => tevatron(row, limits),
+            Form::Texts(_) if row.get(&["positive_passages"]).is_some() => tevatron(row, limits),
+            Form::Texts(rule) => texts::parse(row, rule, limits),
             Form::TevatronIds => tevatron_ids(row, limits),
             Form::ScoredList(positive) => scored_list(row, positive, limits),
         }
     }
 }
 
-const QUERY: &[&str] = &["query", "anchor", "question", "query_text"];
-const QUERY_ID: &[&str] = &["query_id", "qid"];
-const POSITIVE: &[&str] = &["positive", "pos", "positive_passage"];
-const LABELS: &[&str] = &["scores", "score", "labels", "label"];
+/// Said of a row that names nothing relevant.
+pub(super) const NO_POSITIVE: &str = "it has no positive passage";
 
-fn plain(text: &str) -> PassageRef {
-    PassageRef::Text { id: None, title: String::new(), text: text.to_owned() }
+const QUERY_ID: &[&str] = &["query_id", "qid"];
+
+/// The names of a row's fields that are none of these.
+fn unread(row: &Row, read: &[&str]) -> Vec<String> {
+    row.fields.iter().map(|(name, _)| name).filter(|name| !read.contains(&name.as_str())).cloned().collect()
 }
 
-/// A text, or a list of texts.
-fn texts(name: &str, value: &Value, limits: &Limits) -> Result<Vec<PassageRef>, String> {
+/// The passages of a field: a text, an object with a `text`, or a list of these. `title` belongs to a single text.
+pub(super) fn passages(
+    name: &str,
+    value: &Value,
+    title: Option<&Value>,
+    limits: &Limits,
+) -> Result<Vec<PassageRef>, String> {
+    let one = |value: &Value| match value {
+        Value::String(text) => Ok(PassageRef::Text { id: None, title: String::new(), text: text.clone() }),
+        Value::Object(fields) => passage(name, Row { fields: fields.clone().into_iter().collect(), positional: false }),
+        other => Err(format!("`{name}` must hold texts, and holds {}", kind(other))),
+    };
     match value {
         Value::Null => Ok(Vec::new()),
-        Value::String(text) => Ok(vec![plain(text)]),
+        // What a table of comma-separated values makes of a list.
+        Value::String(text) if list_of_texts(text).is_some() => {
+            passages(name, &Value::Array(list_of_texts(text).unwrap_or_default()), None, limits)
+        }
+        Value::String(text) => {
+            let title = match title {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(title)) => title.clone(),
+                Some(other) => return Err(format!("`title` must be text, and is {}", kind(other))),
+            };
+            Ok(vec![PassageRef::Text { id: None, title, text: text.clone() }])
+        }
+        Value::Object(_) => Ok(vec![one(value)?]),
         Value::Array(items) if items.len() > limits.list => {
             Err(format!("`{name}` has {} entries, more than the {} allowed (`max_list`)", items.len(), limits.list))
         }
-        Value::Array(items) => items
-            .iter()
-            .map(|item| match item {
-                Value::String(text) => Ok(plain(text)),
-                other => Err(format!("`{name}` must hold texts, and holds {}", kind(other))),
-            })
-            .collect(),
+        Value::Array(items) => items.iter().map(one).collect(),
         other => Err(format!("`{name}` must be text, and is {}", kind(other))),
     }
 }
 
-/// Query, positive, negatives: under their names, or else the columns in order without those of labels.
-///
-/// A single number under `score` or `label` beside one negative is the margin between the two, as margin losses have it: kept
-/// as the scores (margin, 0), which a softmax cannot tell from any other pair with that difference.
-pub(super) fn triplet(row: &Row, limits: &Limits) -> Result<Instance, String> {
-    let named = row.get(QUERY).is_some() && row.get(POSITIVE).is_some();
-    let (query, positives, negatives) = if named {
-        let query = row.text(QUERY)?.unwrap_or_default().to_owned();
-        let positives = texts("positive", row.get(POSITIVE).unwrap_or(&Value::Null), limits)?;
-        let mut negatives = Vec::new();
-        for (name, value) in &row.fields {
-            if name.starts_with("neg") && !name.ends_with("scores") && !name.ends_with("_id") && !name.ends_with("_ids")
-            {
-                negatives.extend(texts(name, value, limits)?);
-            }
-        }
-        (query, positives, negatives)
-    } else {
-        let mut columns = row
-            .fields
-            .iter()
-            .filter(|(name, _)| !LABELS.contains(&name.as_str()) && !QUERY_ID.contains(&name.as_str()));
-        let (Some((_, Value::String(query))), Some((name, positive))) = (columns.next(), columns.next()) else {
-            return Err(format!("a triplet needs a query and a positive text; its fields are: {}", row.names()));
-        };
-        let positives = match positive {
-            Value::String(text) => vec![plain(text)],
-            other => return Err(format!("`{name}` must be text, and is {}", kind(other))),
-        };
-        let mut negatives = Vec::new();
-        for (name, value) in columns {
-            negatives.extend(texts(name, value, limits)?);
-        }
-        (query.clone(), positives, negatives)
-    };
-    if negatives.len() > limits.list {
-        return Err(format!("more than {} negatives (`max_list`)", limits.list));
+/// A list of texts that was written as one text: `['a', 'b']`.
+fn list_of_texts(text: &str) -> Option<Vec<Value>> {
+    let trimmed = text.trim();
+    if !(trimmed.starts_with("['") || trimmed.starts_with("[\"")) || !trimmed.ends_with(']') {
+        return None;
     }
-    let scores = match row.get(LABELS) {
-        None => None,
-        Some(Value::Number(margin)) if positives.len() == 1 && negatives.len() == 1 => {
-            let margin = margin.as_f64().map(|m| m as f32).filter(|m| m.is_finite());
-            Some(vec![margin.ok_or_else(|| "`score` must be a finite number".to_owned())?, 0.0])
-        }
-        // A label of a pair says that it is one, which the row says already.
-        Some(Value::Number(_)) => None,
-        Some(_) => row.numbers(LABELS, limits)?,
-    };
-    Ok(Instance { query: QueryRef::Text { id: row.id(QUERY_ID)?, text: query }, positives, negatives, scores })
+    list::parse(trimmed).ok().filter(|items| items.iter().all(Value::is_string))
 }
 
-/// `prompt` and `type` are not used: prompts are set once for the model, not row by row.
-fn flag_embedding(row: &Row, limits: &Limits) -> Result<Instance, String> {
-    let query = row.text(&["query"])?.ok_or_else(|| "`query` is missing".to_owned())?.to_owned();
-    let part = |name: &str| texts(name, row.get(&[name]).unwrap_or(&Value::Null), limits);
-    let (positives, negatives) = (part("pos")?, part("neg")?);
-    let pos_scores = row.numbers(&["pos_scores"], limits)?;
-    let neg_scores = row.numbers(&["neg_scores"], limits)?;
-    for (name, scores, passages) in [("pos", &pos_scores, &positives), ("neg", &neg_scores, &negatives)] {
-        if let Some(scores) = scores
-            && scores.len() != passages.len()
-        {
-            return Err(format!("`{name}_scores` has {} entries for {} passages", scores.len(), passages.len()));
-        }
-    }
-    let scores = match (pos_scores, neg_scores) {
-        (Some(mut all), Some(neg)) => {
-            all.extend(neg);
-            Some(all)
-        }
-        (Some(all), None) if negatives.is_empty() => Some(all),
-        _ => None,
-    };
-    Ok(Instance { query: QueryRef::Text { id: row.id(QUERY_ID)?, text: query }, positives, negatives, scores })
+/// A passage as an object.
+fn passage(name: &str, item: Row) -> Result<PassageRef, String> {
+    Ok(PassageRef::Text {
+        id: item.id(&["docid", "_id", "id"])?,
+        title: item.text(&["title"])?.unwrap_or_default().to_owned(),
+        text: item.text(&["text"])?.ok_or_else(|| format!("a passage of `{name}` has no `text`"))?.to_owned(),
+    })
 }
 
-fn tevatron(row: &Row, limits: &Limits) -> Result<Instance, String> {
-    let query = row.text(QUERY)?.ok_or_else(|| "`query` is missing".to_owned())?.to_owned();
+fn tevatron(row: &Row, limits: &Limits) -> Result<Parsed, String> {
+    let query = row.text(&QUERY)?.ok_or_else(|| "`query` is missing".to_owned())?.to_owned();
     let mut scores = Some(Vec::new());
     let mut part = |name: &str| -> Result<Vec<PassageRef>, String> {
         let mut passages = Vec::new();
@@ -140,7 +102,7 @@ fn tevatron(row: &Row, limits: &Limits) -> Result<Instance, String> {
             let Value::Object(fields) = item else {
                 return Err(format!("`{name}` must hold objects, and holds {}", kind(&item)));
             };
-            let item = Row { fields: fields.into_iter().collect() };
+            let item = Row { fields: fields.into_iter().collect(), positional: false };
             let score = match item.get(&["score"]) {
                 Some(Value::Number(score)) => score.as_f64().map(|s| s as f32).filter(|s| s.is_finite()),
                 _ => None,
@@ -149,16 +111,23 @@ fn tevatron(row: &Row, limits: &Limits) -> Result<Instance, String> {
                 Some(score) => scores.iter_mut().for_each(|all| all.push(score)),
                 None => scores = None,
             }
-            passages.push(PassageRef::Text {
-                id: item.id(&["docid", "_id", "id"])?,
-                title: item.text(&["title"])?.unwrap_or_default().to_owned(),
-                text: item.text(&["text"])?.ok_or_else(|| format!("a passage of `{name}` has no `text`"))?.to_owned(),
-            });
+            passages.push(passage(name, item)?);
         }
         Ok(passages)
     };
     let (positives, negatives) = (part("positive_passages")?, part("negative_passages")?);
-    Ok(Instance { query: QueryRef::Text { id: row.id(QUERY_ID)?, text: query }, positives, negatives, scores })
+    if positives.is_empty() {
+        return Err(NO_POSITIVE.to_owned());
+    }
+    let instance = Instance {
+        query: QueryRef::Text { id: row.id(QUERY_ID)?, text: query },
+        positives,
+        negatives,
+        scores,
+        grades: None,
+    };
+    let read = [&QUERY[..], QUERY_ID, &["positive_passages", "negative_passages"]].concat();
+    Ok((instance, unread(row, &read)))
 }
 
 fn ids(row: &Row, name: &str, limits: &Limits) -> Result<Vec<PassageRef>, String> {
@@ -166,17 +135,23 @@ fn ids(row: &Row, name: &str, limits: &Limits) -> Result<Vec<PassageRef>, String
     items.iter().map(|item| Ok(PassageRef::Id(id_of(item, name)?))).collect()
 }
 
-fn tevatron_ids(row: &Row, limits: &Limits) -> Result<Instance, String> {
+fn tevatron_ids(row: &Row, limits: &Limits) -> Result<Parsed, String> {
     let text = row.text(&["query_text", "query"])?.ok_or_else(|| "`query_text` is missing".to_owned())?;
-    Ok(Instance {
+    let instance = Instance {
         query: QueryRef::Text { id: row.id(QUERY_ID)?, text: text.to_owned() },
         positives: ids(row, "positive_document_ids", limits)?,
         negatives: ids(row, "negative_document_ids", limits)?,
         scores: None,
-    })
+        grades: None,
+    };
+    if instance.positives.is_empty() {
+        return Err(NO_POSITIVE.to_owned());
+    }
+    let read = ["query_text", "query", "query_id", "qid", "positive_document_ids", "negative_document_ids"];
+    Ok((instance, unread(row, &read)))
 }
 
-fn scored_list(row: &Row, positive: ListPositive, limits: &Limits) -> Result<Instance, String> {
+fn scored_list(row: &Row, positive: ListPositive, limits: &Limits) -> Result<Parsed, String> {
     let query = row.id(QUERY_ID)?.ok_or_else(|| "`query_id` is missing".to_owned())?;
     let mut passages = ids(row, "document_ids", limits)?;
     if passages.is_empty() {
@@ -196,7 +171,8 @@ fn scored_list(row: &Row, positive: ListPositive, limits: &Limits) -> Result<Ins
         passages[..=best].rotate_right(1);
     }
     let negatives = passages.split_off(1);
-    Ok(Instance { query: QueryRef::Id(query), positives: passages, negatives, scores })
+    let instance = Instance { query: QueryRef::Id(query), positives: passages, negatives, scores, grades: None };
+    Ok((instance, unread(row, &["query_id", "qid", "document_ids", "scores"])))
 }
 
 /// A row of a table of passages: id, title, text.

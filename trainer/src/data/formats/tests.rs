@@ -45,7 +45,7 @@ fn triplets_by_name_and_by_order() {
         "\n",
         "{\"query\": \"q1\", \"positive\": \"p2\", \"negative\": \"n1\"}\r\n",
         "[\"q2\", \"p1\", \"n2\"]\n",
-        "{\"b\": \"q3\", \"a\": \"p3\", \"score\": 1, \"0\": \"n3\"}",
+        "{\"anchor\": \"q3\", \"pos\": \"p3\", \"score\": 1, \"hard_negatives\": [\"n3\"]}",
     ));
     assert_eq!(data.format, Format::Triplets);
     assert_eq!(data.queries.len(), 3);
@@ -324,7 +324,7 @@ fn what_is_no_data_says_so() {
     assert!(fails("absent.jsonl").contains("there is no such file"));
     assert!(fails("empty.jsonl").contains("it holds no rows"));
     let odd = fails("odd.jsonl");
-    assert!(odd.contains("fields are: a, b") && odd.contains("set `format`"), "{odd}");
+    assert!(odd.contains("odd.jsonl, line 1") && odd.contains("fields are: a, b") && odd.contains("`query`"), "{odd}");
     assert!(fails("blob.parquet").contains("blob.parquet"));
     assert!(load(&DataConfig::default()).unwrap_err().to_string().contains("`path` is missing"));
 }
@@ -365,13 +365,16 @@ fn run_all(bytes: &[u8]) {
         "qrels.train.tsv",
         "corpus.jsonl",
         "qrels/train.tsv",
+        "rows.csv",
+        "rows.tsv",
     ] {
         let path = folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     }
     for format in FORMATS {
-        for path in [folder.path().to_owned(), folder.path().join("train.jsonl")] {
+        for name in ["", "train.jsonl", "rows.csv", "rows.tsv"] {
+            let path = folder.path().join(name);
             let settings = DataConfig { format, ..config(path) };
             let _ = load(&settings);
         }
@@ -399,6 +402,14 @@ fn near_rows() -> impl Strategy<Value = String> {
         "_id",
         "score",
         "query_text",
+        "sentence1",
+        "sentence2",
+        "label",
+        "similarity",
+        "hard_negatives",
+        "neg_7",
+        "title",
+        "clicked",
     ]);
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -406,6 +417,9 @@ fn near_rows() -> impl Strategy<Value = String> {
         Just("-1.5e3".to_owned()),
         Just("\"\"".to_owned()),
         Just("\"[1, 'a']\"".to_owned()),
+        Just("NaN".to_owned()),
+        Just("\"false\"".to_owned()),
+        Just("\"['a', 'b']\"".to_owned()),
         Just("\"a\"".to_owned()),
         Just("1".to_owned()),
     ];
