@@ -2,19 +2,21 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tantivy::directory::error::OpenReadError;
-use tantivy::schema::Schema;
+use tantivy::schema::{Document, Schema};
 use tantivy::{
-    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, Searcher, SegmentPlugin, SegmentReader,
+    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, IndexWriter, Opstamp, Searcher,
+    SegmentPlugin, SegmentReader, TantivyDocument, Warmer,
 };
 
 use crate::ann::{AnnFile, AnnPolicy};
 use crate::directory::DurableDirectory;
 use crate::info::SegmentInfo;
 use crate::plugin::{DensePlugin, EXTENSIONS, ann_component};
+use crate::schema::check_same;
 use crate::warm::{OpenSegments, SegmentVectors, ann_file_name, open_rows};
 use crate::{DenseError, Device, VectorField};
 
@@ -85,7 +87,7 @@ impl Default for DenseOptions {
 /// ```
 /// # fn main() -> Result<(), tantivy_dense::DenseError> {
 /// use tantivy::schema::{STORED, Schema, TEXT};
-/// use tantivy::{IndexWriter, TantivyDocument};
+/// use tantivy::TantivyDocument;
 /// use tantivy_dense::{Dense, KnnQuery, VectorField, VectorOptions};
 ///
 /// let mut schema = Schema::builder();
@@ -94,7 +96,7 @@ impl Default for DenseOptions {
 /// let dense = Dense::new();
 /// let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
 ///
-/// let mut writer: IndexWriter = index.writer(50_000_000)?;
+/// let mut writer = dense.writer(&index, 50_000_000)?;
 /// for (name, values) in [("north", [0.0, 1.0]), ("east", [1.0, 0.0]), ("north-east", [1.0, 1.0])] {
 ///     let mut document = TantivyDocument::new();
 ///     document.add_text(title, name);
@@ -169,16 +171,25 @@ impl Dense {
     /// Opens an index with vectors, or makes one where the folder has none.
     ///
     /// # Errors
-    /// As [`Dense::open`], and tantivy's schema error where an index is there with another schema.
+    /// As [`Dense::open`], and [`DenseError::OtherSchema`] where an index is there with another schema: it names the field and what
+    /// differs. A field's dimension, metric and options are part of the schema.
     pub fn open_or_create(folder: impl AsRef<Path>, schema: Schema) -> Result<(Dense, Index), DenseError> {
         let dense = Dense::new();
         let directory = DurableDirectory::open(folder)?;
-        let index = dense.index_builder().schema(schema).open_or_create(directory)?;
-        check_made_with_plugin(&index)?;
+        let index = if Index::exists(&directory)? {
+            let index = dense.open_index(directory)?;
+            check_same(&index.schema(), &schema)?;
+            index
+        } else {
+            dense.index_builder().schema(schema).open_or_create(directory)?
+        };
         Ok((dense, index))
     }
 
     /// A tantivy index builder with the plugin registered, for settings of one's own: sorting, tokenizers, a directory.
+    ///
+    /// Its `open_or_create` also opens an index that was made without the plugin, which cannot take vectors: [`Dense::reader`] and
+    /// [`Dense::writer`] then refuse it. [`Dense::open_or_create`] and [`Dense::open_index`] refuse it at once.
     pub fn index_builder(&self) -> IndexBuilder {
         Index::builder().register_plugin(self.plugin())
     }
@@ -192,6 +203,60 @@ impl Dense {
         check_made_with_plugin(&index)?;
         index.register_plugin(self.plugin());
         Ok(index)
+    }
+
+    /// A writer of an index, with `memory` bytes for all its threads, ready for work: [`Dense::prepare`] has seen to it.
+    ///
+    /// # Errors
+    /// tantivy's, such as a lock that another writer holds, and those of [`Dense::prepare`].
+    pub fn writer(&self, index: &Index, memory: usize) -> Result<IndexWriter, DenseError> {
+        let writer = index.writer(memory)?;
+        self.prepare(&writer)?;
+        Ok(writer)
+    }
+
+    /// Does for a writer that was just opened what tantivy 0.27 leaves to its user, before the first operation:
+    ///
+    /// - Files that a killed or failed commit left behind are removed. One of deletions bears a name that the same commit, done again,
+    ///   needs, and tantivy would refuse to write it.
+    /// - An empty operation is sent. tantivy stamps a writer's first operation like the last commit; a deletion with that stamp can
+    ///   be applied by a merge before it is committed, or be lost.
+    /// - The [merge policy](Dense::merge_policy) of this crate is set. For one of your own, set it afterwards.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tantivy_dense::DenseError> {
+    /// # use tantivy::IndexWriter;
+    /// # use tantivy::schema::Schema;
+    /// # use tantivy_dense::{Dense, VectorField, VectorOptions};
+    /// # let mut schema = Schema::builder();
+    /// # VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(2))?;
+    /// # let dense = Dense::new();
+    /// # let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
+    /// let writer: IndexWriter = index.writer_with_num_threads(2, 100_000_000)?;
+    /// dense.prepare(&writer)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// tantivy's, and [`DenseError::MadeWithoutPlugin`].
+    pub fn prepare<D: Document>(&self, writer: &IndexWriter<D>) -> Result<(), DenseError> {
+        check_made_with_plugin(writer.index())?;
+        writer.garbage_collect_files().wait()?;
+        writer.run([])?;
+        writer.set_merge_policy(Box::new(self.merge_policy(writer.index())?));
+        Ok(())
+    }
+
+    /// Goes back to the last commit, as [`IndexWriter::rollback`], and prepares the writer anew: a rollback makes a new writer within,
+    /// with tantivy's own merge policy. The stamp of the last commit.
+    ///
+    /// # Errors
+    /// tantivy's.
+    pub fn rollback<D: Document>(&self, writer: &mut IndexWriter<D>) -> Result<Opstamp, DenseError> {
+        let stamp = writer.rollback()?;
+        self.prepare(writer)?;
+        Ok(stamp)
     }
 
     /// The plugin, to be registered where an index is made or opened by other means.
@@ -208,8 +273,9 @@ impl Dense {
     /// for a moment each second, stays until the process ends.
     ///
     /// # Errors
-    /// tantivy's, and this crate's about files that cannot be read.
+    /// tantivy's, this crate's about files that cannot be read, and [`DenseError::MadeWithoutPlugin`].
     pub fn reader(&self, index: &Index) -> Result<IndexReader, DenseError> {
+        check_made_with_plugin(index)?;
         steadily(index, || self.reader_builder(index).try_into())
     }
 
@@ -221,9 +287,89 @@ impl Dense {
         steadily(index, || reader.reload())
     }
 
-    /// As [`Dense::reader`], for a reader with settings of one's own. `warmers` of the builder must not be set again.
+    /// As [`Dense::reader`], for a reader with settings of one's own. If these are warmers, [`Dense::warmer`] goes first among them.
     pub fn reader_builder(&self, index: &Index) -> IndexReaderBuilder {
-        index.reader_builder().warmers(vec![self.inner.segments.holder(&self.inner)])
+        index.reader_builder().warmers(vec![self.warmer()])
+    }
+
+    /// What opens the vectors of a reader's searchers before they are handed out, for a reader that has other warmers too: the
+    /// builder's `warmers` replaces what was set before. One for each reader; it is kept until the reader is gone.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tantivy_dense::DenseError> {
+    /// # use std::sync::{Arc, Weak};
+    /// # use tantivy::schema::Schema;
+    /// # use tantivy::{IndexReader, Searcher, SearcherGeneration, Warmer};
+    /// # use tantivy_dense::{Dense, VectorField, VectorOptions};
+    /// # struct Own;
+    /// # impl Warmer for Own {
+    /// #     fn warm(&self, _: &Searcher) -> tantivy::Result<()> { Ok(()) }
+    /// #     fn garbage_collect(&self, _: &[&SearcherGeneration]) {}
+    /// # }
+    /// # let mut schema = Schema::builder();
+    /// # VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(2))?;
+    /// # let dense = Dense::new();
+    /// # let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
+    /// let own: Arc<dyn Warmer> = Arc::new(Own);
+    /// let reader: IndexReader =
+    ///     dense.reader_builder(&index).warmers(vec![dense.warmer(), Arc::downgrade(&own)]).try_into()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn warmer(&self) -> Weak<dyn Warmer> {
+        self.inner.segments.holder(&self.inner)
+    }
+
+    /// A stored document with its vectors put back, to be changed and added again.
+    ///
+    /// Vectors are not part of the document store: what [`Searcher::doc`] returns has none, and added again, it would be a document
+    /// without vectors. Vectors come back as they are kept, rounded to the field's element type and, under cosine, at length 1. Other
+    /// fields that are not stored are missing here as there.
+    ///
+    /// ```
+    /// # use tantivy::schema::{STORED, STRING, Schema};
+    /// # use tantivy::{TantivyDocument, Term};
+    /// # use tantivy_dense::{Dense, VectorField, VectorOptions};
+    /// # fn main() -> Result<(), tantivy_dense::DenseError> {
+    /// # let mut schema = Schema::builder();
+    /// # let id = schema.add_text_field("id", STRING | STORED);
+    /// # let price = schema.add_u64_field("price", STORED);
+    /// # let vector = VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(2))?;
+    /// # let dense = Dense::new();
+    /// # let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
+    /// # let mut writer = dense.writer(&index, 50_000_000)?;
+    /// # let mut first = TantivyDocument::new();
+    /// # first.add_text(id, "kettle");
+    /// # vector.add(&mut first, &[0.6, 0.8])?;
+    /// # writer.add_document(first)?;
+    /// # writer.commit()?;
+    /// # let reader = dense.reader(&index)?;
+    /// # let searcher = reader.searcher();
+    /// # let address = tantivy::DocAddress::new(0, 0);
+    /// let mut document = dense.document(&searcher, address)?;
+    /// document.add_u64(price, 12);
+    /// writer.delete_term(Term::from_field_text(id, "kettle"));
+    /// writer.add_document(document)?;
+    /// writer.commit()?;
+    /// # reader.reload()?;
+    /// # let again = dense.vector(&reader.searcher(), &vector, tantivy::DocAddress::new(0, 0))?;
+    /// # assert!(again.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// tantivy's about the store, and those of [`Dense::vector`].
+    pub fn document(&self, searcher: &Searcher, address: DocAddress) -> Result<TantivyDocument, DenseError> {
+        let fields = VectorField::all(searcher.schema())?;
+        let vectors = fields.iter().map(|field| self.vector(searcher, field, address)).collect::<Result<Vec<_>, _>>()?;
+        let mut document: TantivyDocument = searcher.doc(address)?;
+        for (field, vector) in fields.iter().zip(vectors) {
+            if let Some(vector) = vector {
+                field.add(&mut document, &vector)?;
+            }
+        }
+        Ok(document)
     }
 
     /// The vector that was added with a document, up to the rounding of the field's element type and, under cosine, of

@@ -134,6 +134,17 @@ pub enum DenseError {
          `Dense::create_in_dir` and add the documents again (example `migrate_an_old_index`), or open this one without vectors"
     )]
     MadeWithoutPlugin,
+    /// An index is there, and its schema is not the one that was given.
+    #[error(
+        "the index is there with another schema: field `{field}` {difference}; open it with `Dense::open`, or make a new index in \
+         an empty folder"
+    )]
+    OtherSchema {
+        /// Name of the first field that differs.
+        field: String,
+        /// What differs, with both values.
+        difference: String,
+    },
     /// Two plugins want the same files.
     #[error("another plugin also writes the files {extensions}: register the vector plugin once")]
     PluginConflict {
@@ -228,6 +239,7 @@ impl From<DenseError> for TantivyError {
             DenseError::Options { .. }
             | DenseError::UnknownField { .. }
             | DenseError::NotAVectorField { .. }
+            | DenseError::OtherSchema { .. }
             | DenseError::ForeignField { .. } => TantivyError::SchemaError(error.to_string()),
             DenseError::Cancelled => TantivyError::SystemError(error.to_string()),
             other => TantivyError::InvalidArgument(other.to_string()),

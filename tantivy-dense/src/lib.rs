@@ -8,7 +8,7 @@
 //! ```
 //! use tantivy::query::QueryParser;
 //! use tantivy::schema::{STORED, Schema, TEXT, Value};
-//! use tantivy::{IndexWriter, TantivyDocument, TantivyError};
+//! use tantivy::{TantivyDocument, TantivyError};
 //! use tantivy_dense::{Arm, Dense, Hybrid, KnnQuery, VectorField, VectorOptions};
 //!
 //! # fn main() -> Result<(), tantivy_dense::DenseError> {
@@ -21,7 +21,7 @@
 //! let folder = tempfile::tempdir()?;
 //! let (dense, index) = Dense::create_in_dir(folder.path(), schema.build())?;
 //!
-//! let mut writer: IndexWriter = index.writer(50_000_000)?;
+//! let mut writer = dense.writer(&index, 50_000_000)?;
 //! for (text, values) in [
 //!     ("Red fox", [0.9, 0.1, 0.0]),
 //!     ("Grey wolf", [0.8, 0.3, 0.1]),
@@ -78,13 +78,28 @@
 //! - tantivy fixes an index's files when it is made. An index made without this crate cannot get vectors; the example
 //!   `migrate_an_old_index` makes a new one from its stored fields.
 //! - A document has at most one vector per field, and may have none: then no search by vector finds it.
+//! - **Without the plugin, vectors are dropped in silence**: tantivy lets `Index::create_in_dir` and `Index::open` take a schema with a vector
+//!   field, and writes everything but the vectors into an index made so. Make and open indexes by [`Dense`]; readers and
+//!   writers made by it refuse the others.
+//! - **Vectors are not in the document store.** What [`Searcher::doc`](tantivy::Searcher::doc) returns has none, so that a document that is read,
+//!   changed and added again would lose its vector. Read it by [`Dense::document`], or add the vector again.
+//! - JSON documents: [`TantivyDocument::parse_json`](tantivy::TantivyDocument::parse_json) refuses a value for a vector field. Parse the rest, and
+//!   add the vector by [`VectorField::add`].
 //! - Use readers made by [`Dense::reader`]. They open every segment's vectors before they hand out a searcher; others do so at the
-//!   first search, when a merge may have replaced the segment.
-//! - tantivy 0.27 gives the first operation of an index writer the stamp of the last commit. If that is a deletion, a merge can
-//!   apply it before it is committed, or lose it, vectors or not. Begin with none: `writer.run([])?` after opening a writer and
-//!   after a rollback.
-//! - A commit that was killed can leave a file of deletions whose name the same commit, done again, wants: tantivy 0.27 then refuses
-//!   it. Take it away after opening a writer: `writer.garbage_collect_files().wait()?`.
+//!   first search, when a merge may have replaced the segment. With warmers of your own, see [`Dense::warmer`].
+//! - Use writers made by [`Dense::writer`], or call [`Dense::prepare`] after opening one and [`Dense::rollback`] in place of tantivy's: tantivy 0.27
+//!   expects some care of its users, which these take.
+//! - Searches, commits and merges block the thread that calls them. In async code call them by `spawn_blocking` or on threads
+//!   of their own.
+//! - A [`KnnQuery`] or [`HybridQuery`] matches its `k` hits alone, so counts and facets are of those, and every
+//!   [`Searcher::search`](tantivy::Searcher::search) runs it again: give several collectors in one call.
+//! - A filter that only excludes (`MustNot` alone) leaves everything else here, while tantivy's own Boolean query of this kind matches
+//!   nothing.
+//! - This version is bound to tantivy 0.27, whose plugins it uses and whose types are part of its interface: a program that depends
+//!   on another tantivy beside it cannot pass them.
+//! - With the feature `faiss`, faiss is compiled for the processor that cargo's configuration names. Without a word there that is
+//!   x86-64 with SSE2, several times slower than AVX2: put `rustflags = ["-C", "target-cpu=x86-64-v3"]` into your own
+//!   `.cargo/config.toml`; this repository's does not reach programs that depend on it. The crate's own kernels choose at run time.
 //! - tantivy's `MmapDirectory` can lose a commit when the power goes within seconds, and opens whatever the files of an index name.
 //!   [`Dense::open`] and its siblings use [`DurableDirectory`] instead; hand one to tantivy where you open an index by other means.
 //! - Errors are one type, [`DenseError`]; each message says what was found, where, and what to do.
@@ -111,6 +126,7 @@ mod norm;
 mod plugin;
 pub mod query;
 mod rows;
+mod schema;
 mod warm;
 
 pub use dense::{Dense, DenseOptions};

@@ -199,7 +199,7 @@ fn a_clause_narrows_the_k_down_and_a_filter_comes_before_them() {
         let found = world.knn(K).filter(filter.box_clone()).search(&world.searcher).unwrap();
         assert_eq!(world.ids(found.iter().map(|hit| hit.address)), world.nearest(K, |id| matching.contains(&id)));
     }
-    let both = world.knn(K).filter(world.word("parity1")).and_filter(world.word("digit3"));
+    let both = world.knn(K).filter(world.word("parity1")).filter(world.word("digit3"));
     let found = both.search(&world.searcher).unwrap();
     assert_eq!(world.ids(found.iter().map(|hit| hit.address)), world.nearest(K, |id| id % 10 == 3));
 }
@@ -290,7 +290,7 @@ fn a_vector_arm_has_no_score_for_what_it_leaves_out() {
         let words = Arm::text(Box::new(words));
         let hybrid = Hybrid::new().arm("words", words, 1.0).arm("vectors", Arm::vector(arm), 1.0).window(100);
         for hybrid in [hybrid.clone(), hybrid.filter(world.word("digit4"))] {
-            let matrix = hybrid.matrix(&world.searcher, 10).unwrap();
+            let matrix = hybrid.matrix(&world.searcher).unwrap();
             assert!(matrix.candidates().len() > 40);
             for (&address, raw) in matrix.candidates().iter().zip(matrix.columns()[1].raw()) {
                 let id = world.fixture.id_at(&world.searcher, address);

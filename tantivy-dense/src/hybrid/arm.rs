@@ -1,15 +1,15 @@
 //! One of the searches that a hybrid search joins.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tantivy::collector::TopDocs;
 use tantivy::query::{BooleanQuery, ConstScoreQuery, Explanation, Occur, Query};
-use tantivy::{DocAddress, Searcher};
+use tantivy::{DocAddress, Searcher, Term};
 
 use super::matrix::Column;
 use super::seek;
-use crate::{DenseError, KnnQuery, Metric};
+use crate::query::everything_but;
+use crate::{DenseError, KnnQuery, Metric, SegmentReport};
 
 /// One of the searches that a hybrid search joins.
 #[derive(Clone, Debug)]
@@ -26,6 +26,9 @@ enum Kind {
 /// A search of your own, for [`Arm::own`]: one that neither a query nor a single vector per document can express.
 pub trait Ranking: std::fmt::Debug + Send + Sync {
     /// The best `window` documents with their raw scores, best first, only those that match the filter where there is one.
+    ///
+    /// Asked twice for one searcher, it gives the same. Deep pages ask for larger and larger windows; a window as large as the index
+    /// brings every document that has a score.
     ///
     /// # Errors
     /// Its own, as a [`DenseError`].
@@ -52,6 +55,27 @@ pub trait Ranking: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Its own, as a [`DenseError`].
     fn explain(&self, searcher: &Searcher, document: DocAddress, raw: f32) -> Result<Explanation, DenseError>;
+
+    /// The terms it searches for, as [`Query::query_terms`] names those of a query: snippets mark them.
+    fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
+        let _ = visitor;
+    }
+}
+
+/// What one arm found for a window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Top {
+    /// Documents with raw scores, best first.
+    pub(super) hits: Vec<(DocAddress, f32)>,
+    /// How each segment was searched, by a vector arm.
+    pub(super) reports: Option<Arc<[SegmentReport]>>,
+}
+
+impl Top {
+    /// The first `window` of it.
+    pub(super) fn head(&self, window: usize) -> Top {
+        Top { hits: self.hits[..window.min(self.hits.len())].to_vec(), reports: self.reports.clone() }
+    }
 }
 
 impl Arm {
@@ -78,7 +102,7 @@ impl Arm {
         let Some(filter) = filter else { return self.clone() };
         match &self.0 {
             Kind::Text(query) => {
-                let silent = ConstScoreQuery::new(filter.box_clone(), 0.0);
+                let silent = ConstScoreQuery::new(everything_but(filter.box_clone()), 0.0);
                 let both: Vec<(Occur, Box<dyn Query>)> =
                     vec![(Occur::Must, query.box_clone()), (Occur::Must, Box::new(silent))];
                 Arm::text(Box::new(BooleanQuery::new(both)))
@@ -88,45 +112,82 @@ impl Arm {
         }
     }
 
-    /// The best documents with their raw scores.
-    pub(super) fn top(&self, searcher: &Searcher, window: usize) -> Result<Vec<(DocAddress, f32)>, DenseError> {
+    /// Whether a larger window always begins with what a smaller one gives, bit for bit. Of words that is not so: tantivy sums up the
+    /// scores of terms in an order that depends on what it can skip, so nearly equal documents may change places.
+    pub(super) fn is_prefix_stable(&self, searcher: &Searcher) -> Result<bool, DenseError> {
         match &self.0 {
-            Kind::Text(query) => {
-                let found = searcher.search(query.as_ref(), &TopDocs::with_limit(window).order_by_score())?;
-                Ok(found.into_iter().map(|(score, address)| (address, score)).collect())
-            }
-            Kind::Vector(query, filter) => {
-                let hits = within(query, filter.as_deref()).with_k(window).search(searcher)?;
-                Ok(hits.into_iter().map(|hit| (hit.address, hit.similarity)).collect())
-            }
-            Kind::Own(ranking, filter) => ranking.top(searcher, window, filter.as_deref()),
+            Kind::Vector(query, _) => query.is_exact(searcher),
+            Kind::Text(_) | Kind::Own(..) => Ok(false),
         }
     }
 
-    /// Raw scores of all candidates, which are in the order of addresses; those of `top` are known already.
+    /// The best documents with their raw scores.
+    pub(super) fn top(&self, searcher: &Searcher, window: usize) -> Result<Top, DenseError> {
+        match &self.0 {
+            Kind::Text(query) => {
+                let found = searcher.search(query.as_ref(), &TopDocs::with_limit(window).order_by_score())?;
+                let hits = found.into_iter().map(|(score, address)| (address, score)).collect();
+                Ok(Top { hits, reports: None })
+            }
+            Kind::Vector(query, filter) => {
+                let found = within(query, filter.as_deref()).with_k(window).run(searcher)?;
+                let hits = found.hits.into_iter().map(|hit| (hit.address, hit.similarity)).collect();
+                Ok(Top { hits, reports: Some(found.segments.into()) })
+            }
+            Kind::Own(ranking, filter) => {
+                let mut hits = ranking.top(searcher, window, filter.as_deref())?;
+                hits.truncate(window);
+                Ok(Top { hits, reports: None })
+            }
+        }
+    }
+
+    /// Raw scores of all candidates, which are in the order of addresses.
+    ///
+    /// Words are scored again here, by a sum in the order of the clauses: equal documents get equal scores, bit for bit, whatever
+    /// the window. A vector's similarity has the same bits in every search, and is compared again because that is cheap.
     pub(super) fn complete(
         &self,
         searcher: &Searcher,
         candidates: &[DocAddress],
-        top: &[(DocAddress, f32)],
+        top: &Top,
     ) -> Result<Column, DenseError> {
-        let mut raw = vec![None; candidates.len()];
-        for (address, score) in top {
-            if let Ok(at) = candidates.binary_search(address) {
-                raw[at] = Some(*score);
+        let raw = match &self.0 {
+            Kind::Text(query) => seek::scores(query.as_ref(), searcher, candidates)?,
+            Kind::Vector(query, _) => similarities(query, searcher, candidates)?,
+            Kind::Own(ranking, _) => {
+                let mut raw = vec![None; candidates.len()];
+                for (address, score) in &top.hits {
+                    if let Ok(at) = candidates.binary_search(address) {
+                        raw[at] = Some(*score);
+                    }
+                }
+                let missing: Vec<usize> = (0..candidates.len()).filter(|&at| raw[at].is_none()).collect();
+                let addresses: Vec<DocAddress> = missing.iter().map(|&at| candidates[at]).collect();
+                let scores = ranking.scores(searcher, &addresses)?;
+                if scores.len() != addresses.len() {
+                    let why = format!("a ranking gave {} scores for {} documents", scores.len(), addresses.len());
+                    return Err(DenseError::Fusion { why });
+                }
+                for (at, score) in missing.into_iter().zip(scores) {
+                    raw[at] = score;
+                }
+                raw
             }
-        }
-        let missing: Vec<usize> = (0..candidates.len()).filter(|&at| raw[at].is_none()).collect();
-        let addresses: Vec<DocAddress> = missing.iter().map(|&at| candidates[at]).collect();
-        let scores = match &self.0 {
-            Kind::Text(query) => seek::scores(query.as_ref(), searcher, &addresses)?,
-            Kind::Vector(query, _) => similarities(query, searcher, &addresses)?,
-            Kind::Own(ranking, _) => ranking.scores(searcher, &addresses)?,
         };
-        for (at, score) in missing.into_iter().zip(scores) {
-            raw[at] = score;
+        match raw.iter().flatten().find(|score| !score.is_finite()) {
+            Some(score) => Err(DenseError::Fusion { why: format!("an arm gave a document the score {score}") }),
+            None => Ok(Column::new(raw, self.lower_bound())),
         }
-        Ok(Column::new(raw, self.lower_bound()))
+    }
+
+    /// The terms of its query and filter.
+    pub(super) fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
+        match &self.0 {
+            Kind::Text(query) => query.query_terms(visitor),
+            Kind::Vector(query, _) => query.query_terms(visitor),
+            Kind::Own(ranking, _) => ranking.query_terms(visitor),
+        }
     }
 
     /// The least raw score possible.
@@ -138,34 +199,27 @@ impl Arm {
         }
     }
 
-    /// The arm's own explanations of documents' raw scores. A vector arm searches once more, for all of them, to say how their
-    /// segments were searched.
+    /// The arm's own explanation of a document's raw score. `report` says how its segment was searched, where the arm found the
+    /// document itself and not only compared it.
     pub(super) fn explain(
         &self,
         searcher: &Searcher,
-        scores: &[(DocAddress, f32)],
-        (window, filter): (usize, Option<&dyn Query>),
-    ) -> Result<Vec<Explanation>, DenseError> {
-        let each = |explain: &dyn Fn(DocAddress, f32) -> Result<Explanation, DenseError>| {
-            scores.iter().map(|&(address, raw)| explain(address, raw)).collect()
-        };
+        (address, raw): (DocAddress, f32),
+        window: usize,
+        report: Option<&SegmentReport>,
+    ) -> Result<Explanation, DenseError> {
         match &self.0 {
-            Kind::Text(query) => each(&|address, _| Ok(query.explain(searcher, address)?)),
-            Kind::Vector(_, _) if scores.is_empty() => Ok(Vec::new()),
+            Kind::Text(query) => Ok(query.explain(searcher, address)?),
             Kind::Vector(query, _) => {
-                let found = within(query, filter).with_k(window).run(searcher)?;
-                let nearest: HashSet<DocAddress> = found.hits.iter().map(|hit| hit.address).collect();
-                each(&|address, raw| {
-                    let title = format!("similarity of the vectors in `{}`", query.field().name());
-                    let mut explanation = Explanation::new_with_string(title, raw);
-                    explanation.add_context(match found.segments.get(address.segment_ord as usize) {
-                        Some(report) if nearest.contains(&address) => report.to_string(),
-                        _ => format!("not among the {window} nearest, compared because another arm found it"),
-                    });
-                    Ok(explanation)
-                })
+                let title = format!("similarity of the vectors in `{}`", query.field().name());
+                let mut explanation = Explanation::new_with_string(title, raw);
+                explanation.add_context(match report {
+                    Some(report) => report.to_string(),
+                    None => format!("not among the {window} nearest, compared because another arm found it"),
+                });
+                Ok(explanation)
             }
-            Kind::Own(ranking, _) => each(&|address, raw| ranking.explain(searcher, address, raw)),
+            Kind::Own(ranking, _) => ranking.explain(searcher, address, raw),
         }
     }
 }
@@ -173,7 +227,7 @@ impl Arm {
 /// The query over documents that match a filter, too.
 fn within(query: &KnnQuery, filter: Option<&dyn Query>) -> KnnQuery {
     match filter {
-        Some(filter) => query.clone().and_filter(filter.box_clone()),
+        Some(filter) => query.clone().filter(filter.box_clone()),
         None => query.clone(),
     }
 }

@@ -1,7 +1,12 @@
 //! One score out of several.
 //!
 //! # Edge rules
-//! - A document without a raw score in an arm gets nothing from it: 0 after normalisation, whatever the fusion.
+//! - A document without a raw score in an arm gets the least that the arm gave to any candidate, and never more than 0: 0 for
+//!   reciprocal ranks, convex, min-max and DBSF, whose values are never negative; the lowest z-score; under [`Fusion::Sum`], 0 or the
+//!   lowest raw score where that is negative. So a document that an arm did not find never gets more from it than one it found.
+//! - All fusions but [`Fusion::Custom`] are monotone: a document whose raw score is at least another's in every arm (no score
+//!   counts as lower than any) has at least its fused score.
+//! - Equal raw scores have equal ranks ([`Column::ranks`]).
 //! - An arm in which all scores are equal says nothing about their order: min-max gives each of them 1 (each is the best),
 //!   z-score 0, DBSF 0.5. The same holds for an arm with one hit.
 //! - An arm without any score gives 0 to all; the others decide.
@@ -11,6 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::matrix::{Column, Matrix};
+use crate::DenseError;
 
 /// What a user's own fusion makes of an arm's column: one value for each candidate.
 pub type Normalise = dyn Fn(&Column) -> Vec<f32> + Send + Sync;
@@ -20,8 +26,9 @@ pub type Normalise = dyn Fn(&Column) -> Vec<f32> + Send + Sync;
 #[non_exhaustive]
 pub enum Fusion {
     /// `1 / (k + rank)`: reciprocal rank fusion, which forgets scores (Cormack, Clarke and Büttcher, SIGIR 2009; `k` is 60 there).
+    /// Equal raw scores share a rank.
     Rrf {
-        /// Larger values make the first ranks less special.
+        /// Larger values make the first ranks less special; 0 or more.
         k: f32,
     },
     /// From the least score that is possible in theory to the best one found, as 0 to 1 (Bruch, Gai and Ingber, TOIS 2023). Where an
@@ -36,7 +43,7 @@ pub enum Fusion {
     Dbsf,
     /// Raw scores as they are.
     Sum,
-    /// The user's own.
+    /// The user's own: one finite value for each candidate. Whether it is monotone is up to it.
     Custom(Arc<Normalise>),
 }
 
@@ -60,8 +67,15 @@ impl Fusion {
         let found = || column.raw().iter().flatten().copied();
         let lowest = found().fold(f32::INFINITY, f32::min);
         let highest = found().fold(f32::NEG_INFINITY, f32::max);
-        let each = |value: &dyn Fn(f32) -> f32| column.raw().iter().map(|raw| raw.map_or(0.0, value)).collect();
-        let between = |low: f32| each(&move |raw| if highest > low { (raw - low) / (highest - low) } else { 1.0 });
+        let each = |value: &dyn Fn(f32) -> f32| {
+            let least = if lowest.is_finite() { value(lowest).min(0.0) } else { 0.0 };
+            column.raw().iter().map(|raw| raw.map_or(least, value)).collect()
+        };
+        // In f64: the difference of two scores may be beyond f32.
+        let between = |low: f32| {
+            let (low, range) = (f64::from(low), f64::from(highest) - f64::from(low));
+            each(&move |raw| if range > 0.0 { ((f64::from(raw) - low) / range) as f32 } else { 1.0 })
+        };
         match self {
             Fusion::Rrf { k } => {
                 column.ranks().into_iter().map(|rank| rank.map_or(0.0, |rank| 1.0 / (k + rank as f32))).collect()
@@ -72,8 +86,9 @@ impl Fusion {
                 let count = found().count().max(1) as f64;
                 let mean = found().map(f64::from).sum::<f64>() / count;
                 let deviation = (found().map(|raw| (f64::from(raw) - mean).powi(2)).sum::<f64>() / count).sqrt();
-                let z =
-                    move |raw: f32| if deviation > 0.0 { ((f64::from(raw) - mean) / deviation) as f32 } else { 0.0 };
+                // The sum of equal scores is rounded, and would leave a deviation that is none.
+                let differ = highest > lowest && deviation > 0.0;
+                let z = move |raw: f32| if differ { ((f64::from(raw) - mean) / deviation) as f32 } else { 0.0 };
                 if matches!(self, Fusion::ZScore) {
                     each(&z)
                 } else {
@@ -81,24 +96,37 @@ impl Fusion {
                 }
             }
             Fusion::Sum => each(&|raw| raw),
-            Fusion::Custom(normalise) => {
-                let mut values = normalise(column);
-                values.resize(column.raw().len(), 0.0);
-                values
-            }
+            Fusion::Custom(normalise) => normalise(column),
         }
     }
 
     /// The weighted sum of the arms' normalised scores.
-    pub(super) fn fuse(&self, matrix: &Matrix, weights: &[f32]) -> Fused {
+    ///
+    /// Every step is monotone in f32 too: adding, multiplying by a weight that is not negative and rounding never turn an order round.
+    pub(super) fn fuse(&self, matrix: &Matrix, weights: &[f32]) -> Result<Fused, DenseError> {
+        if let Fusion::Rrf { k } = self
+            && !(k.is_finite() && *k >= 0.0)
+        {
+            return Err(DenseError::Fusion { why: format!("`k` of reciprocal ranks must be 0 or more, and is {k}") });
+        }
+        let count = matrix.candidates().len();
         let normalised: Vec<Vec<f32>> = matrix.columns().iter().map(|column| self.normalise(column)).collect();
-        let mut scores = vec![0.0; matrix.candidates().len()];
-        for (values, weight) in normalised.iter().zip(weights) {
+        if let Some(values) = normalised.iter().find(|values| values.len() != count) {
+            let why = format!("the application's fusion gave {} values for {count} candidates", values.len());
+            return Err(DenseError::Fusion { why });
+        }
+        let mut scores = vec![0.0; count];
+        for (values, weight) in normalised.iter().zip(weights).filter(|(_, weight)| **weight > 0.0) {
             for (score, value) in scores.iter_mut().zip(values) {
                 *score += weight * value;
             }
         }
-        Fused { scores, normalised }
+        // -0 would be ordered below 0.
+        scores.iter_mut().for_each(|score| *score += 0.0);
+        match scores.iter().find(|score| !score.is_finite()) {
+            Some(score) => Err(DenseError::Fusion { why: format!("a fused score is {score}, which has no place in an order") }),
+            None => Ok(Fused { scores, normalised }),
+        }
     }
 }
 
@@ -161,9 +189,11 @@ mod tests {
         // Mean 14/3, variance 56/9.
         let deviation = (56f32 / 9.0).sqrt();
         let z = [(8.0 - 14.0 / 3.0) / deviation, (2.0 - 14.0 / 3.0) / deviation, (4.0 - 14.0 / 3.0) / deviation];
-        near(Fusion::ZScore, [z[0], 0.0, z[1], z[2]]);
+        near(Fusion::ZScore, [z[0], z[1], z[1], z[2]]);
         near(Fusion::Dbsf, [(z[0] + 3.0) / 6.0, 0.0, (z[1] + 3.0) / 6.0, (z[2] + 3.0) / 6.0]);
         near(Fusion::Sum, [8.0, 0.0, 2.0, 4.0]);
+        let negative = Column::new(vec![Some(-3.0), None, Some(-1.0)], None);
+        assert_eq!(Fusion::Sum.normalise(&negative), [-3.0, -3.0, -1.0], "no similarity is no better than the least");
     }
 
     #[test]
@@ -181,6 +211,42 @@ mod tests {
         }
         let unbounded = Column::new(vec![Some(-9.0), Some(-1.0)], None);
         assert_eq!(Fusion::Convex.normalise(&unbounded), Fusion::MinMax.normalise(&unbounded));
+    }
+
+    #[test]
+    fn equal_scores_share_a_rank() {
+        let column = column(&[Some(2.0), Some(5.0), None, Some(2.0), Some(1.0), Some(5.0)]);
+        assert_eq!(column.ranks(), [Some(3), Some(1), None, Some(3), Some(5), Some(1)]);
+        let rrf = Fusion::rrf().normalise(&column);
+        assert_eq!((rrf[0], rrf[1]), (rrf[3], rrf[5]));
+        assert_eq!(column.clone().after(vec![9.0, 2.0]).ranks(), [Some(4), Some(2), None, Some(4), Some(7), Some(2)]);
+    }
+
+    /// A document that words did not find, beside one that both arms prefer to it.
+    #[test]
+    fn a_missing_score_is_no_better_than_the_least() {
+        let words = Column::new(vec![Some(9.0), Some(8.0), Some(2.0), None], Some(0.0));
+        let vectors = Column::new(vec![Some(0.9), Some(0.8), Some(0.45), Some(0.4)], Some(-1.0));
+        let matrix = Matrix::new((0..4).map(|doc| DocAddress::new(0, doc)).collect(), vec![words, vectors]);
+        for fusion in all() {
+            let scores = fusion.fuse(&matrix, &[0.8, 0.2]).unwrap().scores;
+            assert!(scores[2] > scores[3], "{fusion}: {scores:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_ordered_is_refused() {
+        let matrix = Matrix::new(vec![DocAddress::new(0, 0)], vec![column(&[Some(1.0)])]);
+        let own = |value: &'static [f32]| Fusion::Custom(Arc::new(move |_: &Column| value.to_vec()));
+        for (fusion, weight, named) in [
+            (own(&[f32::NAN]), 1.0, "NaN"),
+            (own(&[f32::MAX]), 2.0, "inf"),
+            (own(&[]), 1.0, "0 values for 1 candidates"),
+            (Fusion::Rrf { k: -1.0 }, 1.0, "is -1"),
+        ] {
+            let error = fusion.fuse(&matrix, &[weight]).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
     }
 
     prop_compose! {
@@ -210,8 +276,7 @@ mod tests {
 
         #[test]
         fn the_order_of_candidates_does_not_matter(raw in scores(), turn in 0usize..40) {
-            // Distinct scores: among equal ones, ranks follow the order of candidates.
-            let raw: Vec<Option<f32>> = raw.iter().enumerate().map(|(at, raw)| raw.map(|raw| raw.floor() + at as f32 / 64.0)).collect();
+            let raw: Vec<Option<f32>> = raw.iter().map(|raw| raw.map(f32::floor)).collect();
             let mut turned = raw.clone();
             if !turned.is_empty() { let by = turn % turned.len(); turned.rotate_left(by); }
             for fusion in all() {
@@ -219,6 +284,32 @@ mod tests {
                 if !values.is_empty() { let by = turn % values.len(); values.rotate_left(by); }
                 for (one, other) in values.iter().zip(fusion.normalise(&column(&turned))) {
                     prop_assert!((one - other).abs() <= 1e-5 * one.abs().max(1.0), "{}: {} {}", fusion, one, other);
+                }
+            }
+        }
+
+        /// Scores of any sign, many of them equal, bounded below or not, in up to four arms of any weight.
+        #[test]
+        fn at_least_as_good_in_every_arm_is_at_least_as_good(
+            arms in prop::collection::vec(
+                (prop::collection::vec(prop::option::of((-6i8..6, prop::bool::ANY)), 12), prop::bool::ANY, 0u8..4), 1..5),
+        ) {
+            let scale = |(value, fine): (i8, bool)| f32::from(value) * if fine { 0.37 } else { 11.0 };
+            let rows: Vec<Vec<Option<f32>>> = arms.iter().map(|arm| arm.0.iter().map(|raw| raw.map(scale)).collect()).collect();
+            let columns = rows.iter().zip(&arms).map(|(raw, arm)| Column::new(raw.clone(), arm.1.then_some(-66.0))).collect();
+            let weights: Vec<f32> = arms.iter().map(|arm| f32::from(arm.2) * 0.3).collect();
+            let matrix = Matrix::new((0..12).map(|doc| DocAddress::new(0, doc)).collect(), columns);
+            // `None` is less than any score in Rust's order, as in ours.
+            let squeezed: Arc<Normalise> =
+                Arc::new(|column| column.raw().iter().map(|raw| raw.map_or(-1.0, |raw| raw / (1.0 + raw.abs()))).collect());
+            for fusion in all().into_iter().filter(|fusion| !matches!(fusion, Fusion::Custom(_))).chain([Fusion::Custom(squeezed)]) {
+                let scores = fusion.fuse(&matrix, &weights).unwrap().scores;
+                for a in 0..12 {
+                    for b in 0..12 {
+                        if rows.iter().all(|raw| raw[a] >= raw[b]) {
+                            prop_assert!(scores[a] >= scores[b], "{}: {} {}, weights {:?}, {:?}", fusion, scores[a], scores[b], weights, rows);
+                        }
+                    }
                 }
             }
         }
@@ -231,9 +322,9 @@ mod tests {
             let both = Matrix::new(candidates.clone(), vec![column(&a), column(&b)]);
             let empty = Matrix::new(candidates, vec![column(&a), column(&[])]);
             for fusion in all() {
-                let wanted = fusion.fuse(&alone, &[1.5]).scores;
-                prop_assert_eq!(&fusion.fuse(&both, &[1.5, 0.0]).scores, &wanted);
-                prop_assert_eq!(&fusion.fuse(&empty, &[1.5, 2.0]).scores, &wanted);
+                let wanted = fusion.fuse(&alone, &[1.5]).unwrap().scores;
+                prop_assert_eq!(&fusion.fuse(&both, &[1.5, 0.0]).unwrap().scores, &wanted);
+                prop_assert_eq!(&fusion.fuse(&empty, &[1.5, 2.0]).unwrap().scores, &wanted);
             }
         }
     }

@@ -7,13 +7,21 @@ use tantivy::DocAddress;
 pub struct Column {
     raw: Vec<Option<f32>>,
     lower_bound: Option<f32>,
+    /// The arm's scores of documents ranked before these candidates; they count in ranks only.
+    before: Vec<f32>,
 }
 
 impl Column {
     /// Raw scores, one for each candidate, none where the arm has none; and the least that the arm could ever give, where there
     /// is such a bound: 0 for BM25, -1 for a cosine.
     pub fn new(raw: Vec<Option<f32>>, lower_bound: Option<f32>) -> Column {
-        Column { raw, lower_bound }
+        Column { raw, lower_bound, before: Vec::new() }
+    }
+
+    /// With the arm's scores of documents that were ranked before these candidates, from an earlier window.
+    pub(super) fn after(mut self, before: Vec<f32>) -> Column {
+        self.before = before;
+        self
     }
 
     /// Raw scores by candidate.
@@ -26,16 +34,14 @@ impl Column {
         self.lower_bound
     }
 
-    /// Ranks by candidate, from 1, equal scores in the order of candidates.
+    /// Ranks by candidate, from 1. Equal scores share a rank, and the next lower score comes as many ranks later as there are
+    /// documents with the shared one: 1, 2, 2, 4. Scores are equal where their f32 values are.
     pub fn ranks(&self) -> Vec<Option<usize>> {
-        let mut order: Vec<(usize, f32)> =
-            self.raw.iter().enumerate().filter_map(|(at, raw)| raw.map(|raw| (at, raw))).collect();
-        order.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let mut ranks = vec![None; self.raw.len()];
-        for (place, (candidate, _)) in order.into_iter().enumerate() {
-            ranks[candidate] = Some(place + 1);
-        }
-        ranks
+        let mut scores: Vec<f32> = self.raw.iter().flatten().chain(&self.before).copied().collect();
+        scores.sort_unstable_by(|a, b| b.total_cmp(a));
+        // 0 and -0 are equal, and `total_cmp` puts them beside each other.
+        let rank = |raw: f32| scores.partition_point(|&score| score > raw) + 1;
+        self.raw.iter().map(|raw| raw.map(rank)).collect()
     }
 }
 

@@ -5,6 +5,20 @@
 //! never held to have no similarity only because it fell out of a window. A pure function of the matrix, the
 //! [`Fusion`], makes one score of it.
 //!
+//! # Pages
+//! A search has one ranking, whatever part of it is asked for: [`Hybrid::search`] gives its beginning, [`Hybrid::page`] any other part,
+//! and pages of any sizes put together are the whole, without repeats and without gaps. It is made so:
+//!
+//! - First come the candidates of the window, in the order of their fused scores; ties go to the lower address.
+//! - When these are used up, the window is made four times as large, again and again. What is new in it is fused among itself and
+//!   follows behind; its fused scores are lowered together, by as much as it takes for the first of them to stand below the last
+//!   document before. So scores never rise along the ranking.
+//! - The end is reached when the window is as large as the index: every document that any arm finds is somewhere in the ranking.
+//!
+//! Nothing of this depends on how much is asked for, so only pages beyond the window cost more. The window does matter for the ranking:
+//! give the same for all pages. So does the searcher: after a commit a new one may rank otherwise, so keep one for the pages of a
+//! reader who must not miss a document.
+//!
 //! ```
 //! # fn main() -> Result<(), tantivy_dense::DenseError> {
 //! use tantivy::query::QueryParser;
@@ -18,7 +32,7 @@
 //! let vector = VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(2))?;
 //! let dense = Dense::new();
 //! let index: Index = dense.index_builder().schema(schema.build()).create_in_ram()?;
-//! let mut writer: IndexWriter = index.writer(15_000_000)?;
+//! let mut writer: IndexWriter = dense.writer(&index, 15_000_000)?;
 //! for (text, values) in [("red fox", [1.0, 0.0]), ("grey wolf", [0.8, 0.6]), ("green fern", [0.0, 1.0])] {
 //!     let mut document = doc!(title => text);
 //!     vector.add(&mut document, &values)?;
@@ -42,12 +56,13 @@ mod arm;
 mod fusion;
 mod matrix;
 mod query;
+mod ranking;
 mod seek;
 
 use std::sync::Arc;
 
 use tantivy::query::{Explanation, Query};
-use tantivy::{DocAddress, Searcher};
+use tantivy::{DocAddress, Searcher, Term};
 
 pub use arm::{Arm, Ranking};
 pub use fusion::{Fusion, Normalise};
@@ -55,6 +70,8 @@ pub use matrix::{Column, Matrix};
 pub use query::HybridQuery;
 
 use crate::DenseError;
+use crate::query::both;
+use ranking::Block;
 
 /// Documents that each arm takes, unless asked for otherwise.
 pub const WINDOW: usize = 200;
@@ -64,12 +81,14 @@ pub const WINDOW: usize = 200;
 pub struct FusedHit {
     /// Where it is, for the searcher that found it.
     pub address: DocAddress,
-    /// The fused score, higher is better. Its scale is the fusion's.
+    /// The fused score, higher is better. Its scale is the fusion's. Beyond the first window it is lowered, see the
+    /// [module](self).
     pub score: f32,
     /// One for each arm, in the order they were given.
     pub arms: Vec<ArmHit>,
-    /// How many documents each arm took in the search that found it.
-    pub(crate) window: usize,
+    /// By arm: whether it found the document itself, within the block's window.
+    found: Vec<bool>,
+    block: Arc<Block>,
 }
 
 /// What one arm thought of a document.
@@ -77,7 +96,8 @@ pub struct FusedHit {
 pub struct ArmHit {
     /// The arm's name.
     pub name: String,
-    /// Its place among the candidates by this arm's score, from 1; none where the arm has no score for it.
+    /// Its place among the candidates by this arm's score, from 1; none where the arm has no score for it. Equal scores share a
+    /// rank. Candidates are those of the document's window and of smaller ones.
     pub rank: Option<usize>,
     /// The arm's own score: BM25, or the similarity of the vectors. None where the document does not match the text query,
     /// has no vector, or is left out by the vector query's own filter or least similarity.
@@ -110,14 +130,15 @@ impl Hybrid {
         Hybrid { arms: Vec::new(), window: WINDOW, fusion: Fusion::default(), filter: None }
     }
 
-    /// Adds an arm. Its weight is multiplied into what the fusion makes of its scores; 0 leaves it in the explanation only.
+    /// Adds an arm. Its weight is multiplied into what the fusion makes of its scores. One of weight 0 is shown with each hit, but neither
+    /// finds documents nor moves them, unless all arms have weight 0.
     #[must_use]
     pub fn arm(mut self, name: impl Into<String>, arm: Arm, weight: f32) -> Hybrid {
         self.arms.push(NamedArm { name: name.into(), arm, weight });
         self
     }
 
-    /// How many documents each arm takes; never fewer than are asked for.
+    /// How many documents each arm takes first, 1 or more; [`WINDOW`] if not said. Give the same for all pages of a search.
     #[must_use]
     pub fn window(mut self, documents: usize) -> Hybrid {
         self.window = documents;
@@ -131,75 +152,42 @@ impl Hybrid {
         self
     }
 
-    /// Only documents that match are considered, in every arm, before windows are cut.
+    /// Only documents that match are considered, in every arm, before windows are cut. Given several times, all filters hold. A filter
+    /// that only excludes leaves everything else, as with [`KnnQuery::filter`](crate::KnnQuery::filter).
     #[must_use]
     pub fn filter(mut self, filter: Box<dyn Query>) -> Hybrid {
-        self.filter = Some(Arc::from(filter));
+        self.filter = Some(both(self.filter.as_deref(), filter));
         self
     }
 
-    /// The best `k` documents, best first; ties go to the lower address.
+    /// The best `k` documents, best first; ties go to the lower address. The first `k` of the ranking that the [module](self)
+    /// describes.
     ///
     /// # Errors
     /// Those of [`KnnQuery::search`](crate::KnnQuery::search), tantivy's, and [`DenseError::Fusion`] for a weight that is
-    /// negative or no number.
+    /// negative or no number, and for a score that is none.
     pub fn search(&self, searcher: &Searcher, k: usize) -> Result<Vec<FusedHit>, DenseError> {
-        let matrix = self.matrix(searcher, k)?;
-        let window = self.window_for(searcher, k);
-        let weights: Vec<f32> = self.arms.iter().map(|arm| arm.weight).collect();
-        let fused = self.fusion.fuse(&matrix, &weights);
-        let ranks: Vec<Vec<Option<usize>>> = matrix.columns().iter().map(Column::ranks).collect();
-        let mut order: Vec<usize> = (0..matrix.candidates().len()).collect();
-        // Candidates are in the order of addresses, so a stable sort settles ties.
-        order.sort_by(|&a, &b| fused.scores[b].total_cmp(&fused.scores[a]));
-        order.truncate(k);
-        let hit = |candidate: usize| FusedHit {
-            address: matrix.candidates()[candidate],
-            score: fused.scores[candidate],
-            window,
-            arms: self
-                .arms
-                .iter()
-                .enumerate()
-                .map(|(at, arm)| ArmHit {
-                    name: arm.name.clone(),
-                    rank: ranks[at][candidate],
-                    raw: matrix.columns()[at].raw()[candidate],
-                    normalised: fused.normalised[at][candidate],
-                    weight: arm.weight,
-                })
-                .collect(),
-        };
-        Ok(order.into_iter().map(hit).collect())
+        self.ranking(searcher, k)
     }
 
-    /// The completed matrix of every arm's best `max(window, k)` documents.
+    /// `k` documents of the ranking after the first `offset`: a page. Empty beyond the last document.
     ///
     /// # Errors
     /// As [`Hybrid::search`].
-    pub fn matrix(&self, searcher: &Searcher, k: usize) -> Result<Matrix, DenseError> {
-        if let Some(arm) = self.arms.iter().find(|arm| !(arm.weight.is_finite() && arm.weight >= 0.0)) {
-            let (name, weight) = (arm.name.clone(), arm.weight);
-            return Err(DenseError::Fusion {
-                why: format!("the weight of the arm `{name}` must be 0 or more, and is {weight}"),
-            });
+    pub fn page(&self, searcher: &Searcher, offset: usize, k: usize) -> Result<Vec<FusedHit>, DenseError> {
+        if k == 0 {
+            return self.ranking(searcher, 0);
         }
-        let arms: Vec<Arm> = self.arms.iter().map(|arm| arm.arm.filtered(self.filter.as_deref())).collect();
-        let window = self.window_for(searcher, k);
-        let tops = in_parallel(&arms, |arm| arm.top(searcher, window))?;
-        let mut candidates: Vec<DocAddress> = tops.iter().flatten().map(|&(address, _)| address).collect();
-        candidates.sort_unstable();
-        candidates.dedup();
-        // Some hundred seeks: less work than waking a thread for.
-        let columns = arms.iter().zip(&tops).map(|(arm, top)| arm.complete(searcher, &candidates, top));
-        let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        Ok(Matrix::new(candidates, columns))
+        let mut hits = self.ranking(searcher, offset.saturating_add(k))?;
+        Ok(hits.split_off(offset.min(hits.len())))
     }
 
-    /// Documents that each arm takes when `k` are wanted: no more than there are, since room is made for all of them.
-    fn window_for(&self, searcher: &Searcher, k: usize) -> usize {
-        let documents = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX);
-        self.window.max(k).min(documents).max(1)
+    /// The completed matrix of the candidates of the first window.
+    ///
+    /// # Errors
+    /// As [`Hybrid::search`].
+    pub fn matrix(&self, searcher: &Searcher) -> Result<Matrix, DenseError> {
+        self.first_matrix(searcher)
     }
 
     /// Why a hit is where it is: the fused score, and for each arm its rank, raw and normalised score, its weight, and the
@@ -208,38 +196,40 @@ impl Hybrid {
     /// # Errors
     /// tantivy's.
     pub fn explain(&self, searcher: &Searcher, hit: &FusedHit) -> Result<Explanation, DenseError> {
-        let mut all = self.explain_all(searcher, std::slice::from_ref(hit))?;
-        all.pop().ok_or_else(|| DenseError::Fusion { why: "a hit has no explanation".to_owned() })
+        let mut tree = Explanation::new_with_string(format!("hybrid score by {}, of", self.fusion), hit.score);
+        if let Some(note) = hit.block.note() {
+            tree.add_context(note);
+        }
+        for (at, (arm, part)) in self.arms.iter().zip(&hit.arms).enumerate() {
+            let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
+            let title = format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
+            let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
+            if let Some(raw) = part.raw {
+                let found = hit.found.get(at).is_some_and(|found| *found);
+                let report = hit.block.report(at, hit.address).filter(|_| found);
+                detail.add_detail(arm.arm.explain(searcher, (hit.address, raw), hit.block.window(), report)?);
+            }
+            tree.add_detail(detail);
+        }
+        Ok(tree)
     }
 
-    /// As [`explain`](Self::explain), for several hits of one search, which costs a vector arm one further search for all of them.
+    /// As [`explain`](Self::explain), for several hits.
     ///
     /// # Errors
     /// tantivy's.
     pub fn explain_all(&self, searcher: &Searcher, hits: &[FusedHit]) -> Result<Vec<Explanation>, DenseError> {
-        let title = format!("hybrid score by {}, of", self.fusion);
-        let mut trees: Vec<Explanation> =
-            hits.iter().map(|hit| Explanation::new_with_string(title.clone(), hit.score)).collect();
-        let window = hits.iter().map(|hit| hit.window).max().unwrap_or(1);
-        for (at, arm) in self.arms.iter().enumerate() {
-            let raw = |hit: &FusedHit| Some((hit.address, hit.arms.get(at)?.raw?));
-            let scores: Vec<(DocAddress, f32)> = hits.iter().filter_map(raw).collect();
-            let mut own = arm.arm.explain(searcher, &scores, (window, self.filter.as_deref()))?.into_iter();
-            for (tree, hit) in trees.iter_mut().zip(hits) {
-                let Some(part) = hit.arms.get(at) else { continue };
-                let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
-                let title =
-                    format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
-                let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
-                if part.raw.is_some()
-                    && let Some(explanation) = own.next()
-                {
-                    detail.add_detail(explanation);
-                }
-                tree.add_detail(detail);
-            }
+        hits.iter().map(|hit| self.explain(searcher, hit)).collect()
+    }
+
+    /// The terms of the arms' queries and of all filters.
+    fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
+        for arm in &self.arms {
+            arm.arm.query_terms(visitor);
         }
-        Ok(trees)
+        if let Some(filter) = &self.filter {
+            filter.query_terms(visitor);
+        }
     }
 }
 
@@ -247,24 +237,4 @@ impl Default for Hybrid {
     fn default() -> Hybrid {
         Hybrid::new()
     }
-}
-
-/// Does the work for every item, each but the first in a thread of its own.
-fn in_parallel<T: Sync, R: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<R, DenseError> + Sync,
-) -> Result<Vec<R>, DenseError> {
-    let Some((first, rest)) = items.split_first() else { return Ok(Vec::new()) };
-    let work = &work;
-    std::thread::scope(|scope| {
-        let spawn = |item| std::thread::Builder::new().spawn_scoped(scope, move || work(item));
-        let others = rest.iter().map(spawn).collect::<Result<Vec<_>, _>>();
-        let others = others.map_err(|why| DenseError::Fusion { why: format!("no thread for an arm: {why}") })?;
-        let mut done = vec![work(first)?];
-        for other in others {
-            let failed = || DenseError::Fusion { why: "an arm's search ended without an answer".to_owned() };
-            done.push(other.join().map_err(|_| failed())??);
-        }
-        Ok(done)
-    })
 }

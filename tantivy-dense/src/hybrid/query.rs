@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tantivy::index::SegmentId;
 use tantivy::query::{EmptyScorer, EnableScoring, Explanation, Query, Scorer, Weight};
-use tantivy::{DocId, Score, Searcher, SegmentReader, TantivyError};
+use tantivy::{DocId, Score, Searcher, SegmentReader, TantivyError, Term};
 
 use super::{FusedHit, Hybrid};
 use crate::DenseError;
@@ -13,6 +13,30 @@ use crate::query::HitsScorer;
 
 /// The best `k` documents of a [`Hybrid`] search as a query: matches exactly those, with the fused score. It combines with
 /// other queries and works with every collector.
+///
+/// Counts, facets and aggregations are of those `k` documents, not of all that match the words. To count those, search with the text
+/// query alone. Each call of [`Searcher::search`] runs the whole hybrid search again; several collectors in one call share one:
+///
+/// ```
+/// # fn main() -> Result<(), tantivy_dense::DenseError> {
+/// # use tantivy::collector::{Count, TopDocs};
+/// # use tantivy::query::AllQuery;
+/// # use tantivy::schema::Schema;
+/// # use tantivy_dense::{Arm, Dense, Hybrid, HybridQuery, VectorField, VectorOptions};
+/// # let mut schema = Schema::builder();
+/// # VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(2))?;
+/// # let dense = Dense::new();
+/// # let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
+/// # let searcher = dense.reader(&index)?.searcher();
+/// # let hybrid = Hybrid::new().arm("words", Arm::text(Box::new(AllQuery)), 1.0);
+/// let query = HybridQuery::new(hybrid, 100);
+/// let (page, count) = searcher.search(&query, &(TopDocs::with_limit(10).order_by_score(), Count))?;
+/// # assert_eq!((page.len(), count), (0, 0));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Snippets are of the arms' and the filters' terms ([`Query::query_terms`]), as with a query of words alone.
 #[derive(Clone, Debug)]
 pub struct HybridQuery {
     hybrid: Hybrid,
@@ -40,6 +64,10 @@ impl Query for HybridQuery {
             })
             .collect();
         Ok(Box::new(HybridWeight { hybrid: self.hybrid.clone(), searcher: searcher.clone(), segments }))
+    }
+
+    fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
+        self.hybrid.query_terms(visitor);
     }
 }
 

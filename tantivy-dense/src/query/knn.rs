@@ -1,12 +1,12 @@
 //! The k nearest documents to a vector.
 
 use std::fmt;
-use std::sync::Arc;
 
-use tantivy::query::{BooleanQuery, EnableScoring, Query, Weight};
-use tantivy::{DocAddress, Searcher};
+use tantivy::query::{EnableScoring, Query, Weight};
+use tantivy::{DocAddress, Searcher, Term};
 
 use super::exact::Prepared;
+use super::filters::both;
 use super::report::{Found, Hit};
 use super::search::{self, Settings};
 use super::weight::HitsWeight;
@@ -17,6 +17,9 @@ use crate::{Dense, DenseError, VectorField};
 /// It is a tantivy [`Query`] that matches exactly those `k` documents, so it combines with other queries and works
 /// with every collector. Inside a `BooleanQuery`, other clauses narrow the `k` documents down; to find the nearest
 /// among the documents that match something, give that as [`KnnQuery::filter`].
+///
+/// Counts, facets and aggregations are therefore of those `k` documents. Each call of [`Searcher::search`] runs the vector search
+/// again; several collectors in one call, as a tuple or a [`MultiCollector`](tantivy::collector::MultiCollector), share one.
 ///
 /// Ties go to the lower [`DocAddress`], which is stable for one searcher.
 #[derive(Clone)]
@@ -38,10 +41,13 @@ impl KnnQuery {
         KnnQuery::new(dense, field, vector, usize::MAX).min_similarity(similarity)
     }
 
-    /// Only documents that match `filter` are considered. Its scores do not count.
+    /// Only documents that match `filter` are considered. Its scores do not count. Given several times, all filters hold.
+    ///
+    /// A Boolean query that only excludes (`MustNot` alone) leaves everything else, although tantivy's own such query matches
+    /// nothing: "more like this, but not this one" is a filter of one `MustNot`.
     #[must_use]
     pub fn filter(mut self, filter: Box<dyn Query>) -> KnnQuery {
-        self.settings.filter = Some(Arc::from(filter));
+        self.settings.filter = Some(both(self.settings.filter.as_deref(), filter));
         self
     }
 
@@ -50,15 +56,6 @@ impl KnnQuery {
     pub fn with_k(mut self, k: usize) -> KnnQuery {
         self.settings.k = k;
         self
-    }
-
-    /// Only documents that match this filter, and the one before where there was one.
-    #[must_use]
-    pub fn and_filter(self, filter: Box<dyn Query>) -> KnnQuery {
-        match self.settings.filter.clone() {
-            Some(before) => self.filter(Box::new(BooleanQuery::intersection(vec![before.box_clone(), filter]))),
-            None => self.filter(filter),
-        }
     }
 
     /// Compares every row, even where there is an approximate index.
@@ -124,6 +121,29 @@ impl KnnQuery {
     /// Documents less similar than this are left out.
     pub(crate) fn least_similarity(&self) -> f32 {
         self.settings.min_similarity.unwrap_or(f32::NEG_INFINITY)
+    }
+
+    /// Whether every search with this query is exact, whatever its `k`: it was asked for, or no segment has an approximate index
+    /// that could be used.
+    pub(crate) fn is_exact(&self, searcher: &Searcher) -> Result<bool, DenseError> {
+        if self.settings.exact {
+            return Ok(true);
+        }
+        for reader in searcher.segment_readers() {
+            if self.dense.segment(searcher, reader)?.field(&self.field)?.index.is_ok() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many documents the query chooses from: those with a vector in the field that are not deleted and match the filter. `k`
+    /// and the least similarity do not count.
+    ///
+    /// # Errors
+    /// As [`KnnQuery::search`].
+    pub fn num_candidates(&self, searcher: &Searcher) -> Result<u64, DenseError> {
+        search::num_candidates(&self.dense, &self.field, &self.settings, searcher)
     }
 
     /// The hits, best first.
@@ -216,6 +236,13 @@ impl Query for KnnQuery {
         let found = self.run(searcher)?;
         let metric = self.field.options().metric();
         Ok(Box::new(HitsWeight::new(self.title(), metric, searcher, &found.hits, &found.segments)))
+    }
+
+    /// The filter's terms: a vector has none.
+    fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
+        if let Some(filter) = &self.settings.filter {
+            filter.query_terms(visitor);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod approximate;
 mod bounds;
 mod exact;
+mod filters;
 mod knn;
 mod on_device;
 mod report;
@@ -11,6 +12,7 @@ mod search;
 mod top;
 mod weight;
 
+pub(crate) use filters::{both, everything_but};
 pub use knn::KnnQuery;
 pub use report::{DeviceUse, Found, Hit, IndexUse, SearchPath, SegmentReport};
 pub(crate) use rowset::RowSet;

@@ -69,11 +69,7 @@ pub(super) fn search(
     let metric = field.options().metric();
     let prepared = vectors.iter().map(|vector| Ok(Prepared::new(metric, field.prepare(vector)?)));
     let prepared = prepared.collect::<Result<Vec<Prepared>, DenseError>>()?;
-    let opened = searcher
-        .segment_readers()
-        .iter()
-        .map(|reader| dense.segment(searcher, reader))
-        .collect::<Result<Vec<Arc<SegmentVectors>>, _>>()?;
+    let opened = open(dense, searcher)?;
     let segments = select(field, settings, searcher, &opened)?;
     let total: u64 = segments.iter().map(|segment| u64::from(segment.candidates.count())).sum();
     let k = settings.k.min(usize::try_from(total).unwrap_or(usize::MAX));
@@ -87,6 +83,22 @@ pub(super) fn search(
         segments,
     };
     search.run(prepared)
+}
+
+/// How many documents a search chooses from.
+pub(super) fn num_candidates(
+    dense: &Dense,
+    field: &VectorField,
+    settings: &Settings,
+    searcher: &Searcher,
+) -> Result<u64, DenseError> {
+    let opened = open(dense, searcher)?;
+    let segments = select(field, settings, searcher, &opened)?;
+    Ok(segments.iter().map(|segment| u64::from(segment.candidates.count())).sum())
+}
+
+fn open(dense: &Dense, searcher: &Searcher) -> Result<Vec<Arc<SegmentVectors>>, DenseError> {
+    searcher.segment_readers().iter().map(|reader| dense.segment(searcher, reader)).collect()
 }
 
 /// The rows of every segment that may be hits.
