@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 
 use tantivy::query::{BooleanQuery, EmptyQuery, Query, QueryParser, TermQuery};
-use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::tokenizer::TokenStream;
+use tantivy::schema::{Field, FieldType, IndexRecordOption};
+use tantivy::tokenizer::{TextAnalyzer, TokenStream};
 use tantivy::{Index, Term};
 
+use crate::engine::of_query;
 use crate::error::PluginError;
 
 /// Longest query read, in bytes.
 pub const MAX_QUERY: usize = 1 << 20;
 
 /// Most different words of a query that are searched; further ones add time and hardly anything else.
-const MAX_WORDS: usize = 1024;
+pub(crate) const MAX_WORDS: usize = 1024;
 
 /// How the text of a query is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +34,7 @@ pub enum Syntax {
 pub fn text_query(index: &Index, fields: &[Field], text: &str, syntax: Syntax) -> Result<Box<dyn Query>, PluginError> {
     check_length(text)?;
     match syntax {
-        Syntax::Words => words(index, fields, text),
+        Syntax::Words => Ok(words(index, fields, text)?.query),
         Syntax::Language => QueryParser::for_index(index, fields.to_vec())
             .parse_query(text)
             .map_err(|fault| PluginError::Query { problem: format!("not in the query language: {fault}") }),
@@ -49,23 +50,54 @@ pub(crate) fn check_length(text: &str) -> Result<(), PluginError> {
     Ok(())
 }
 
-fn words(index: &Index, fields: &[Field], text: &str) -> Result<Box<dyn Query>, PluginError> {
+/// A query of plain words.
+pub(crate) struct Words {
+    pub(crate) query: Box<dyn Query>,
+    /// Different words that are searched, in the field with the most of them.
+    pub(crate) count: usize,
+    /// Whether there were more.
+    pub(crate) cut: bool,
+}
+
+pub(crate) fn words(index: &Index, fields: &[Field], text: &str) -> Result<Words, PluginError> {
     let mut terms: Vec<Box<dyn Query>> = Vec::new();
+    let (mut count, mut cut) = (0, false);
     for &field in fields {
-        let mut analyzer = index.tokenizer_for_field(field)?;
+        let mut analyzer = analyser(index, field)?;
         let mut seen = HashSet::new();
         let mut stream = analyzer.token_stream(text);
         while let Some(token) = stream.next() {
-            if seen.len() < MAX_WORDS && seen.insert(token.text.clone()) {
-                let term = Term::from_field_text(field, &token.text);
-                terms.push(Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs)));
+            if seen.contains(&token.text) {
+                continue;
             }
+            if seen.len() == MAX_WORDS {
+                cut = true;
+                break;
+            }
+            seen.insert(token.text.clone());
+            let term = Term::from_field_text(field, &token.text);
+            terms.push(Box::new(TermQuery::new(term, IndexRecordOption::WithFreqs)));
         }
+        count = count.max(seen.len());
     }
-    Ok(match terms.len() {
+    let query: Box<dyn Query> = match terms.len() {
         0 => Box::new(EmptyQuery),
         _ => Box::new(BooleanQuery::union(terms)),
-    })
+    };
+    Ok(Words { query, count, cut })
+}
+
+/// By which queries of a field are read: that of its documents, unless there is one for queries.
+fn analyser(index: &Index, field: Field) -> Result<TextAnalyzer, PluginError> {
+    let schema = index.schema();
+    let of_documents = match schema.get_field_entry(field).field_type() {
+        FieldType::Str(options) => options.get_indexing_options().map(|indexing| of_query(indexing.tokenizer())),
+        _ => None,
+    };
+    match of_documents.and_then(|name| index.tokenizers().get(&name)) {
+        Some(analyser) => Ok(analyser),
+        None => Ok(index.tokenizer_for_field(field)?),
+    }
 }
 
 #[cfg(test)]

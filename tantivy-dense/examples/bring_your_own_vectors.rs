@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 
 use serde::Deserialize;
 use tantivy::schema::{STORED, STRING, Schema, Value};
-use tantivy::{IndexWriter, TantivyDocument, Term};
+use tantivy::{TantivyDocument, Term};
 use tantivy_dense::{Dense, DenseError, KnnQuery, VectorField, VectorOptions};
 
 #[derive(Deserialize)]
@@ -45,9 +45,7 @@ fn main() -> Result<(), DenseError> {
     let vector = VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(first.vector.len()))?;
     let dense = Dense::new();
     let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
-    let mut writer: IndexWriter = index.writer(50_000_000)?;
-    // tantivy's first operation may be lost where it is a deletion: begin with an empty one.
-    writer.run([])?;
+    let mut writer = dense.writer(&index, 50_000_000)?;
     let (mut added, mut query) = (0, first.vector.clone());
     for line in std::iter::once(Ok(first)).chain(lines) {
         let line = line?;

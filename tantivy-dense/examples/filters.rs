@@ -26,6 +26,7 @@ fn main() -> Result<(), DenseError> {
     let dense = Dense::new();
     let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
     let mut writer: IndexWriter = index.writer_with_num_threads(1, 50_000_000)?; // one thread makes one segment
+    dense.prepare(&writer)?;
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let mut make = || -> Vec<f32> { (0..DIMENSION).map(|_| random.random_range(-1.0..1.0)).collect() };
     for number in 0..DOCUMENTS {

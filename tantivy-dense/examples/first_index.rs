@@ -6,7 +6,7 @@
 mod trigrams;
 
 use tantivy::schema::{STORED, Schema, TEXT, Value};
-use tantivy::{IndexWriter, TantivyDocument};
+use tantivy::TantivyDocument;
 use tantivy_dense::{Dense, DenseError, KnnQuery, VectorField, VectorOptions};
 use trigrams::{DIMENSION, embed};
 
@@ -22,7 +22,7 @@ fn main() -> Result<(), DenseError> {
     let (dense, index) = Dense::create_in_dir(folder.path(), schema.build())?;
 
     // 3. Documents are written as ever. `add` refuses a wrong vector here, where you can do something about it.
-    let mut writer: IndexWriter = index.writer(50_000_000)?;
+    let mut writer = dense.writer(&index, 50_000_000)?;
     for text in ["Gardening in dry summers", "A gardener's handbook", "Bread without an oven", "Summer bread and cakes"]
     {
         let mut document = TantivyDocument::new();

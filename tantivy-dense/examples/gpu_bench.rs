@@ -164,6 +164,7 @@ fn run() -> Result<(), Failure> {
     index.set_default_multithread_executor()?;
     let started = Instant::now();
     let mut writer: IndexWriter = index.writer_with_num_threads(1, 1_000_000_000)?;
+    dense.prepare(&writer)?;
     writer.set_merge_policy(Box::new(NoMergePolicy));
     let mut values = Vec::new();
     for number in 0..rows {

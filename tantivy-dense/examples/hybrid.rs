@@ -7,7 +7,7 @@ mod trigrams;
 
 use tantivy::query::QueryParser;
 use tantivy::schema::{STORED, Schema, TEXT, Value};
-use tantivy::{IndexWriter, TantivyDocument, TantivyError};
+use tantivy::{TantivyDocument, TantivyError};
 use tantivy_dense::{Arm, Dense, DenseError, Fusion, Hybrid, KnnQuery, VectorField, VectorOptions};
 use trigrams::{DIMENSION, embed};
 
@@ -26,7 +26,7 @@ fn main() -> Result<(), DenseError> {
     let vector = VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(DIMENSION))?;
     let dense = Dense::new();
     let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
-    let mut writer: IndexWriter = index.writer(50_000_000)?;
+    let mut writer = dense.writer(&index, 50_000_000)?;
     for words in TEXTS {
         let mut document = TantivyDocument::new();
         document.add_text(text, words);

@@ -52,7 +52,7 @@ fn main() -> Result<(), DenseError> {
 
     // 2. Every live document, with its vector.
     let title = source.schema().get_field("title")?;
-    let mut writer: IndexWriter = target.writer(50_000_000)?;
+    let mut writer = dense.writer(&target, 50_000_000)?;
     let searcher = source.reader()?.searcher();
     for reader in searcher.segment_readers() {
         let store = reader.get_store_reader(10)?;

@@ -54,6 +54,7 @@ fn main() -> Result<(), DenseError> {
         let dense = Dense::with_options(DenseOptions::default().ann(AnnPolicy::always(factory, 1000)));
         let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
         let mut writer: IndexWriter = index.writer_with_num_threads(1, 200_000_000)?;
+        dense.prepare(&writer)?;
         for _ in 0..count {
             let mut document = TantivyDocument::new();
             field.add(&mut document, &vector(&mut random, &centres))?;

@@ -29,15 +29,15 @@ const DEAD: f32 = 0.2;
 ///
 /// ```
 /// # fn main() -> Result<(), tantivy_dense::DenseError> {
-/// use tantivy::IndexWriter;
 /// use tantivy::schema::Schema;
 /// use tantivy_dense::{Dense, VectorField, VectorOptions};
 /// let mut schema = Schema::builder();
 /// VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(384))?;
 /// let dense = Dense::new();
 /// let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
-/// let writer: IndexWriter = index.writer(50_000_000)?;
-/// writer.set_merge_policy(Box::new(dense.merge_policy(&index)?));
+/// // A writer of `Dense` has it already; this one merges four segments at a time.
+/// let writer = dense.writer(&index, 50_000_000)?;
+/// writer.set_merge_policy(Box::new(dense.merge_policy(&index)?.factor(4)));
 /// # Ok(())
 /// # }
 /// ```

@@ -97,11 +97,9 @@ fn write_until_killed(folder: &Path) {
     let directory = MmapDirectory::open(folder).unwrap();
     let index = dense.index_builder().schema(fixture.schema.clone()).open_or_create(directory).unwrap();
     let mut writer: IndexWriter = index.writer_with_num_threads(2, 30_000_000).unwrap();
-    // What the writer killed before left of its commit has the name that this one's files get.
-    writer.garbage_collect_files().wait().unwrap();
-    // tantivy 0.27 gives the first operation of a writer the stamp of the last commit. If that is a deletion, a merge can lose it;
-    // so the first operation is none.
-    writer.run([]).unwrap();
+    // Without it, what the writer killed before left of its commit is in the way of this one's files, and a merge can lose a deletion
+    // that comes first.
+    dense.prepare(&writer).unwrap();
     let mut policy = LogMergePolicy::default();
     policy.set_min_num_segments(3);
     policy.set_min_layer_size(200);

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 const MAIN: &str = r#"
 use tantivy::schema::Schema;
-use tantivy::{IndexWriter, TantivyDocument};
+use tantivy::TantivyDocument;
 use tantivy_dense::{Dense, DenseError, KnnQuery, VectorField, VectorOptions};
 
 fn main() -> Result<(), DenseError> {
@@ -15,7 +15,7 @@ fn main() -> Result<(), DenseError> {
     let vector = VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(2))?;
     let dense = Dense::new();
     let index = dense.index_builder().schema(schema.build()).create_in_ram()?;
-    let mut writer: IndexWriter = index.writer(15_000_000)?;
+    let mut writer = dense.writer(&index, 15_000_000)?;
     for values in [[0.0, 1.0], [1.0, 0.0]] {
         let mut document = TantivyDocument::new();
         vector.add(&mut document, &values)?;

@@ -77,7 +77,7 @@ impl Ranking for NearestChunk {
     ) -> Result<Vec<(DocAddress, f32)>, DenseError> {
         let mut nearest = self.nearest.clone();
         if let Some(filter) = filter {
-            nearest = nearest.and_filter(self.widened(searcher, filter)?);
+            nearest = nearest.filter(self.widened(searcher, filter)?);
         }
         // Several of the nearest chunks may be of one document: ask for more until there are documents enough.
         let mut wanted = window.saturating_mul(2);
@@ -219,7 +219,14 @@ impl Ranking for Words {
         };
         let best = TopDocs::with_limit(window).order_by_score();
         let found = searcher.search_with_statistics_provider(query.as_ref(), &best, &self.statistics(searcher)?)?;
-        Ok(found.into_iter().map(|(score, address)| (address, score)).collect())
+        // Scored again, as documents that other arms found are: a sum in another order may be a rounding apart.
+        let mut documents: Vec<DocAddress> = found.into_iter().map(|(_, address)| address).collect();
+        documents.sort_unstable();
+        let scores = self.scores(searcher, &documents)?;
+        let scored = documents.into_iter().zip(scores).filter_map(|(address, score)| Some((address, score?)));
+        let mut hits: Vec<(DocAddress, f32)> = scored.collect();
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Ok(hits)
     }
 
     fn scores(&self, searcher: &Searcher, documents: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
@@ -247,5 +254,9 @@ impl Ranking for Words {
         let statistics = self.statistics(searcher)?;
         let weight = self.query.weight(EnableScoring::enabled_from_statistics_provider(&statistics, searcher))?;
         Ok(weight.explain(searcher.segment_reader(document.segment_ord), document.doc_id)?)
+    }
+
+    fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
+        self.query.query_terms(visitor);
     }
 }

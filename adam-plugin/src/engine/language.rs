@@ -5,17 +5,53 @@ use std::str::FromStr;
 
 use tantivy::Index;
 use tantivy::tokenizer::{
-    Language as Stems, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer,
+    Language as Stems, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer, Tokenizer,
 };
 
-/// Terms longer than this, in bytes, are no words.
-const LONGEST_WORD: usize = 80;
+use super::analysis::WordTokenizer;
+
+/// The longest word of a new index, in bytes: enough for 512 bits in hexadecimal digits, with a prefix.
+const LONGEST_WORD: usize = 255;
+/// That of indexes made by the first version.
+const LONGEST_WORD_1: usize = 79;
+
+/// How an index's text is cut into words. A new version has a new name, and old ones stay known, since an index must be searched as it
+/// was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// Runs of letters and digits, as they are written.
+    One,
+    /// [`WordTokenizer`].
+    Two,
+}
+
+impl Version {
+    const NEWEST: Self = Self::Two;
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::One => "",
+            Self::Two => "_2",
+        }
+    }
+
+    /// Longer words, in bytes, are not indexed.
+    pub(crate) fn longest_word(self) -> usize {
+        match self {
+            Self::One => LONGEST_WORD_1,
+            Self::Two => LONGEST_WORD,
+        }
+    }
+}
 
 /// The language of an index's text: a search by words finds its words in their other forms, and passes over the commonest
 /// ones. Vectors know nothing of it; what languages they understand is up to the model.
 ///
 /// Reads back from its name, as `german`, and from its ISO 639-1 code, as `de`. `any` is for text in several languages or in
 /// one that has no name here: words are found as they are written, but for capitals. English unless said otherwise.
+///
+/// In any language, words are the same in all Unicode forms (`é` in one sign or two, `ﬁ` and `fi`, wide letters), and text that
+/// does not set words apart (Chinese, Japanese, Thai, Lao, Khmer, Burmese; Korean too) is found by pairs of letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Language(&'static Entry);
 
@@ -59,33 +95,48 @@ impl Language {
         ENTRIES.iter().map(Self)
     }
 
-    /// Name of its analyser in an index.
+    /// Name of its analyser in a new index.
     pub(crate) fn analyser(self) -> String {
-        format!("adam_{}", self.0.code)
+        self.analyser_of(Version::NEWEST)
     }
 
-    /// The language whose analyser bears this name.
-    pub(crate) fn of_analyser(name: &str) -> Option<Self> {
-        name.strip_prefix("adam_").and_then(|code| Self::all().find(|language| language.0.code == code))
+    fn analyser_of(self, version: Version) -> String {
+        format!("adam_{}{}", self.0.code, version.suffix())
+    }
+
+    /// The language whose analyser bears this name, and the version of it.
+    pub(crate) fn of_analyser(name: &str) -> Option<(Self, Version)> {
+        let all = Self::all().flat_map(|language| [(language, Version::One), (language, Version::Two)]);
+        all.into_iter().find(|(language, version)| language.analyser_of(*version) == name)
     }
 
     /// Makes all analysers known to an index.
     pub(crate) fn register_all(index: &Index) {
+        let tokenizers = index.tokenizers();
         for language in Self::all() {
-            index.tokenizers().register(&language.analyser(), language.analysis());
+            let first = language.analysis(SimpleTokenizer::default(), LONGEST_WORD_1);
+            tokenizers.register(&language.analyser_of(Version::One), first);
+            let second = language.analyser_of(Version::Two);
+            let of_queries = language.analysis(WordTokenizer::for_queries(), LONGEST_WORD);
+            tokenizers.register(&of_query(&second), of_queries);
+            tokenizers.register(&second, language.analysis(WordTokenizer::for_documents(), LONGEST_WORD));
         }
     }
 
-    fn analysis(self) -> TextAnalyzer {
-        let words = TextAnalyzer::builder(SimpleTokenizer::default())
-            .filter(RemoveLongFilter::limit(LONGEST_WORD))
-            .filter(LowerCaser);
+    fn analysis(self, tokenizer: impl Tokenizer, longest: usize) -> TextAnalyzer {
+        // The filter's limit is the first length that is too long.
+        let words = TextAnalyzer::builder(tokenizer).filter(RemoveLongFilter::limit(longest + 1)).filter(LowerCaser);
         let Some(stems) = self.0.stems else { return words.build() };
         match StopWordFilter::new(stems) {
             Some(stop_words) => words.filter(stop_words).filter(Stemmer::new(stems)).build(),
             None => words.filter(Stemmer::new(stems)).build(),
         }
     }
+}
+
+/// Name of the analyser by which queries are read for an analyser of documents, if they are read otherwise than documents.
+pub(crate) fn of_query(analyser: &str) -> String {
+    format!("{analyser}_query")
 }
 
 impl Default for Language {
@@ -117,7 +168,8 @@ mod tests {
     use super::*;
 
     fn terms(language: &str, text: &str) -> Vec<String> {
-        let mut analysis = language.parse::<Language>().unwrap().analysis();
+        let language = language.parse::<Language>().unwrap();
+        let mut analysis = language.analysis(WordTokenizer::for_documents(), LONGEST_WORD);
         let mut stream = analysis.token_stream(text);
         let mut terms = Vec::new();
         stream.process(&mut |token| terms.push(token.text.clone()));
@@ -132,7 +184,9 @@ mod tests {
         // No list of stop words is known for it.
         assert_eq!(terms("turkish", "kuşlar"), ["kuş"]);
         assert_eq!(terms("any", "The crows ARE"), ["the", "crows", "are"]);
-        assert!(terms("any", &"x".repeat(LONGEST_WORD)).is_empty());
+        assert_eq!(terms("any", &"x".repeat(LONGEST_WORD)).len(), 1);
+        assert!(terms("any", &"x".repeat(LONGEST_WORD + 1)).is_empty());
+        assert_eq!(terms("en", "\u{ff23}rows' cafe\u{301}s"), ["crow", "café"]);
     }
 
     #[test]
@@ -140,9 +194,11 @@ mod tests {
         for language in Language::all() {
             assert_eq!(language.to_string().parse(), Ok(language));
             assert_eq!(language.0.code.parse(), Ok(language));
-            assert_eq!(Language::of_analyser(&language.analyser()), Some(language));
+            assert_eq!(Language::of_analyser(&language.analyser()), Some((language, Version::Two)));
         }
-        assert_eq!(Language::default().analyser(), "adam_en");
+        assert_eq!(Language::default().analyser(), "adam_en_2");
+        assert_eq!(Language::of_analyser("adam_de"), Some(("de".parse().unwrap(), Version::One)));
+        assert_eq!(Language::of_analyser("adam_de_3"), None);
         assert_eq!(Language::of_analyser("en_stem"), None);
         assert!("klingon".parse::<Language>().unwrap_err().contains("german"));
     }

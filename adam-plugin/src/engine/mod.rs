@@ -1,5 +1,6 @@
 //! One index: its folder, its fields, its model.
 
+mod analysis;
 mod chunked;
 mod delete;
 mod document;
@@ -10,6 +11,7 @@ mod own;
 mod schema;
 mod search;
 mod vector;
+mod warnings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use tantivy_dense::{Dense, DenseOptions, Device};
 
 pub use document::Document;
 pub use language::Language;
+pub(crate) use language::of_query;
 #[cfg(test)]
 pub(crate) use schema::metadata_options;
 pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};

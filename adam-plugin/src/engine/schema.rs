@@ -61,7 +61,7 @@ pub(crate) fn layout(chunks: Option<Chunking>) -> Layout {
 pub(crate) fn own_content(schema: &Schema) -> Option<(Field, Language)> {
     let field = schema.get_field("content").ok()?;
     let FieldType::Str(options) = schema.get_field_entry(field).field_type() else { return None };
-    let language = Language::of_analyser(options.get_indexing_options()?.tokenizer())?;
+    let (language, _) = Language::of_analyser(options.get_indexing_options()?.tokenizer())?;
     (!options.is_stored()).then_some((field, language))
 }
 

@@ -1,28 +1,33 @@
 //! Searching: by words, by meaning, by both.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use adam_encoder::{EncoderError, TextKind};
 use serde::{Deserialize, Serialize};
-use tantivy::query::{Explanation, Query};
-use tantivy::schema::Value;
+use tantivy::collector::Count;
+use tantivy::query::{BooleanQuery, Explanation, Query, TermQuery};
+use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::snippet::SnippetGenerator;
 use tantivy::{DocAddress, Searcher, TantivyDocument};
-use tantivy_dense::hybrid::{Arm, FusedHit, Fusion, Hybrid};
+use tantivy_dense::hybrid::{Arm, FusedHit, Fusion, Hybrid, WINDOW};
 use tantivy_dense::{ArmHit, KnnQuery};
 use utoipa::ToSchema;
 
 use super::Engine;
 use super::chunked::{NearestChunk, Words};
+use super::warnings;
 use crate::error::PluginError;
 use crate::filter::{Filter, all_of};
-use crate::query::{Syntax, check_length, text_query};
+use crate::query::{check_length, words};
 
 /// Most hits of one search, `offset` included.
 pub const MAX_HITS: usize = 10_000;
+/// Documents taken at once in a search by words or vectors alone, whose ranking does not depend on it but for approximate indexes.
+const WINDOW_ALONE: usize = 50;
 /// Characters of a snippet.
 const SNIPPET: usize = 240;
 
@@ -97,14 +102,20 @@ impl From<FusionName> for Fusion {
 /// A search.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
-    /// What the user typed.
+    /// What the user typed. A query of nothing but spaces is refused.
     pub query: String,
     /// What is searched by.
     pub mode: Mode,
     /// Hits wanted.
     pub top: usize,
-    /// Hits passed over before the first.
+    /// Hits passed over before the first: those of the pages before. Pages of one request, of whatever sizes, show every document once,
+    /// as long as nothing is committed between them.
     pub offset: usize,
+    /// How many documents words and vectors each bring to the fusion first, 1 to [`MAX_HITS`]; further ones follow behind, see
+    /// [`tantivy_dense::hybrid`]. The ranking depends on it: the same for all pages. `None`: 200, and 50 in a search by one of the two.
+    pub window: Option<usize>,
+    /// Whether the response says how many documents there are, on all pages. Takes as long as a search again.
+    pub total: bool,
     /// Only documents that match all of these.
     pub filters: Vec<Filter>,
     /// Weight of the vectors in a hybrid search, 0 to 1; the words have the rest.
@@ -136,6 +147,8 @@ impl SearchRequest {
             mode: Mode::Hybrid,
             top: 10,
             offset: 0,
+            window: None,
+            total: false,
             filters: Vec::new(),
             weight: WEIGHT,
             fusion: FusionName::default(),
@@ -163,19 +176,19 @@ pub struct Hit {
     /// What else is known of it, where the index keeps metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
-    /// What words and vectors each thought of it.
+    /// Rank and score by words and by vectors.
     pub arms: Vec<ArmScore>,
     /// Where the score comes from, as a tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<serde_json::Value>,
 }
 
-/// What one arm thought of a document.
+/// A document's rank and score by one arm.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ArmScore {
     /// `bm25`, `dense` or `rerank`.
     pub name: String,
-    /// Its place among the candidates by this arm, from 1.
+    /// Its place among the candidates by this arm, from 1. Equal scores share a rank.
     pub rank: Option<usize>,
     /// BM25, cosine, or the re-ranker's logit.
     pub raw: Option<f32>,
@@ -211,6 +224,12 @@ pub struct SearchResponse {
     pub took_ms: f64,
     /// Best first.
     pub hits: Vec<Hit>,
+    /// Documents on all pages together, if asked for: those that have one of the words, or a vector, or either, by the mode, and match the
+    /// filters. Of these, the first 10,000 can be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// What was noticed: of the query and its filters, what finds nothing, and why.
+    pub warnings: Vec<String>,
 }
 
 impl Engine {
@@ -228,11 +247,21 @@ impl Engine {
         if !(0.0..=1.0).contains(&request.weight) {
             return Err(refuse(format!("the weight of the vectors must lie in 0..=1, and is {}", request.weight)));
         }
+        if warnings::is_blank(&request.query) {
+            return Err(refuse("is empty".to_owned()));
+        }
+        if request.window.is_some_and(|window| !(1..=MAX_HITS).contains(&window)) {
+            return Err(refuse(format!("has a window of {}; it can be 1 to {MAX_HITS}", request.window.unwrap_or(0))));
+        }
         self.check_folder()?;
         let searcher = self.reader.searcher();
-        let words = text_query(&self.index, &self.fields.searched, &request.query, Syntax::Words)?;
+        let words = words(&self.index, &self.fields.searched, &request.query)?;
+        let mut warnings = Vec::new();
+        if request.mode != Mode::Dense {
+            warnings = warnings::of_words(&self.index, &self.fields.searched, &request.query, &words, request.mode);
+        }
+        let words = words.query;
         let wanted = request.offset + request.top;
-        let looked_at = wanted.max(request.rerank.unwrap_or(0).min(MAX_HITS));
         let mut hybrid = Hybrid::new();
         let (text_weight, vector_weight) = match request.mode {
             Mode::Bm25 => (Some(1.0), None),
@@ -248,29 +277,42 @@ impl Engine {
             hybrid = hybrid.arm("bm25", arm, weight);
         }
         let mut chunks = None;
+        let mut nearest = None;
         if let Some(weight) = vector_weight {
             let vector = self.query_vector(&request.query)?;
-            let nearest = KnnQuery::new(&self.dense, self.fields.vector.clone(), vector, looked_at.max(1));
+            let knn = KnnQuery::new(&self.dense, self.fields.vector.clone(), vector, 1);
+            let knn = nearest.insert(knn).clone();
             let arm = match self.fields.chunks {
                 Some(fields) => {
                     let schema = self.index.schema();
                     let of_documents = |filter: &Filter| filter.is_of_documents(&schema, &self.card.layout.key);
                     let by_document = request.filters.iter().any(of_documents);
-                    let by_chunk = chunks.insert(NearestChunk { nearest, fields, by_document });
+                    let by_chunk = chunks.insert(NearestChunk { nearest: knn, fields, by_document });
                     Arm::own(Arc::new(by_chunk.clone()))
                 }
-                None => Arm::vector(nearest),
+                None => Arm::vector(knn),
             };
             hybrid = hybrid.arm("dense", arm, weight);
         }
         // One arm alone keeps its own scores.
         hybrid = match request.mode {
-            Mode::Hybrid => hybrid.fusion(request.fusion.into()),
-            Mode::Bm25 | Mode::Dense => hybrid.fusion(Fusion::Sum).window(1),
+            Mode::Hybrid => hybrid.fusion(request.fusion.into()).window(request.window.unwrap_or(WINDOW)),
+            Mode::Bm25 | Mode::Dense => hybrid.fusion(Fusion::Sum).window(request.window.unwrap_or(WINDOW_ALONE)),
         };
-        if let Some(filter) = all_of(&request.filters, &self.index, self.card.layout.metadata.as_deref())? {
-            hybrid = hybrid.filter(filter);
+        let filter = all_of(&request.filters, &self.index, self.card.layout.metadata.as_deref())?;
+        if let Some(filter) = &filter {
+            hybrid = hybrid.filter(filter.box_clone());
         }
+        let total = if request.total {
+            let words = text_weight.filter(|weight| *weight > 0.0).map(|_| words.as_ref());
+            let nearest = nearest.filter(|_| vector_weight.is_some_and(|weight| weight > 0.0));
+            Some(self.total(&searcher, words, nearest, filter.as_deref())?)
+        } else {
+            None
+        };
+        // Pages behind the re-ranked hits are as they are without.
+        let depth = request.rerank.filter(|depth| request.offset < *depth).unwrap_or(0).min(MAX_HITS);
+        let looked_at = wanted.max(depth);
         let found = hybrid.search(&searcher, looked_at)?;
         let order = self.reranked(&searcher, request, chunks.as_ref(), &found)?;
         let snippets = if request.snippets { self.snippets(&searcher, words.as_ref())? } else { Vec::new() };
@@ -316,7 +358,38 @@ impl Engine {
                 explanation,
             });
         }
-        Ok(SearchResponse { took_ms: began.elapsed().as_secs_f64() * 1e3, hits })
+        Ok(SearchResponse { took_ms: began.elapsed().as_secs_f64() * 1e3, hits, total, warnings })
+    }
+
+    /// How many documents a search can reach: those that match the words, those with a vector, or both, where the filter holds.
+    fn total(
+        &self,
+        searcher: &Searcher,
+        words: Option<&dyn Query>,
+        nearest: Option<KnnQuery>,
+        filter: Option<&dyn Query>,
+    ) -> Result<u64, PluginError> {
+        let by_words = match (words, filter) {
+            (None, _) => 0,
+            (Some(words), None) => searcher.search(words, &Count)?,
+            (Some(words), Some(filter)) => {
+                searcher.search(&BooleanQuery::intersection(vec![words.box_clone(), filter.box_clone()]), &Count)?
+            }
+        } as u64;
+        let Some(mut nearest) = nearest else { return Ok(by_words) };
+        if let Some(filter) = filter {
+            nearest = nearest.filter(filter.box_clone());
+        }
+        if let Some(chunks) = self.fields.chunks {
+            // A document is its first chunk.
+            nearest = nearest.filter(Box::new(TermQuery::new(chunks.documents(), IndexRecordOption::Basic)));
+        }
+        let by_vectors = nearest.num_candidates(searcher)?;
+        let by_both = match words {
+            Some(words) => nearest.filter(words.box_clone()).num_candidates(searcher)?,
+            None => 0,
+        };
+        Ok(by_words + by_vectors - by_both)
     }
 
     /// The hits in their final order: the first as many as asked for by the re-ranker's logits, the others as they were.
@@ -327,12 +400,15 @@ impl Engine {
         chunks: Option<&NearestChunk>,
         found: &'a [FusedHit],
     ) -> Result<Vec<Placed<'a>>, PluginError> {
-        let (first, rest) = found.split_at(request.rerank.unwrap_or(0).min(found.len()));
+        let depth = request.rerank.unwrap_or(0);
+        let (first, rest) = found.split_at(depth.min(found.len()));
         let mut order = Vec::with_capacity(found.len());
-        if let Some(depth) = request.rerank {
-            let reranker = self.reranker.as_ref().ok_or_else(|| PluginError::Query {
-                problem: format!("asks to re-rank {depth} hits, and no re-ranker was opened"),
-            })?;
+        if request.rerank.is_some() && self.reranker.is_none() {
+            let problem = format!("asks to re-rank {depth} hits, and no re-ranker was opened");
+            return Err(PluginError::Query { problem });
+        }
+        // A page behind these shows none of them.
+        if let Some(reranker) = self.reranker.as_ref().filter(|_| request.offset < depth) {
             let texts = first
                 .iter()
                 .map(|hit| self.text_to_score(searcher, chunks, hit.address))
@@ -343,7 +419,8 @@ impl Engine {
             scored.sort_by(|a, b| b.1.total_cmp(&a.1));
             order.extend((1..).zip(scored).map(|(place, (hit, logit))| Placed { hit, logit: Some((place, logit)) }));
         }
-        order.extend(rest.iter().map(|hit| Placed { hit, logit: None }));
+        let unread = if order.is_empty() { found } else { rest };
+        order.extend(unread.iter().map(|hit| Placed { hit, logit: None }));
         Ok(order)
     }
 
@@ -382,12 +459,20 @@ impl Engine {
         })
     }
 
-    /// Ids and scores of the best `top` documents: what an evaluation needs, without reading documents.
+    /// Ids and scores of the best `top` documents: what an evaluation needs. An empty query finds nothing.
     ///
     /// # Errors
     /// As [`Engine::search`].
     pub fn rank(&self, request: &SearchRequest) -> Result<Vec<(String, f64)>, PluginError> {
-        let hits = self.search(request)?.hits;
+        if warnings::is_blank(&request.query) {
+            return Ok(Vec::new());
+        }
+        let mut request = request.clone();
+        if request.mode != Mode::Hybrid && request.top > 0 {
+            // All at once: there is no next page.
+            request.window = request.window.or(Some(request.offset + request.top)).map(|window| window.min(MAX_HITS));
+        }
+        let hits = self.search(&request)?.hits;
         let last = hits.len();
         // A run file is read by score, so behind a re-ranker's logits the scores of the search would be out of order.
         let score = |place: usize, hit: &Hit| match request.rerank {
@@ -434,7 +519,7 @@ impl Engine {
                 let snippet = generator.snippet(text);
                 if !snippet.highlighted().is_empty() {
                     return Snippet {
-                        highlights: snippet.highlighted().iter().map(|range| (range.start, range.end)).collect(),
+                        highlights: joined(snippet.highlighted()),
                         text: snippet.fragment().to_owned(),
                         chunk: None,
                     };
@@ -444,6 +529,20 @@ impl Engine {
         let text: String = texts.first().map(|text| text.chars().take(SNIPPET).collect()).unwrap_or_default();
         Snippet { text, highlights: Vec::new(), chunk: None }
     }
+}
+
+/// Ranges in order, those joined that overlap or touch: pairs of letters share one.
+fn joined(ranges: &[Range<usize>]) -> Vec<(usize, usize)> {
+    let mut ranges: Vec<(usize, usize)> = ranges.iter().map(|range| (range.start, range.end)).collect();
+    ranges.sort_unstable();
+    let mut joined: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
+    for (start, end) in ranges {
+        match joined.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
 }
 
 /// A hit in its final place, with its place and logit by the re-ranker.

@@ -18,7 +18,8 @@ use crate::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse};
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchBody {
-    /// What the user typed. Any text is a query.
+    /// What the user typed. Any text is a query, but not one of nothing but spaces.
+    #[schema(min_length = 1, pattern = "[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u180b-\\u180f\\u200c-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff]")]
     query: String,
     /// What is searched by; both (`hybrid`) if absent.
     #[serde(default, deserialize_with = "present")]
@@ -28,10 +29,19 @@ pub(super) struct SearchBody {
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, minimum = 1, required = false)]
     top: Option<usize>,
-    /// Hits passed over before the first, for the next page.
+    /// Hits passed over before the first, for the next page. Pages of one request show every document once, as long as nothing is
+    /// committed between them.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, required = false)]
     offset: Option<usize>,
+    /// How many documents words and vectors each bring to a hybrid ranking before further ones follow behind; 200 if absent. The
+    /// same for all pages.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, minimum = 1, maximum = 10000, required = false)]
+    window: Option<usize>,
+    /// Say how many documents there are on all pages.
+    #[serde(default)]
+    total: bool,
     /// Only documents that match all of these: each `FIELD:VALUE`, or `FIELD:FROM..TO` for numbers.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<String>, required = false)]
@@ -73,6 +83,8 @@ pub(super) async fn by_body(
            ("mode" = Option<Mode>, Query, description = "What is searched by", nullable = false),
            ("top" = Option<usize>, Query, description = "Hits wanted", minimum = 1),
            ("offset" = Option<usize>, Query, description = "Hits passed over"),
+           ("window" = Option<usize>, Query, description = "Documents that words and vectors each bring to a hybrid ranking first", minimum = 1, maximum = 10000),
+           ("total" = Option<bool>, Query, description = "Say how many documents there are on all pages"),
            ("filters" = Option<Vec<String>>, Query, description = "Conditions, each FIELD:VALUE"),
            ("weight" = Option<f32>, Query, description = "Weight of the vectors, 0 to 1", minimum = 0, maximum = 1),
            ("fusion" = Option<FusionName>, Query, description = "How the two rankings become one"),
@@ -100,6 +112,8 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
             "mode" => body.mode = Some(read(&name, &value)?),
             "top" => body.top = Some(read_whole(&name, &value)?),
             "offset" => body.offset = Some(read_whole(&name, &value)?),
+            "window" => body.window = Some(read_whole(&name, &value)?),
+            "total" => body.total = read(&name, &value)?,
             "filters" => body.filters.get_or_insert_default().push(value),
             "weight" => body.weight = Some(read(&name, &value)?),
             "fusion" => {
@@ -115,7 +129,7 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
             _ => {
                 let name: String = name.chars().take(100).collect();
                 return Err(ApiError::validation(format!(
-                    "there is no `{name}`; there are query, mode, top, offset, filters, weight, fusion, rerank, explain and snippets"
+                    "there is no `{name}`; there are query, mode, top, offset, window, total, filters, weight, fusion, rerank, explain and snippets"
                 )));
             }
         }
@@ -162,6 +176,8 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
     request.fusion = body.fusion.unwrap_or(request.fusion);
     request.filters = parse_filters(&body.filters.unwrap_or_default())?;
     request.rerank = check_rerank(service, body.rerank)?;
+    request.window = body.window;
+    request.total = body.total;
     request.explain = body.explain;
     request.snippets = body.snippets;
     if !(1..=limits.hits).contains(&request.top) {
@@ -170,6 +186,11 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
     if request.offset > MAX_HITS - limits.hits {
         let most = MAX_HITS - limits.hits;
         return Err(ApiError::validation(format!("`offset` is {}; it can be 0 to {most}", request.offset)));
+    }
+    if let Some(window) = request.window
+        && !(1..=MAX_HITS).contains(&window)
+    {
+        return Err(ApiError::validation(format!("`window` is {window}; it can be 1 to {MAX_HITS}")));
     }
     let engine = service.engine().clone();
     let found = service.work(move || engine.search(&request)).await?.map_err(ApiError::of)?;

@@ -211,8 +211,8 @@ impl Life {
 
     fn roll_back(&mut self) {
         let writer = self.writer.as_mut().unwrap();
-        writer.rollback().unwrap();
-        begin_writing(&self.plan, writer);
+        self.dense.rollback(writer).unwrap();
+        merge_by(&self.plan, writer);
         self.current = self.committed.clone();
     }
 
@@ -348,10 +348,7 @@ fn policy(plan: &Plan) -> AnnPolicy {
 }
 
 /// Called for every writer that is new: opened, or rolled back.
-fn begin_writing(plan: &Plan, writer: &IndexWriter) {
-    // tantivy 0.27 gives the first operation of a writer the stamp of the last commit. If that is a deletion, a merge before the
-    // next commit applies it already, or loses it; so the first operation is none.
-    writer.run([]).unwrap();
+fn merge_by(plan: &Plan, writer: &IndexWriter) {
     if plan.merges_by_itself {
         let mut policy = LogMergePolicy::default();
         policy.set_min_num_segments(3);
@@ -367,7 +364,8 @@ fn open(plan: &Plan, dense: &Dense, index: &mut Index) -> (IndexWriter, IndexRea
         index.set_multithread_executor(2).unwrap();
     }
     let writer = index.writer_with_num_threads(plan.threads, 15_000_000 * plan.threads).unwrap();
-    begin_writing(plan, &writer);
+    dense.prepare(&writer).unwrap();
+    merge_by(plan, &writer);
     let reader = dense.reader_builder(index).reload_policy(ReloadPolicy::Manual).try_into().unwrap();
     (writer, reader)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::model::{Rerank, Running, Searching};
-use crate::screen::{coloured, one_line, say};
+use crate::screen::{coloured, one_line, say, tell};
 
 /// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
 #[derive(Clone, Debug, Args)]
@@ -30,9 +30,16 @@ pub(crate) struct SearchArgs {
     /// Hits wanted.
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// Hits to pass over.
+    /// Hits to pass over: those of the pages before. Pages show every document once, as long as the index does not change.
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
+    /// How many documents words and vectors each bring to a hybrid ranking before further ones follow behind. The same for all
+    /// pages; more costs time. By default 200.
+    #[arg(long, value_name = "N")]
+    window: Option<usize>,
+    /// Say how many documents there are on all pages: those that match the words, or have a vector, and pass the filters.
+    #[arg(long)]
+    total: bool,
     /// Only documents whose field, or metadata, has this value. Numbers and dates can be ranges, as in year:2010..2020 or
     /// year:2010.. with both ends included. Repeatable: all must hold.
     #[arg(long = "filter", value_name = "FIELD:VALUE")]
@@ -46,7 +53,7 @@ pub(crate) struct SearchArgs {
     /// Say where every score comes from.
     #[arg(long)]
     explain: bool,
-    /// Print JSON and nothing else: {"took_ms", "hits": [{"id", "title", "score", "snippet", "arms", ...}]}.
+    /// Print JSON and nothing else: {"took_ms", "hits": [{"id", "title", "score", "snippet", "arms", ...}], "warnings": [..]}.
     #[arg(long)]
     json: bool,
     /// The model's folder, if it has moved since the index was made.
@@ -86,6 +93,8 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
         mode: args.mode,
         top: args.top,
         offset: args.offset,
+        window: args.window,
+        total: args.total,
         filters: args.filters.clone(),
         weight: args.weight,
         fusion: args.fusion,
@@ -94,6 +103,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
         rerank: args.rerank.depth(),
         ..SearchRequest::new(&args.query)
     })?;
+    for warning in &response.warnings {
+        tell(&format!("search: warning: {}", one_line(warning)));
+    }
     if args.json {
         say(&format!("{}\n", serde_json::to_string_pretty(&response)?))
     } else {
@@ -104,8 +116,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
 fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
     let (bold, dim, plain) = if coloured() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
     let mut out = format!(
-        "{dim}{} hits by {} in {:.0} ms for{plain} {}\n",
+        "{dim}{} hits{} by {} in {:.0} ms for{plain} {}\n",
         response.hits.len(),
+        response.total.map_or_else(String::new, |total| format!(" of {total}")),
         args.mode,
         response.took_ms,
         args.query
