@@ -106,7 +106,8 @@ fn pages_show_each_document_once() {
                 let filters = vec!["even:true".parse().unwrap()];
                 let filtered = paged(&engine, &SearchRequest { filters, ..request.clone() });
                 let all = paged(&engine, &request);
-                let even = |hits: &[Hit]| hits.iter().filter(|hit| hit.id.len() % 2 == 0).map(|hit| hit.id.clone()).collect();
+                let even =
+                    |hits: &[Hit]| hits.iter().filter(|hit| hit.id.len() % 2 == 0).map(|hit| hit.id.clone()).collect();
                 let (filtered, even): (Vec<String>, Vec<String>) = (even(&filtered.hits), even(&all.hits));
                 assert_eq!(filtered, even);
                 assert!(all.hits.len() > 200);
@@ -135,7 +136,8 @@ fn pages_go_on_behind_the_hits_that_were_re_ranked() {
     let engine = engine.with_reranker(Arc::new(reranker));
     for mode in Mode::ALL {
         for depth in [0, 5, 12, 1000] {
-            let request = SearchRequest { mode, rerank: Some(depth), window: Some(8), ..SearchRequest::new("crow iron tool") };
+            let request =
+                SearchRequest { mode, rerank: Some(depth), window: Some(8), ..SearchRequest::new("crow iron tool") };
             let hits = paged(&engine, &request).hits;
             let scored = hits.iter().filter(|hit| hit.arms.iter().any(|arm| arm.name == "rerank")).count();
             assert_eq!(scored, depth.min(hits.len()));
@@ -174,11 +176,8 @@ fn words_are_found_in_any_script_and_form() {
     for language in ["any", "english", "german"] {
         let folder = tempfile::tempdir().unwrap();
         let language: Language = language.parse().unwrap();
-        let engine = engine_of(
-            folder.path(),
-            IndexOptions { language: Some(language), ..IndexOptions::default() },
-            &scripts(),
-        );
+        let engine =
+            engine_of(folder.path(), IndexOptions { language: Some(language), ..IndexOptions::default() }, &scripts());
         let digest = "0123456789abcdef".repeat(8);
         let cases: [(&str, &[&str]); 15] = [
             ("乌鸦", &["zh"]),
@@ -225,7 +224,9 @@ fn an_old_index_is_searched_as_it_was_made_and_says_what_it_cannot_find() {
     let model = Arc::new(Words::new());
     let mut schema = Schema::builder();
     schema.add_text_field("id", STRING | STORED | FAST);
-    let words = TextFieldIndexing::default().set_tokenizer("adam_en").set_index_option(IndexRecordOption::WithFreqsAndPositions);
+    let words = TextFieldIndexing::default()
+        .set_tokenizer("adam_en")
+        .set_index_option(IndexRecordOption::WithFreqsAndPositions);
     schema.add_text_field("text", TextOptions::default().set_indexing_options(words).set_stored());
     VectorField::add_to(&mut schema, "vector", VectorOptions::cosine(48)).unwrap();
     HashFields::add_to(&mut schema);
@@ -242,7 +243,8 @@ fn an_old_index_is_searched_as_it_was_made_and_says_what_it_cannot_find() {
     let engine =
         Engine::open_or_create_with(folder.path(), model.clone(), model.pinned(), schema.build(), layout).unwrap();
     let mut writer = engine.writer(15_000_000, WriterSettings::default()).unwrap();
-    let (id, text) = (engine.index().schema().get_field("id").unwrap(), engine.index().schema().get_field("text").unwrap());
+    let (id, text) =
+        (engine.index().schema().get_field("id").unwrap(), engine.index().schema().get_field("text").unwrap());
     for (name, words) in scripts() {
         let mut document = tantivy::TantivyDocument::new();
         document.add_text(id, name);
@@ -298,7 +300,8 @@ fn a_query_that_says_little_is_answered_with_a_word_and_one_that_says_nothing_re
 #[test]
 fn a_document_that_is_read_changed_and_written_keeps_a_vector() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_of(folder.path(), IndexOptions::default(), &strings(&[("a", "crows bend wires"), ("b", "snow")]));
+    let engine =
+        engine_of(folder.path(), IndexOptions::default(), &strings(&[("a", "crows bend wires"), ("b", "snow")]));
     let hits = |engine: &Engine| {
         let request = SearchRequest { mode: Mode::Dense, ..SearchRequest::new("crows bend wires") };
         engine.search(&request).unwrap().hits

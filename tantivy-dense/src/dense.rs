@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use tantivy::directory::error::OpenReadError;
 use tantivy::schema::{Document, Schema};
@@ -362,7 +362,8 @@ impl Dense {
     /// tantivy's about the store, and those of [`Dense::vector`].
     pub fn document(&self, searcher: &Searcher, address: DocAddress) -> Result<TantivyDocument, DenseError> {
         let fields = VectorField::all(searcher.schema())?;
-        let vectors = fields.iter().map(|field| self.vector(searcher, field, address)).collect::<Result<Vec<_>, _>>()?;
+        let vectors =
+            fields.iter().map(|field| self.vector(searcher, field, address)).collect::<Result<Vec<_>, _>>()?;
         let mut document: TantivyDocument = searcher.doc(address)?;
         for (field, vector) in fields.iter().zip(vectors) {
             if let Some(vector) = vector {

@@ -11,9 +11,7 @@ pub(crate) fn check_same(index: &Schema, given: &Schema) -> Result<(), DenseErro
         return Ok(());
     }
     let (ours, theirs) = (fields(index), fields(given));
-    let other = |field: &str, difference: String| {
-        Err(DenseError::OtherSchema { field: field.to_owned(), difference })
-    };
+    let other = |field: &str, difference: String| Err(DenseError::OtherSchema { field: field.to_owned(), difference });
     for (name, wanted) in &theirs {
         match ours.iter().find(|(there, _)| there == name) {
             None => return other(name, "is not in the index".to_owned()),
@@ -28,9 +26,15 @@ pub(crate) fn check_same(index: &Schema, given: &Schema) -> Result<(), DenseErro
     }
     // The same fields in another order have other numbers, by which the index knows them.
     let moved = ours.iter().zip(&theirs).position(|(there, wanted)| there.0 != wanted.0);
-    let (at, name) = moved.and_then(|at| Some((at, &theirs.get(at)?.0))).map_or((0, ""), |(at, name)| (at, name.as_str()));
+    let (at, name) =
+        moved.and_then(|at| Some((at, &theirs.get(at)?.0))).map_or((0, ""), |(at, name)| (at, name.as_str()));
     let there = ours.iter().position(|(there, _)| there == name).unwrap_or_default();
-    other(name, format!("is number {there} in the index and number {at} in the schema that was given; add fields in the same order"))
+    other(
+        name,
+        format!(
+            "is number {there} in the index and number {at} in the schema that was given; add fields in the same order"
+        ),
+    )
 }
 
 /// Names of fields and what else the schema says of them.

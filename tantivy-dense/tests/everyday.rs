@@ -1,13 +1,15 @@
 //! What a program does with an index day by day: opens it with its schema, writes, changes documents, warms its readers.
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "a test")]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tantivy::collector::{Count, TopDocs};
 use tantivy::query::{AllQuery, TermQuery};
 use tantivy::schema::{Field, IndexRecordOption, STORED, STRING, Schema, SchemaBuilder, TEXT, Value};
-use tantivy::{DocAddress, Index, IndexReader, IndexWriter, Searcher, SearcherGeneration, TantivyDocument, Term, Warmer};
+use tantivy::{
+    DocAddress, Index, IndexReader, IndexWriter, Searcher, SearcherGeneration, TantivyDocument, Term, Warmer,
+};
 use tantivy_dense::{Dense, DenseError, Element, KnnQuery, Metric, VectorField, VectorOptions};
 
 fn schema(options: VectorOptions) -> (Field, VectorField, Schema) {
@@ -46,7 +48,10 @@ fn another_schema_is_refused_by_field_and_difference() {
             given(&|schema| vector(schema, VectorOptions::new(Metric::L2, 64).element(Element::F16))),
             &["dimension 128 in the index and 64", "element f32", "f16", "metric cosine", "l2"],
         ),
-        (given(&|schema| vector(schema, VectorOptions::cosine(128).int8_first_pass(true))), &["int8_first_pass false", "true"]),
+        (
+            given(&|schema| vector(schema, VectorOptions::cosine(128).int8_first_pass(true))),
+            &["int8_first_pass false", "true"],
+        ),
         (given(&|schema| vector(schema, VectorOptions::cosine(128).index("none"))), &["index not set", "none"]),
         (given(&|_| ()), &["`vector` is in the index, and not in the schema"]),
         (
@@ -146,7 +151,10 @@ fn a_document_that_is_read_and_changed_keeps_its_vectors() {
                     let now = dense.vector(&after, field, new).unwrap();
                     assert_eq!(before.is_some(), now.is_some());
                     for (before, now) in before.iter().flatten().zip(now.iter().flatten()) {
-                        assert!((before - now).abs() <= 1e-6 * before.abs().max(1.0), "{element} {metric}: {before} {now}");
+                        assert!(
+                            (before - now).abs() <= 1e-6 * before.abs().max(1.0),
+                            "{element} {metric}: {before} {now}"
+                        );
                     }
                 }
             }

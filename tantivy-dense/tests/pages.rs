@@ -82,9 +82,11 @@ impl World {
     fn hybrid(&self, random: &mut ChaCha8Rng) -> Hybrid {
         let words = BooleanQuery::union((0..3).map(|number| self.word(number)).collect());
         let weight = [0.2, 0.5, 0.8][random.random_range(0..3)];
-        Hybrid::new()
-            .arm("words", Arm::text(Box::new(words)), 1.0 - weight)
-            .arm("vectors", Arm::vector(self.knn(random)), weight)
+        Hybrid::new().arm("words", Arm::text(Box::new(words)), 1.0 - weight).arm(
+            "vectors",
+            Arm::vector(self.knn(random)),
+            weight,
+        )
     }
 }
 
@@ -202,9 +204,8 @@ fn none_stands_before_what_every_arm_prefers(hits: &[FusedHit]) {
 fn filters_hold_on_every_page_and_those_that_only_exclude_leave_the_rest() {
     let world = world(Metric::Cosine);
     let mut random = random(6);
-    let without = |number: u32| -> Box<dyn Query> {
-        Box::new(BooleanQuery::new(vec![(Occur::MustNot, world.word(number))]))
-    };
+    let without =
+        |number: u32| -> Box<dyn Query> { Box::new(BooleanQuery::new(vec![(Occur::MustNot, world.word(number))])) };
     let all = found(&world.searcher, &AllQuery);
     let with = |number: u32| found(&world.searcher, world.word(number).as_ref());
     for fusion in fusions() {
@@ -231,7 +232,8 @@ fn filters_hold_on_every_page_and_those_that_only_exclude_leave_the_rest() {
     // An exclusion within: `w4 and not (not w0)`.
     let nested = BooleanQuery::new(vec![(Occur::Must, world.word(4)), (Occur::Must, without(0))]);
     assert_eq!(nearest(knn.clone().filter(Box::new(nested))), &(&vectors & &with(4)) - &with(0));
-    let at_least = BooleanQuery::union_with_minimum_required_clauses(vec![world.word(0), world.word(1), world.word(2)], 2);
+    let at_least =
+        BooleanQuery::union_with_minimum_required_clauses(vec![world.word(0), world.word(1), world.word(2)], 2);
     let two = found(&world.searcher, &at_least);
     assert_eq!(nearest(knn.filter(Box::new(at_least))), &vectors & &two);
 }
@@ -262,7 +264,8 @@ fn arms_that_say_little_lose_no_document_either() {
             // An arm of weight 0 is shown, and neither finds nor moves anything.
             let words = BooleanQuery::union((0..6).map(|number| world.word(number)).collect());
             let shown = whole(&hybrid(&words, 0.0), &world.searcher, &mut random);
-            let alone = Hybrid::new().arm("vectors", Arm::vector(knn.clone()), 0.6).fusion(fusion.clone()).window(window);
+            let alone =
+                Hybrid::new().arm("vectors", Arm::vector(knn.clone()), 0.6).fusion(fusion.clone()).window(window);
             let alone = whole(&alone, &world.searcher, &mut random);
             let scores = |hits: &[FusedHit]| hits.iter().map(|hit| (hit.address, hit.score)).collect::<Vec<_>>();
             assert_eq!(scores(&shown), scores(&alone));

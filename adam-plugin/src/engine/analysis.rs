@@ -58,7 +58,8 @@ pub(super) fn is_unseen(letter: char) -> bool {
 /// A mark that belongs to the letter before it.
 fn joins(letter: char) -> bool {
     // The marks of half-width Japanese are letters to Unicode, as are the second and third parts of a Korean syllable.
-    is_combining_mark(letter) || matches!(letter, '\u{ff9e}' | '\u{ff9f}' | '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}')
+    is_combining_mark(letter)
+        || matches!(letter, '\u{ff9e}' | '\u{ff9f}' | '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}')
 }
 
 impl Tokenizer for WordTokenizer {
@@ -110,7 +111,11 @@ impl WordStream<'_> {
             to = from + offset + letter.len_utf8();
         }
         self.at = to;
-        if together { self.add_letters(from, to) } else { self.add_words(from, to) }
+        if together {
+            self.add_letters(from, to)
+        } else {
+            self.add_words(from, to)
+        }
         true
     }
 

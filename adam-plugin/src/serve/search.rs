@@ -19,7 +19,10 @@ use crate::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse};
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchBody {
     /// What the user typed. Any text is a query, but not one of nothing but spaces.
-    #[schema(min_length = 1, pattern = "[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u180b-\\u180f\\u200c-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff]")]
+    #[schema(
+        min_length = 1,
+        pattern = "[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u180b-\\u180f\\u200c-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff]"
+    )]
     query: String,
     /// What is searched by; both (`hybrid`) if absent.
     #[serde(default, deserialize_with = "present")]

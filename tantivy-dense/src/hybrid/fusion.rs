@@ -124,7 +124,9 @@ impl Fusion {
         // -0 would be ordered below 0.
         scores.iter_mut().for_each(|score| *score += 0.0);
         match scores.iter().find(|score| !score.is_finite()) {
-            Some(score) => Err(DenseError::Fusion { why: format!("a fused score is {score}, which has no place in an order") }),
+            Some(score) => {
+                Err(DenseError::Fusion { why: format!("a fused score is {score}, which has no place in an order") })
+            }
             None => Ok(Fused { scores, normalised }),
         }
     }

@@ -202,7 +202,8 @@ impl Hybrid {
         }
         for (at, (arm, part)) in self.arms.iter().zip(&hit.arms).enumerate() {
             let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
-            let title = format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
+            let title =
+                format!("arm `{}`: {place}, weight {} x normalised {}", part.name, part.weight, part.normalised);
             let mut detail = Explanation::new_with_string(title, part.weight * part.normalised);
             if let Some(raw) = part.raw {
                 let found = hit.found.get(at).is_some_and(|found| *found);

@@ -82,7 +82,8 @@ impl Hybrid {
         let mut scores: Vec<Vec<f32>> = vec![Vec::new(); self.arms.len()];
         loop {
             let tops = arms.tops(window)?;
-            let mut fresh: Vec<DocAddress> = tops.iter().flat_map(|top| &top.hits).map(|&(address, _)| address).collect();
+            let mut fresh: Vec<DocAddress> =
+                tops.iter().flat_map(|top| &top.hits).map(|&(address, _)| address).collect();
             fresh.retain(|address| seen.insert(*address));
             fresh.sort_unstable();
             if !fresh.is_empty() {
@@ -102,7 +103,8 @@ impl Hybrid {
         let window = self.first_window(searcher);
         let mut arms = Arms::new(self, searcher, window)?;
         let tops = arms.tops(window)?;
-        let mut candidates: Vec<DocAddress> = tops.iter().flat_map(|top| &top.hits).map(|&(address, _)| address).collect();
+        let mut candidates: Vec<DocAddress> =
+            tops.iter().flat_map(|top| &top.hits).map(|&(address, _)| address).collect();
         candidates.sort_unstable();
         candidates.dedup();
         let columns = arms.complete(&candidates, &tops)?;
@@ -125,7 +127,8 @@ impl Hybrid {
         hits: &mut Vec<FusedHit>,
     ) -> Result<(), DenseError> {
         let columns = arms.complete(&fresh, tops)?;
-        let columns = columns.into_iter().zip(before.iter()).map(|(column, before)| column.after(before.clone())).collect();
+        let columns =
+            columns.into_iter().zip(before.iter()).map(|(column, before)| column.after(before.clone())).collect();
         let matrix = Matrix::new(fresh, columns);
         let weights: Vec<f32> = self.arms.iter().map(|arm| arm.weight).collect();
         let mut fused = self.fusion.fuse(&matrix, &weights)?;
