@@ -1,14 +1,16 @@
 //! Files inside a zip archive, read as a stream without unpacking anything to disk.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::error::BeirError;
+use crate::source::{self, Damage};
 
 /// Archives with more entries than this are refused: a collection has a handful.
 const MAX_ENTRIES: usize = 10_000;
@@ -26,15 +28,19 @@ fn refuse(path: &Path, problem: impl Into<String>) -> BeirError {
     BeirError::Archive { path: path.to_path_buf(), problem: problem.into() }
 }
 
+fn damaged(path: &Path, fault: &ZipError) -> BeirError {
+    refuse(path, format!("the zip archive is damaged: {fault}; fetch it again"))
+}
+
 fn open(path: &Path) -> Result<ZipArchive<BufReader<File>>, BeirError> {
+    let head = source::head(path)?;
+    if source::is_lfs_pointer(&head) {
+        return Err(refuse(path, source::LFS_ADVICE));
+    }
     let file = File::open(path).map_err(|source| BeirError::io("open", path.display(), source))?;
-    let mut reader = BufReader::new(file);
-    let mut magic = [0u8; 4];
-    let begins_like_zip =
-        matches!(reader.read_exact(&mut magic), Ok(())) && (magic == *b"PK\x03\x04" || magic == *b"PK\x05\x06");
-    match ZipArchive::new(reader) {
+    match ZipArchive::new(BufReader::new(file)) {
         Ok(archive) => Ok(archive),
-        Err(_) if begins_like_zip => Err(refuse(
+        Err(_) if source::Kind::of(&head) == source::Kind::Zip => Err(refuse(
             path,
             "the zip archive breaks off or is damaged (its table of contents cannot be read); fetch it again",
         )),
@@ -45,55 +51,86 @@ fn open(path: &Path) -> Result<ZipArchive<BufReader<File>>, BeirError> {
     }
 }
 
-/// The names of the regular files in an archive, after checks on the archive as a whole.
-pub(crate) fn names(path: &Path) -> Result<Vec<String>, BeirError> {
+/// A name with `/` between its parts, as Windows programs do not always write it; none where it leads out of the archive.
+fn plain(name: &str) -> Option<String> {
+    let name = name.replace('\\', "/");
+    if name.starts_with('/') || name.contains('\0') || name.get(1..2) == Some(":") {
+        return None;
+    }
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    (!parts.contains(&"..")).then(|| parts.join("/"))
+}
+
+/// The names of the regular files in an archive and their numbers, after checks on the archive as a whole. What macOS puts
+/// beside every file is left out.
+pub(crate) fn names(path: &Path) -> Result<BTreeMap<String, usize>, BeirError> {
     let mut archive = open(path)?;
     if archive.len() > MAX_ENTRIES {
         return Err(refuse(path, format!("more than {MAX_ENTRIES} files in it; this is no collection")));
     }
-    let overlapping = archive
-        .has_overlapping_files()
-        .map_err(|fault| refuse(path, format!("the zip archive is damaged: {fault}; fetch it again")))?;
-    if overlapping {
+    if archive.has_overlapping_files().map_err(|fault| damaged(path, &fault))? {
         return Err(refuse(path, "files inside it share the same bytes, as only a zip bomb's do"));
     }
-    let mut names = Vec::new();
+    let mut names = BTreeMap::new();
     for index in 0..archive.len() {
-        let entry = archive
-            .by_index_raw(index)
-            .map_err(|fault| refuse(path, format!("the zip archive is damaged: {fault}; fetch it again")))?;
+        let entry = archive.by_index_raw(index).map_err(|fault| damaged(path, &fault))?;
         let name = match entry.name() {
             Ok(name) => name.into_owned(),
             Err(fault) => return Err(refuse(path, format!("a file name in it is not text: {fault}"))),
         };
-        let escapes = name.starts_with('/')
-            || name.contains(['\\', '\0'])
-            || name.split('/').any(|part| part == "..")
-            || name.get(1..2) == Some(":");
-        if escapes {
+        let Some(plain) = plain(&name) else {
             return Err(refuse(
                 path,
                 format!("the file name `{}` in it leads out of the archive", name.escape_debug()),
             ));
-        }
-        if entry.is_file() && !entry.is_symlink() {
-            names.push(name);
+        };
+        // A folder of a Windows program may end in `\`, by which the zip crate does not know it.
+        let is_folder = name.ends_with(['/', '\\']);
+        if entry.is_file() && !entry.is_symlink() && !is_folder && !plain.starts_with("__MACOSX/") {
+            names.entry(plain).or_insert(index);
         }
     }
     Ok(names)
 }
 
-/// Opens one file of an archive as a stream.
+/// The name of a compression method that is not read.
+fn unread_method(method: CompressionMethod) -> Option<String> {
+    match method {
+        CompressionMethod::Stored
+        | CompressionMethod::Deflated
+        | CompressionMethod::Deflate64
+        | CompressionMethod::Bzip2 => None,
+        CompressionMethod::LZMA => Some("LZMA".to_owned()),
+        CompressionMethod::ZSTD => Some("Zstandard".to_owned()),
+        CompressionMethod::XZ => Some("XZ".to_owned()),
+        CompressionMethod::PPMD => Some("PPMd".to_owned()),
+        // Shrink, Implode and others of old programs.
+        other => Some(format!("method {}", other.to_u16())),
+    }
+}
+
+/// Opens one file of an archive, by its number, as a stream. `name` is for messages.
 ///
 /// The zip crate's reader borrows the archive, so the archive lives in a thread of its own that hands over blocks;
 /// it ends when the reader is dropped. Unpacking then runs beside whatever the caller does with the text.
-pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, BeirError> {
+pub(crate) fn stream(path: &Path, index: usize, name: &str) -> Result<Box<dyn Read + Send>, BeirError> {
     let mut archive = open(path)?;
-    let index = archive.index_for_name(name).ok_or_else(|| refuse(path, format!("`{name}` is no longer in it")))?;
     {
         let entry = archive.by_index_raw(index).map_err(|fault| refuse(path, format!("`{name}`: {fault}")))?;
+        if !entry.name().is_ok_and(|found| plain(&found).as_deref() == Some(name)) {
+            return Err(refuse(path, format!("`{name}` is no longer in it")));
+        }
         if entry.encrypted() {
-            return Err(refuse(path, format!("`{name}` is encrypted; unpack it first")));
+            return Err(refuse(
+                path,
+                format!("`{name}` is encrypted; unpack it with its password and name the folder"),
+            ));
+        }
+        if let Some(method) = unread_method(entry.compression()) {
+            return Err(refuse(
+                path,
+                format!("`{name}` is compressed with {method}, which is not read; unpack it and name the folder"),
+            ));
         }
         if entry.size() > SUSPICIOUS_SIZE && entry.size() / SUSPICIOUS_RATIO > entry.compressed_size() {
             return Err(refuse(
@@ -105,8 +142,8 @@ pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, Be
                 ),
             ));
         }
-        // Opened here once, so that an unknown compression method is this call's error.
     }
+    // Opened here once, so that damage of its head is this call's error.
     archive.by_index(index).map_err(|fault| refuse(path, format!("`{name}` cannot be unpacked: {fault}")))?;
 
     let (sender, receiver) = sync_channel::<io::Result<Vec<u8>>>(4);
@@ -119,7 +156,7 @@ pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, Be
                 Ok(entry) => entry,
                 Err(fault) => {
                     // The reader may be gone already; then nobody is left to tell.
-                    let _ = sender.send(Err(io::Error::other(fault.to_string())));
+                    let _ = sender.send(Err(Damage::error(fault.to_string())));
                     return;
                 }
             };
@@ -128,20 +165,18 @@ pub(crate) fn stream(path: &Path, name: &str) -> Result<Box<dyn Read + Send>, Be
             loop {
                 let mut block = vec![0; BLOCK];
                 let told = match entry.read(&mut block) {
-                    Ok(0) if unpacked < declared => Err(io::Error::other("the zip archive breaks off; fetch it again")),
+                    Ok(0) if unpacked < declared => Err(Damage::error("the zip archive breaks off; fetch it again")),
                     Ok(0) => return,
                     Ok(read) => {
                         unpacked += read as u64;
                         if unpacked > declared {
-                            Err(io::Error::other("it unpacks to more bytes than the zip archive declares"))
+                            Err(Damage::error("it unpacks to more bytes than the zip archive declares"))
                         } else {
                             block.truncate(read);
                             Ok(block)
                         }
                     }
-                    Err(fault) => {
-                        Err(io::Error::other(format!("the zip archive is damaged ({fault}); fetch it again")))
-                    }
+                    Err(fault) => Err(Damage::error(format!("the zip archive is damaged ({fault}); fetch it again"))),
                 };
                 let last = told.is_err();
                 if sender.send(told).is_err() || last {

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A line of a file, counted from 1. A file inside a zip is written `ARCHIVE.zip/folder/file`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file.
-    pub file: String,
+    pub file: Arc<str>,
     /// The line, counted from 1.
     pub line: u64,
 }
@@ -33,7 +34,7 @@ pub enum BeirError {
         source: std::io::Error,
     },
     /// Nothing is there.
-    #[error("{} does not exist; a collection is a BEIR folder, a .zip of one, or a .jsonl file", path.display())]
+    #[error("{} does not exist; a collection is a BEIR folder, a .zip of one, or a file of JSON lines", path.display())]
     NotFound {
         /// Where it was looked for.
         path: PathBuf,
@@ -64,6 +65,14 @@ pub enum BeirError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A file cannot be read on from here: it breaks off, is damaged, or is not what it should be.
+    #[error("{place}: {problem}")]
+    Unreadable {
+        /// Where.
+        place: Place,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// A line cannot be used as it stands.
     #[error("{place}: {problem}")]
     Line {
@@ -72,8 +81,20 @@ pub enum BeirError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A text is not JSON. See [`ReadOptions::parse`](crate::ReadOptions::parse).
+    #[error("{problem}")]
+    Json {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A JSON value is not a usable record. See [`ReadOptions::parse`](crate::ReadOptions::parse).
+    #[error("{problem}")]
+    Record {
+        /// What is wrong with it; names the field.
+        problem: String,
+    },
     /// Two records bear the same id.
-    #[error("{place}: {what} id `{id}` was already used on line {first}; ids must be unique")]
+    #[error("{place}: {what} id `{id}` was already used {first}; ids must be unique")]
     DuplicateId {
         /// Where the second one is.
         place: Place,
@@ -81,8 +102,8 @@ pub enum BeirError {
         what: &'static str,
         /// The id.
         id: String,
-        /// The line of the first one.
-        first: u64,
+        /// Where the first one is: `on line 3`, or `in FILE line 3`.
+        first: String,
     },
     /// A judgement names a query or document that the collection does not hold.
     #[error("{place}: judgement names {what} `{id}`, which is not in {absent_from}")]
@@ -123,7 +144,15 @@ impl BeirError {
         Self::Io { action, file: file.to_string(), source }
     }
 
-    pub(crate) fn line(file: &str, line: u64, problem: impl Into<String>) -> Self {
-        Self::Line { place: Place { file: file.to_owned(), line }, problem: problem.into() }
+    pub(crate) fn line(file: &Arc<str>, line: u64, problem: impl Into<String>) -> Self {
+        Self::Line { place: Place { file: Arc::clone(file), line }, problem: problem.into() }
+    }
+
+    /// The line that is wrong, where the error is about one line alone and what follows it can still be read.
+    pub(crate) fn wrong_line(&self) -> Option<&Place> {
+        match self {
+            Self::Line { place, .. } | Self::DuplicateId { place, .. } => Some(place),
+            _ => None,
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! A run against judgements.
 
-use std::collections::BTreeMap;
-
+use crate::itself::SelfHits;
 use crate::metric::Metric;
 use crate::qrels::Qrels;
 use crate::run::Run;
@@ -29,20 +28,13 @@ impl std::str::FromStr for Missing {
 }
 
 /// How a run is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EvalOptions {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EvalOptions<'a> {
     /// What becomes of judged queries without results.
     pub missing: Missing,
-    /// Drop a result whose document id equals the query's id before ranking, as BEIR does: in sets where queries are
-    /// taken from the corpus, a query would find itself. Of a run of k results that leaves one too few for a metric at k: ask the
-    /// system for k + 1.
-    pub drop_identical_ids: bool,
-}
-
-impl Default for EvalOptions {
-    fn default() -> Self {
-        Self { missing: Missing::Zero, drop_identical_ids: true }
-    }
+    /// Queries that are documents of the corpus: their hit of the same id is dropped before ranking, unless it is judged. By
+    /// default nothing is dropped. Of a run of k results that leaves one too few for a metric at k: ask the system for k + 1.
+    pub itself: Option<&'a SelfHits>,
 }
 
 /// The documents of one answer in trec_eval's order: score descending, ties by document id descending (byte by byte).
@@ -72,16 +64,17 @@ pub struct Evaluation {
     metrics: Vec<Metric>,
     queries: Vec<Judged>,
     missing: usize,
+    dropped: usize,
 }
 
 /// Evaluates a run.
 ///
 /// Results are kept down to the deepest cut of `metrics`; asking the evaluation for a deeper one later sees a run cut
 /// there. Queries that were not judged are ignored.
-pub fn evaluate(qrels: &Qrels, run: &Run, metrics: &[Metric], options: &EvalOptions) -> Evaluation {
+pub fn evaluate(qrels: &Qrels, run: &Run, metrics: &[Metric], options: &EvalOptions<'_>) -> Evaluation {
     let depth = metrics.iter().map(|metric| metric.cut()).max().unwrap_or(0);
     let mut queries = Vec::with_capacity(qrels.len());
-    let mut missing = 0;
+    let (mut missing, mut dropped) = (0, 0);
     for (query, judged) in qrels.iter() {
         let hits = run.get(query).unwrap_or(&[]);
         if hits.is_empty() {
@@ -90,28 +83,19 @@ pub fn evaluate(qrels: &Qrels, run: &Run, metrics: &[Metric], options: &EvalOpti
                 continue;
             }
         }
+        let mut ranked = rank(hits);
+        if let Some(itself) = options.itself {
+            ranked.retain(|(document, _)| !itself.contains(qrels, query, document));
+            dropped += hits.len() - ranked.len();
+        }
+        let grades = ranked.iter().take(depth).map(|(document, _)| judged.get(*document).copied().unwrap_or(0));
         queries.push(Judged {
             query: query.clone(),
-            ranked: grades(query, hits, judged, depth, options.drop_identical_ids),
+            ranked: grades.collect(),
             judged: judged.values().copied().collect(),
         });
     }
-    Evaluation { metrics: metrics.to_vec(), queries, missing }
-}
-
-fn grades(
-    query: &str,
-    hits: &[(String, f64)],
-    judged: &BTreeMap<String, i32>,
-    depth: usize,
-    drop_identical: bool,
-) -> Vec<i32> {
-    rank(hits)
-        .into_iter()
-        .filter(|(document, _)| !(drop_identical && *document == query))
-        .take(depth)
-        .map(|(document, _)| judged.get(document).copied().unwrap_or(0))
-        .collect()
+    Evaluation { metrics: metrics.to_vec(), queries, missing, dropped }
 }
 
 impl Evaluation {
@@ -128,6 +112,11 @@ impl Evaluation {
     /// How many judged queries had no result.
     pub fn without_results(&self) -> usize {
         self.missing
+    }
+
+    /// How many hits were dropped because they are the query itself.
+    pub fn dropped(&self) -> usize {
+        self.dropped
     }
 
     /// The mean over the queries; 0 where there are none.

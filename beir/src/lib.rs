@@ -17,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! - [`Collection`] reads a BEIR folder, a zip of one, or a lone `.jsonl` corpus, a line at a time.
+//! - [`Collection`] reads BEIR folders, zips of them and files of JSON lines, a record at a time; [`ReadOptions`] say how.
 //! - [`Qrels`] and [`Run`] read BEIR's and TREC's files; [`Run::write`] writes what trec_eval reads.
 //! - [`evaluate`] gives trec_eval's figures; [`significance::compare`] says whether two systems differ.
 //!
@@ -25,19 +25,31 @@
 
 mod archive;
 mod collection;
+mod elements;
 mod error;
 mod evaluate;
+mod itself;
+mod json;
+mod layout;
 mod lines;
 mod metric;
+mod options;
 mod qrels;
 mod record;
 mod run;
 pub mod significance;
+mod source;
+mod wrong;
 
-pub use collection::{Collection, Documents, Records, Summary};
+pub use collection::{Collection, Documents, Queries, Records, Summary};
+pub use elements::elements;
 pub use error::{BeirError, Place};
 pub use evaluate::{EvalOptions, Evaluation, Missing, evaluate, rank};
+pub use itself::SelfHits;
 pub use metric::Metric;
-pub use qrels::{Judgement, Qrels};
-pub use record::{Document, Query, Record};
+pub use options::{Keep, OnWrongLine, ReadOptions};
+pub use qrels::{Judgement, Judgements, Qrels};
+pub use record::{Document, MAX_ID_CHARS, Query, Record, check_id};
 pub use run::Run;
+pub use source::{LFS_ADVICE, is_lfs_pointer, read_text};
+pub use wrong::{WrongLine, WrongLines};

@@ -1,17 +1,23 @@
 //! Judgements: which documents answer which queries, and how well.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::error::BeirError;
+use crate::error::{BeirError, Place};
+use crate::layout::Entry;
 use crate::lines::Lines;
+use crate::options::OnWrongLine;
+use crate::record;
+use crate::source;
+use crate::wrong::WrongLines;
 
 /// One row of a judgement file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
-    /// The row's line, counted from 1.
-    pub line: u64,
+    /// The row's file and line.
+    pub place: Place,
     /// Query id.
     pub query: String,
     /// Document id.
@@ -38,17 +44,16 @@ impl Qrels {
         qrels
     }
 
-    /// Reads a judgement file: BEIR's (a header line, then `query TAB document TAB grade`) or TREC's (`query 0
-    /// document grade`, no header). Which of the two it is follows from the number of columns.
+    /// Reads a judgement file: BEIR's (`query TAB document TAB grade`) or TREC's (`query 0 document grade`), with or without
+    /// a header, with tabs or spaces between the columns, or JSON lines with the fields `query-id`, `corpus-id` and `score`.
+    /// It may be packed as a collection's files may.
     ///
     /// # Errors
-    /// When the file cannot be read, BEIR's header is missing or wrong, a row is malformed, or a pair is judged twice
-    /// with different grades.
+    /// When the file cannot be read, a row is malformed, or a pair is judged twice with different grades.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, BeirError> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|source| BeirError::io("open", &name, source))?;
-        collect(Lines::new(name, Box::new(file)), &mut |_| Ok(()))
+        let name: Arc<str> = path.as_ref().display().to_string().into();
+        let reader = source::read_text(path)?;
+        collect(Judgements::of(name, reader), &mut |_| Ok(()))
     }
 
     /// Judgements of one query.
@@ -77,40 +82,96 @@ impl Qrels {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Form {
-    Beir,
-    Trec,
+/// The rows of one or more judgement files, streamed. See [`Collection::judgements`](crate::Collection::judgements).
+pub struct Judgements {
+    remaining: std::vec::IntoIter<Entry>,
+    current: Option<Table>,
+    on_wrong_line: OnWrongLine,
+    wrong: WrongLines,
+}
+
+impl Judgements {
+    pub(crate) fn open(entries: Vec<Entry>, on_wrong_line: OnWrongLine) -> Result<Self, BeirError> {
+        let wrong = WrongLines::default();
+        let mut rows = Self { remaining: entries.into_iter(), current: None, on_wrong_line, wrong };
+        rows.open_next()?;
+        Ok(rows)
+    }
+
+    fn of(file: Arc<str>, reader: Box<dyn Read + Send>) -> Self {
+        Self {
+            remaining: Vec::new().into_iter(),
+            current: Some(Table::new(file, reader)),
+            on_wrong_line: OnWrongLine::Stop,
+            wrong: WrongLines::default(),
+        }
+    }
+
+    /// The rows left out so far by [`OnWrongLine::Skip`].
+    pub fn wrong_lines(&self) -> &WrongLines {
+        &self.wrong
+    }
+
+    fn open_next(&mut self) -> Result<(), BeirError> {
+        self.current = match self.remaining.next() {
+            Some(entry) => Some(Table::new(Arc::clone(&entry.shown), entry.open()?)),
+            None => None,
+        };
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<Option<Judgement>, BeirError> {
+        while let Some(table) = &mut self.current {
+            match table.next_row()? {
+                Some(judgement) => return Ok(Some(judgement)),
+                None => self.open_next()?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves a row out, where that is what is to be done.
+    fn leave_out(&mut self, fault: BeirError) -> Result<(), BeirError> {
+        match self.on_wrong_line {
+            OnWrongLine::Skip => self.wrong.take(fault),
+            OnWrongLine::Stop => Err(fault),
+        }
+    }
+}
+
+impl Iterator for Judgements {
+    type Item = Result<Judgement, BeirError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let fault = match self.read() {
+                Ok(Some(judgement)) => return Some(Ok(judgement)),
+                Ok(None) => return None,
+                Err(fault) => fault,
+            };
+            if let Err(fault) = self.leave_out(fault) {
+                self.current = None;
+                self.remaining = Vec::new().into_iter();
+                return Some(Err(fault));
+            }
+        }
+    }
 }
 
 pub(crate) fn collect(
-    mut lines: Lines,
+    mut judgements: Judgements,
     check: &mut dyn FnMut(&Judgement) -> Result<(), BeirError>,
 ) -> Result<Qrels, BeirError> {
-    let file = lines.file().to_owned();
     let mut qrels = Qrels::default();
-    let mut form = None;
-    while let Some((number, line)) = lines.next_line()? {
-        let form = match form {
-            Some(form) => form,
-            None => {
-                let found = form_of(&file, number, line)?;
-                form = Some(found);
-                if matches!(found, Form::Beir) {
-                    // That was the header.
-                    continue;
-                }
-                found
-            }
-        };
-        let judgement = row(&file, number, line, form)?;
+    while let Some(judgement) = judgements.next() {
+        let judgement = judgement?;
         check(&judgement)?;
-        let Judgement { query, document, grade, .. } = judgement;
+        let Judgement { place, query, document, grade } = judgement;
         let of_query = qrels.0.entry(query).or_default();
         match of_query.get(&document) {
             Some(&before) if before != grade => {
                 let problem = format!("document `{document}` was already judged {before} for this query, now {grade}");
-                return Err(BeirError::line(&file, number, problem));
+                judgements.leave_out(BeirError::Line { place, problem })?;
             }
             _ => {
                 of_query.insert(document, grade);
@@ -120,41 +181,117 @@ pub(crate) fn collect(
     Ok(qrels)
 }
 
-/// Tells the two forms apart by their first line.
-fn form_of(file: &str, number: u64, line: &str) -> Result<Form, BeirError> {
-    if line.split_whitespace().count() == 4 && line.split('\t').count() != 3 {
-        return Ok(Form::Trec);
-    }
-    let columns: Vec<&str> = line.split('\t').map(str::trim).collect();
-    let problem = match columns.as_slice() {
-        [_, _, grade] if grade.parse::<f64>().is_err() => return Ok(Form::Beir),
-        [_, _, _] => "this is a judgement, but the first line must be the header `query-id TAB corpus-id TAB score`",
-        _ => {
-            "bad header: expected `query-id TAB corpus-id TAB score` (BEIR), or rows of four columns, `query 0 document grade` (TREC)"
-        }
-    };
-    Err(BeirError::line(file, number, problem))
+/// How the rows of a file are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Three columns; whether the document comes first.
+    Beir { document_first: bool },
+    /// Four columns.
+    Trec,
+    /// JSON objects.
+    Json,
 }
 
-fn row(file: &str, number: u64, line: &str, form: Form) -> Result<Judgement, BeirError> {
-    let (columns, expected): (Vec<&str>, &str) = match form {
-        Form::Beir => (line.split('\t').map(str::trim).collect(), "query-id TAB corpus-id TAB score"),
-        Form::Trec => (line.split_whitespace().collect(), "query 0 document grade"),
-    };
-    let (query, document, grade) = match (form, columns.as_slice()) {
-        (Form::Beir, [query, document, grade]) | (Form::Trec, [query, _, document, grade]) => (query, document, grade),
-        _ => {
-            let problem = format!("a row of {} columns; expected `{expected}`", columns.len());
-            return Err(BeirError::line(file, number, problem));
+/// One judgement file.
+struct Table {
+    lines: Lines,
+    form: Option<Form>,
+}
+
+impl Table {
+    fn new(file: Arc<str>, reader: Box<dyn Read + Send>) -> Self {
+        Self { lines: Lines::new(file, reader), form: None }
+    }
+
+    fn next_row(&mut self) -> Result<Option<Judgement>, BeirError> {
+        let file = Arc::clone(self.lines.file());
+        loop {
+            let Some((number, line)) = self.lines.next_line()? else { return Ok(None) };
+            let (form, is_header) = match self.form {
+                Some(form) => (form, false),
+                None => form_of(line).map_err(|problem| BeirError::line(&file, number, problem))?,
+            };
+            self.form = Some(form);
+            if is_header {
+                continue;
+            }
+            let (query, document, grade) = match form {
+                Form::Json => record::judgement(line).map_err(|fault| fault.problem),
+                _ => row(line, form),
+            }
+            .map_err(|problem| BeirError::line(&file, number, problem))?;
+            return Ok(Some(Judgement { place: Place { file, line: number }, query, document, grade }));
         }
+    }
+}
+
+const BEIR_ROW: &str = "query-id TAB corpus-id TAB score";
+const TREC_ROW: &str = "query 0 document grade";
+
+/// The columns of a row, if there are so many: tabs lie between them, so that ids may hold spaces, or else white space.
+fn columns(line: &str, count: usize) -> Option<Vec<&str>> {
+    let by_tabs: Vec<&str> = line.trim_end().split('\t').map(str::trim).collect();
+    if by_tabs.len() == count {
+        return Some(by_tabs);
+    }
+    let by_spaces: Vec<&str> = line.split_whitespace().collect();
+    (by_spaces.len() == count).then_some(by_spaces)
+}
+
+/// Tells how a file is written by its first line, and whether that is a header.
+fn form_of(line: &str) -> Result<(Form, bool), String> {
+    if line.trim_start().starts_with('{') {
+        return Ok((Form::Json, false));
+    }
+    let is_number = |text: &str| text.parse::<f64>().is_ok();
+    let by_tabs = line.trim_end().split('\t').count();
+    if let Some(three) = columns(line, 3).filter(|_| by_tabs != 4) {
+        let (first, second) = (three[0].to_ascii_lowercase(), three[1].to_ascii_lowercase());
+        let is_header = !is_number(three[2]);
+        let names_document =
+            |name: &str| name.starts_with("corpus") || name.starts_with("doc") || name.starts_with("passage");
+        let document_first = is_header && names_document(&first) && (second.starts_with("query") || second == "qid");
+        return Ok((Form::Beir { document_first }, is_header));
+    }
+    if let Some(four) = columns(line, 4) {
+        let (first, last) = (four[0].to_ascii_lowercase(), four[3].to_ascii_lowercase());
+        let is_header = matches!(first.as_str(), "qid" | "query" | "query-id" | "query_id" | "topic" | "topic_id")
+            && !is_number(&last)
+            && last.parse::<i32>().is_err();
+        return Ok((Form::Trec, is_header));
+    }
+    let commas = if line.split(',').count() > 2 { "; its columns have commas between: write tabs" } else { "" };
+    Err(format!(
+        "not a row of judgements{commas}: expected `{BEIR_ROW}` (BEIR) or `{TREC_ROW}` (TREC), with or without a header"
+    ))
+}
+
+fn row(line: &str, form: Form) -> Result<(String, String, i32), String> {
+    let (count, expected) = if form == Form::Trec { (4, TREC_ROW) } else { (3, BEIR_ROW) };
+    let Some(columns) = columns(line, count) else {
+        let found = line.trim_end().split('\t').count();
+        let found = if found > 1 { found } else { line.split_whitespace().count() };
+        return Err(format!("a row of {found} columns; expected `{expected}`"));
+    };
+    let (query, document) = match form {
+        Form::Trec => (columns[0], columns[2]),
+        Form::Beir { document_first: true } => (columns[1], columns[0]),
+        _ => (columns[0], columns[1]),
     };
     if query.is_empty() || document.is_empty() {
-        return Err(BeirError::line(file, number, format!("an id is empty; expected `{expected}`")));
+        return Err(format!("an id is empty; expected `{expected}`"));
     }
-    let Ok(grade) = grade.parse() else {
-        return Err(BeirError::line(file, number, format!("grade `{grade}` is not a whole number")));
-    };
-    Ok(Judgement { line: number, query: (*query).to_owned(), document: (*document).to_owned(), grade })
+    Ok((query.to_owned(), document.to_owned(), grade(columns[count - 1])?))
+}
+
+/// A grade is a whole number, which some programs write as `1.0`.
+pub(crate) fn grade(text: &str) -> Result<i32, String> {
+    if let Ok(grade) = text.parse() {
+        return Ok(grade);
+    }
+    let whole = text.parse::<f64>().ok().filter(|grade| grade.fract() == 0.0 && grade.abs() <= f64::from(i32::MAX));
+    // Whole and within the range, as was just checked.
+    whole.map(|grade| grade as i32).ok_or_else(|| format!("grade `{text}` is not a whole number"))
 }
 
 #[cfg(test)]
@@ -162,32 +299,59 @@ mod tests {
     use super::*;
 
     fn read(text: &'static str) -> Result<Qrels, BeirError> {
-        collect(Lines::new("qrels.tsv".to_owned(), Box::new(text.as_bytes())), &mut |_| Ok(()))
+        collect(Judgements::of("qrels.tsv".into(), Box::new(text.as_bytes())), &mut |_| Ok(()))
     }
 
     #[test]
-    fn both_forms_are_read() {
+    fn all_forms_are_read() {
         let expected = Qrels::from_judgements([("1", "d 1", 2), ("2", "d2", 0), ("2", "d3", -1)]);
-        let beir = read("query-id\tcorpus-id\tscore\n1\td 1\t2\n2\td2\t0\r\n\n2\td3\t-1").unwrap();
-        assert_eq!(beir, expected);
-        let trec = read("1 0 d1 2\n2\t0\td2  0\n2 Q0 d3 -1\n").unwrap();
-        assert_eq!(trec, Qrels::from_judgements([("1", "d1", 2), ("2", "d2", 0), ("2", "d3", -1)]));
-        assert_eq!(trec.judgements(), 3);
+        for text in [
+            "query-id\tcorpus-id\tscore\n1\td 1\t2\n2\td2\t0\r\n\n2\td3\t-1",
+            "1\td 1\t2\n2\td2\t0\n2\td3\t-1",
+            "\u{FEFF}query-id\tcorpus-id\tscore\r\n1\td 1\t2.0\r\n2\td2\t0.0\r\n2\td3\t-1.0\r\n",
+            "corpus-id\tquery-id\tscore\nd 1\t1\t2\nd2\t2\t0\nd3\t2\t-1\n",
+            "1\t0\td 1\t2\n2\t0\td2\t0\n2\tQ0\td3\t-1\n",
+            "query_id\titer\tdoc_id\trel\n1\t0\td 1\t2\n2\t0\td2\t0\n2\tQ0\td3\t-1\n",
+            "{\"query-id\": 1, \"corpus-id\": \"d 1\", \"score\": 2.0}\n{\"query-id\": \"2\", \"corpus-id\": \"d2\", \"score\": 0}\n{\"query-id\": \"2\", \"corpus-id\": \"d3\", \"score\": -1}",
+        ] {
+            assert_eq!(read(text).unwrap(), expected, "{text}");
+        }
+        let expected = Qrels::from_judgements([("1", "d1", 2), ("2", "d2", 0), ("2", "d3", -1)]);
+        for text in [
+            "1 0 d1 2\n2\t0\td2  0\n2 Q0 d3 -1\n",
+            "qid 0 docid rel\n1 0 d1 2\n2 0 d2 0\n2 Q0 d3 -1\n",
+            "1 d1 2\n2   d2 0\n2 d3 -1\n",
+            "query-id corpus-id score\n1 d1 2\n2 d2 0\n2 d3 -1\n",
+        ] {
+            assert_eq!(read(text).unwrap(), expected, "{text}");
+        }
+        assert_eq!(expected.judgements(), 3);
         assert!(read("").unwrap().is_empty());
+        assert!(read("query-id\tcorpus-id\tscore\n").unwrap().is_empty());
     }
 
     #[test]
     fn faults_name_the_line() {
         let said = |text| read(text).unwrap_err().to_string();
-        assert!(said("1\td1\t1\n").starts_with("qrels.tsv line 1: this is a judgement"));
-        assert!(said("hello\n").starts_with("qrels.tsv line 1: bad header"));
+        assert!(said("hello\n").starts_with("qrels.tsv line 1: not a row of judgements"));
+        assert!(said("q1,d1,1\n").starts_with("qrels.tsv line 1: not a row of judgements; its columns have commas"));
         assert!(said("a\tb\tc\n1\td1\n").starts_with("qrels.tsv line 2: a row of 2 columns"));
         assert_eq!(said("a\tb\tc\n1\td1\tyes\n"), "qrels.tsv line 2: grade `yes` is not a whole number");
+        assert_eq!(said("1\td1\t0.5\n"), "qrels.tsv line 1: grade `0.5` is not a whole number");
+        assert_eq!(said("1 0 d1 yes\n"), "qrels.tsv line 1: grade `yes` is not a whole number");
+        for grade in ["NaN", "inf", "1e300", "2147483648", "0x1"] {
+            assert!(row(&format!("q\td\t{grade}"), Form::Beir { document_first: false }).is_err(), "{grade}");
+        }
         assert!(said("a\tb\tc\n1\t\t1\n").starts_with("qrels.tsv line 2: an id is empty"));
         assert!(said("1 0 d 1\n1 0 d\n").starts_with("qrels.tsv line 2: a row of 3 columns"));
         assert_eq!(
             said("a\tb\tc\n1\td\t1\n1\td\t1\n1\td\t2\n"),
             "qrels.tsv line 4: document `d` was already judged 1 for this query, now 2"
         );
+        assert_eq!(
+            said("{\"query-id\": \"q\", \"corpus-id\": \"d\", \"score\": 0.5}"),
+            "qrels.tsv line 1: grade `0.5` is not a whole number"
+        );
+        assert_eq!(said("{\"query-id\": \"q\", \"score\": 1}"), "qrels.tsv line 1: the record has no `corpus-id`");
     }
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::BeirError;
 use crate::evaluate::rank;
 use crate::lines::Lines;
+use crate::source;
 
 /// Documents with scores by query. The order within a query does not matter: scores rank the documents.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,24 +48,24 @@ impl Run {
         self.queries.is_empty()
     }
 
-    /// Reads a run file, rows of `query Q0 document rank score tag`. The rank column is ignored, as trec_eval does.
+    /// Reads a run file, rows of `query Q0 document rank score tag`. Where tabs lie between the columns, ids may hold spaces.
+    /// The rank column is ignored, as trec_eval does. The file may be packed as a collection's files may.
     ///
     /// # Errors
     /// When the file cannot be read, a row is malformed, a score is not a finite number, or a document comes twice for
     /// a query.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, BeirError> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|source| BeirError::io("open", &name, source))?;
-        Self::from_lines(Lines::new(name, Box::new(file)))
+        let name: Arc<str> = path.as_ref().display().to_string().into();
+        Self::from_lines(Lines::new(name, source::read_text(path)?))
     }
 
     fn from_lines(mut lines: Lines) -> Result<Self, BeirError> {
-        let file = lines.file().to_owned();
+        let file = Arc::clone(lines.file());
         let mut run = Self::new();
         let mut seen = HashSet::new();
         while let Some((number, line)) = lines.next_line()? {
-            let columns: Vec<&str> = line.split_whitespace().collect();
+            let by_tabs: Vec<&str> = line.split('\t').map(str::trim).collect();
+            let columns = if by_tabs.len() == 6 { by_tabs } else { line.split_whitespace().collect() };
             let [query, _, document, _, score, _] = columns.as_slice() else {
                 let problem =
                     format!("a row of {} columns; expected `query Q0 document rank score tag`", columns.len());
@@ -88,8 +90,12 @@ impl Run {
     /// lower, so that every reader sees this run's order; equal scores stay equal. The file appears whole or not at
     /// all, and is on disk then.
     ///
+    /// Where an id holds a space, tabs lie between the columns of all rows: [`read`](Self::read) reads them, trec_eval does
+    /// not. See [`has_spaces`](Self::has_spaces).
+    ///
     /// # Errors
-    /// When an id or the tag is empty or holds white space, a score is not finite, or the file cannot be written.
+    /// When an id is one of those that [`check_id`](Self::check_id) refuses, a score is not finite, or the file cannot be
+    /// written.
     pub fn write(&self, path: impl AsRef<Path>, tag: &str) -> Result<(), BeirError> {
         let path = path.as_ref();
         let mut refused = None;
@@ -108,27 +114,42 @@ impl Run {
         }
     }
 
+    /// Whether an id holds a space, so that trec_eval cannot read the run.
+    pub fn has_spaces(&self) -> bool {
+        let space = |id: &str| id.contains(char::is_whitespace);
+        self.queries.iter().any(|(query, hits)| space(query) || hits.iter().any(|(document, _)| space(document)))
+    }
+
+    /// Whether a run file can express an id.
+    ///
+    /// # Errors
+    /// When it is empty, begins or ends with white space, or holds a tab or the end of a line; the text follows the id.
+    pub fn check_id(id: &str) -> Result<(), String> {
+        if id.is_empty() {
+            return Err("is empty, which a run file cannot express".to_owned());
+        }
+        if id.trim() != id || id.contains(['\t', '\n', '\r']) {
+            return Err(
+                "holds a tab, the end of a line, or white space around it, which a run file cannot express".to_owned()
+            );
+        }
+        Ok(())
+    }
+
     /// Writes the rows of [`write`](Self::write) to any writer.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn write_to(&self, writer: &mut dyn Write, tag: &str) -> Result<(), BeirError> {
-        let unfit = |text: &str| text.is_empty() || text.contains(char::is_whitespace);
+        let gap = if self.has_spaces() { '\t' } else { ' ' };
+        let tag = tag.replace(char::is_whitespace, "-");
         for (query, hits) in &self.queries {
             let refuse = |problem: String| BeirError::Run { query: query.clone(), problem };
-            if unfit(query) {
-                return Err(refuse("the id is empty or holds white space, which a run file cannot express".into()));
-            }
-            if unfit(tag) {
-                return Err(refuse(format!("the tag `{tag}` is empty or holds white space")));
-            }
+            Self::check_id(query).map_err(|problem| refuse(format!("the query's id {problem}")))?;
             let mut before: Option<(f64, f64)> = None;
             for (at, &(document, score)) in rank(hits).iter().enumerate() {
-                if unfit(document) {
-                    return Err(refuse(format!(
-                        "document id `{document}` is empty or holds white space, which a run file cannot express"
-                    )));
-                }
+                Self::check_id(document)
+                    .map_err(|problem| refuse(format!("document id `{}` {problem}", document.escape_debug())))?;
                 if !score.is_finite() {
                     return Err(refuse(format!("the score of document `{document}` is not a finite number")));
                 }
@@ -141,7 +162,8 @@ impl Run {
                     }
                 }
                 before = Some((score, printed));
-                writeln!(writer, "{query} Q0 {document} {} {} {tag}", at + 1, digits(printed))
+                let (rank, score) = (at + 1, digits(printed));
+                writeln!(writer, "{query}{gap}Q0{gap}{document}{gap}{rank}{gap}{score}{gap}{tag}")
                     .map_err(|source| BeirError::io("write", "the run", source))?;
             }
         }
@@ -184,7 +206,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Run, BeirError> {
         let bytes = std::io::Cursor::new(text.as_bytes().to_vec());
-        Run::from_lines(Lines::new("a.run".to_owned(), Box::new(bytes)))
+        Run::from_lines(Lines::new("a.run".into(), Box::new(bytes)))
     }
 
     fn text(run: &Run) -> String {
@@ -215,8 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn ids_with_spaces_are_read_back() {
+        let mut run = Run::new();
+        run.insert("a query", vec![("doc one.pdf".to_owned(), 2.0), ("d2".to_owned(), 1.0)]);
+        run.insert("q", vec![("d2".to_owned(), 0.5)]);
+        assert!(run.has_spaces());
+        assert!(text(&run).starts_with("a query\tQ0\tdoc one.pdf\t1\t2.00000000\ttag\n"), "{}", text(&run));
+        assert_eq!(read(&text(&run)).unwrap(), run);
+    }
+
+    #[test]
     fn what_a_run_file_cannot_express_is_refused() {
-        for (query, document, score) in [("a b", "d", 1.0), ("q", "d e", 1.0), ("q", "d", f64::NAN), ("", "d", 1.0)] {
+        for (query, document, score) in [
+            ("a\tb", "d", 1.0),
+            ("q", "d\ne", 1.0),
+            ("q", " d", 1.0),
+            ("q", "d", f64::NAN),
+            ("", "d", 1.0),
+            ("q", "", 1.0),
+        ] {
             let mut run = Run::new();
             run.insert(query, vec![(document.to_owned(), score)]);
             assert!(run.write_to(&mut Vec::new(), "t").is_err(), "{query} {document} {score}");

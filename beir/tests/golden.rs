@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use beir::significance::{CompareOptions, compare};
-use beir::{EvalOptions, Metric, Missing, Qrels, Run, evaluate};
+use beir::{EvalOptions, Metric, Missing, Qrels, Run, SelfHits, evaluate};
 use serde::Deserialize;
 
 type ByQuery<T> = BTreeMap<String, BTreeMap<String, T>>;
@@ -48,7 +48,7 @@ fn metrics_equal_trec_eval() {
     let mut compared = 0;
     for case in golden().cases {
         let qrels = Qrels(case.qrels.clone());
-        let skip = EvalOptions { missing: Missing::Skip, drop_identical_ids: false };
+        let skip = EvalOptions { missing: Missing::Skip, itself: None };
         let metrics: Vec<Metric> =
             case.values.values().next().unwrap().keys().map(|name| name.parse().unwrap()).collect();
         let evaluation = evaluate(&qrels, &run_of(&case), &metrics, &skip);
@@ -102,18 +102,23 @@ fn a_run_file_written_and_read_gives_the_same_figures() {
 }
 
 #[test]
-fn a_document_that_bears_the_querys_id_is_dropped_unless_told() {
-    let qrels = Qrels::from_judgements([("x", "right", 1), ("x", "x", 1)]);
+fn a_hit_that_bears_the_querys_id_counts_unless_it_is_the_query_and_not_judged() {
+    let metrics = [Metric::Mrr(1), Metric::Recall(1)];
     let mut run = Run::new();
     run.insert("x", vec![("x".to_owned(), 9.0), ("right".to_owned(), 1.0)]);
-    let metrics = [Metric::Mrr(1), Metric::Recall(1)];
-    let dropped = evaluate(&qrels, &run, &metrics, &EvalOptions::default());
-    assert_eq!((dropped.mean(metrics[0]), dropped.mean(metrics[1])), (1.0, 0.5));
-    qrels.get("x").unwrap();
-    let only_itself = Qrels::from_judgements([("x", "right", 1)]);
-    let kept = EvalOptions { drop_identical_ids: false, ..EvalOptions::default() };
-    assert_eq!(evaluate(&only_itself, &run, &metrics, &kept).mean(Metric::Mrr(1)), 0.0);
-    assert_eq!(evaluate(&only_itself, &run, &metrics, &EvalOptions::default()).mean(Metric::Mrr(1)), 1.0);
+    let itself = SelfHits::all(["x"]);
+    let known = EvalOptions { itself: Some(&itself), ..EvalOptions::default() };
+
+    let both = Qrels::from_judgements([("x", "right", 1), ("x", "x", 1)]);
+    for options in [EvalOptions::default(), known] {
+        let judged = evaluate(&both, &run, &metrics, &options);
+        assert_eq!((judged.mean(metrics[0]), judged.mean(metrics[1]), judged.dropped()), (1.0, 0.5, 0));
+    }
+    let other = Qrels::from_judgements([("x", "right", 1)]);
+    let counted = evaluate(&other, &run, &metrics, &EvalOptions::default());
+    assert_eq!((counted.mean(Metric::Mrr(1)), counted.dropped()), (0.0, 0));
+    let dropped = evaluate(&other, &run, &metrics, &known);
+    assert_eq!((dropped.mean(Metric::Mrr(1)), dropped.dropped()), (1.0, 1));
 }
 
 #[test]

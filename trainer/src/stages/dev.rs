@@ -46,8 +46,7 @@ impl DevSet {
             let hits = self.lists[place].iter().zip(scores).map(|(p, score)| (p.to_string(), score)).collect();
             run.insert(place.to_string(), hits);
         }
-        let options = EvalOptions { drop_identical_ids: false, ..EvalOptions::default() };
-        evaluate(&self.qrels, &run, &[Metric::Ndcg(10)], &options)
+        evaluate(&self.qrels, &run, &[Metric::Ndcg(10)], &EvalOptions::default())
     }
 
     /// Every held-out query by its number, with a passage it is judged on, query by query.

@@ -6,10 +6,10 @@ use crate::checkpoint::{hex, write_whole};
 use crate::error::TrainError;
 use adam_encoder::TextKind;
 use beir::significance::{CompareOptions, compare_evaluations};
-use beir::{Collection, EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
+use beir::{Collection, Document, EvalOptions, Evaluation, Metric, Qrels, Run, SelfHits, evaluate};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// What is measured.
@@ -98,15 +98,18 @@ impl TestSet {
             }
         };
         corpus.share(&folder.join("passages.npy"), encoder.exported(), &self.ids)?;
+        let itself = self.self_hits(context);
         let texts: Vec<&str> = self.queries.iter().map(|q| q.1.as_str()).collect();
         let vectors = encoder.encode(&texts, TextKind::Query, &mut |_| ())?;
         let mut run = Run::new();
         for ((id, _), vector) in self.queries.iter().zip(&vectors) {
             let depth = context.config.eval.depth;
-            // Where queries are documents too, a query does not find itself.
-            let hits =
-                corpus.nearest(vector, depth + 1).into_iter().filter(|&(row, _)| self.ids[row] != *id).take(depth);
-            run.insert(id.clone(), hits.map(|(row, score)| (self.ids[row].clone(), f64::from(score))).collect());
+            let nearest = corpus.nearest(vector, depth + 1).into_iter();
+            let mut hits: Vec<(String, f64)> =
+                nearest.map(|(row, score)| (self.ids[row].clone(), f64::from(score))).collect();
+            itself.drop_from(&self.qrels, id, &mut hits);
+            hits.truncate(depth);
+            run.insert(id.clone(), hits);
         }
         run.write(folder.join("test.run"), "adam")?;
         let evaluation = evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default());
@@ -114,6 +117,19 @@ impl TestSet {
         let text = serde_json::to_vec_pretty(&measured).map_err(|e| TrainError::config(e.to_string()))?;
         write_whole(&folder.join("test.json"), &text)?;
         Ok(measured)
+    }
+
+    /// The queries that are documents of the corpus, which do not find themselves.
+    fn self_hits(&self, context: &Context<'_>) -> SelfHits {
+        let rows: HashMap<&str, usize> = self.ids.iter().enumerate().map(|(row, id)| (id.as_str(), row)).collect();
+        let text = |row: usize| match &self.texts {
+            Some(texts) => texts[row].clone(),
+            None => context.data.passages.full_text(row as u32).unwrap_or_default(),
+        };
+        SelfHits::find(self.queries.iter().map(|(id, text)| (id.as_str(), text.as_str())), |id| {
+            let row = *rows.get(id)?;
+            Some(Document { id: id.to_owned(), text: text(row), ..Document::default() })
+        })
     }
 
     /// nDCG@10 of every test query in a run that [`TestSet::measure`] wrote.
