@@ -94,18 +94,17 @@ pub(crate) fn names(path: &Path) -> Result<BTreeMap<String, usize>, BeirError> {
 }
 
 /// The name of a compression method that is not read.
-fn unread_method(method: CompressionMethod) -> Option<String> {
+fn unread_method(method: CompressionMethod) -> Option<&'static str> {
     match method {
         CompressionMethod::Stored
         | CompressionMethod::Deflated
         | CompressionMethod::Deflate64
         | CompressionMethod::Bzip2 => None,
-        CompressionMethod::LZMA => Some("LZMA".to_owned()),
-        CompressionMethod::ZSTD => Some("Zstandard".to_owned()),
-        CompressionMethod::XZ => Some("XZ".to_owned()),
-        CompressionMethod::PPMD => Some("PPMd".to_owned()),
-        // Shrink, Implode and others of old programs.
-        other => Some(format!("method {}", other.to_u16())),
+        CompressionMethod::LZMA => Some("LZMA"),
+        CompressionMethod::ZSTD => Some("Zstandard"),
+        CompressionMethod::XZ => Some("XZ"),
+        CompressionMethod::PPMD => Some("PPMd"),
+        _ => Some("a method of old or rare programs"),
     }
 }
 

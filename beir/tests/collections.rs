@@ -501,7 +501,9 @@ fn zips_of_many_programs_are_read() {
         fs::write(&path, bytes).unwrap();
         check(&path).unwrap_err()
     };
-    for (method, name) in [(14, "LZMA"), (93, "Zstandard"), (95, "XZ"), (98, "PPMd"), (77, "method 77")] {
+    for (method, name) in
+        [(14, "LZMA"), (93, "Zstandard"), (95, "XZ"), (98, "PPMd"), (77, "a method of old or rare programs")]
+    {
         let said = patched(8, 10, [method, 0]);
         assert!(
             said.contains(&format!("`corpus.jsonl` is compressed with {name}, which is not read; unpack it")),
