@@ -1,7 +1,6 @@
 //! What a system answered: for each query, documents with scores.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;

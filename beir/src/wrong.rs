@@ -1,6 +1,6 @@
 //! Lines that were left out.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::Path;
 
 use crate::error::{BeirError, Place};
@@ -79,15 +79,16 @@ impl WrongLines {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BeirError> {
-        let mut text = String::new();
-        for wrong in &self.listed {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{}", wrong.to_string().replace(['\n', '\r'], " "));
-        }
-        if self.count > self.listed.len() {
-            let _ = writeln!(text, "and {} more", self.count - self.listed.len());
-        }
         let path = path.as_ref();
-        std::fs::write(path, text).map_err(|source| BeirError::io("write", path.display(), source))
+        let written = durable::write_output(path, |out| {
+            for wrong in &self.listed {
+                writeln!(out, "{}", wrong.to_string().replace(['\n', '\r'], " "))?;
+            }
+            match self.count - self.listed.len() {
+                0 => Ok(()),
+                more => writeln!(out, "and {more} more"),
+            }
+        });
+        written.map_err(|source| BeirError::io("write", path.display(), source))
     }
 }
