@@ -29,20 +29,12 @@ impl Engine {
     /// index's own that bear its names, with the type of each, and else into the metadata's.
     ///
     /// # Errors
-    /// When it has no id or one that is longer than an index can find again, something for which the index has no field or a field
-    /// of another type, or a vector that is not one of the index's.
+    /// When it has no id or one of more than 512 characters, metadata of more than 1,000 names, something for which the index has no
+    /// field or a field of another type, or a vector that is not one of the index's.
     pub fn document(&self, document: Document) -> Result<TantivyDocument, PluginError> {
         let Document { id, mut title, mut text, metadata, vector } = document;
         let fault = |problem: String| PluginError::Document { document: shown(&id), problem };
-        if id.is_empty() {
-            return Err(fault("has an empty id".to_owned()));
-        }
-        if id.len() > MAX_ID_BYTES {
-            return Err(fault(format!(
-                "its id has {} bytes; an index finds documents by ids of up to {MAX_ID_BYTES} bytes",
-                id.len()
-            )));
-        }
+        beir::check_id(&id).map_err(|problem| fault(format!("its id {problem}")))?;
         // An index that was brought over has its own fields, and not always one for everything.
         let lost = |what: &str| {
             fault(format!("its {what} would be lost, since the index has no field for it: {}", self.described_fields()))
@@ -50,6 +42,7 @@ impl Engine {
         let mut out = TantivyDocument::new();
         out.add_text(self.fields.key, &id);
         if let Some(metadata) = &metadata {
+            check_metadata(metadata).map_err(fault)?;
             let mut left = self.add_own(&mut out, metadata).map_err(fault)?;
             if let Some(name) = &self.card.layout.metadata {
                 let field = self.index.schema().get_field(name)?;
@@ -205,8 +198,34 @@ impl Engine {
     }
 }
 
-/// The longest id, in bytes, that tantivy indexes as one term: a document with a longer one could be neither replaced nor deleted.
-const MAX_ID_BYTES: usize = 65_530;
+/// Most names in the metadata of one document, at all depths: each is a column of its own in the index.
+const MAX_NAMES: usize = 1000;
+
+/// Refuses metadata that would make too many columns.
+///
+/// # Errors
+/// In words, when it has more than 1,000 names at all depths.
+pub fn check_metadata(metadata: &serde_json::Map<String, serde_json::Value>) -> Result<(), String> {
+    fn collect(path: &str, value: &serde_json::Value, names: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(members) => members.iter().for_each(|(name, value)| {
+                let path = format!("{path}.{name}");
+                collect(&path, value, names);
+                names.insert(path);
+            }),
+            serde_json::Value::Array(values) => values.iter().for_each(|value| collect(path, value, names)),
+            _ => {}
+        }
+    }
+    let mut names = std::collections::BTreeSet::new();
+    for (name, value) in metadata {
+        collect(name, value, &mut names);
+    }
+    match metadata.len() + names.len() {
+        count if count > MAX_NAMES => Err(format!("its metadata has {count} names; the limit is {MAX_NAMES}")),
+        _ => Ok(()),
+    }
+}
 
 /// A name as a message can hold it.
 fn shown(name: &str) -> String {

@@ -23,7 +23,7 @@ use tantivy::schema::{IndexRecordOption, Schema};
 use tantivy::{Index, IndexReader};
 use tantivy_dense::{Dense, DenseOptions, Device};
 
-pub use document::Document;
+pub use document::{Document, check_metadata};
 pub use language::Language;
 pub(crate) use language::of_query;
 #[cfg(test)]

@@ -31,8 +31,9 @@ impl Engine {
         !named_by_layout && !made && !HashFields::is_hash(name) && !ChunkFields::is_one(name)
     }
 
-    /// Names of the fields that metadata is written to, in the order of the schema.
-    pub(super) fn own_fields(&self) -> Vec<String> {
+    /// Names of the fields that metadata is written to by its names, in the order of the schema: those of an index that was brought
+    /// over or has a schema of its own.
+    pub fn own_fields(&self) -> Vec<String> {
         let schema = self.index.schema();
         let own = schema.fields().filter(|(field, _)| self.is_own(&schema, *field));
         own.map(|(_, entry)| entry.name().to_owned()).collect()

@@ -1,9 +1,12 @@
 //! Documents over HTTP: in, out, away, and safe on disk.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use beir::{BeirError, ReadOptions, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -16,35 +19,60 @@ use crate::engine::Document;
 use crate::filter::Filter;
 use crate::writer::Failure;
 
-/// Longest id, in characters: as one term it must stay far below tantivy's 65,530 bytes.
-pub(super) const MAX_ID: usize = 512;
-/// Most values in the metadata of one document, counted at all depths: each name is a column of its own in the index.
-const MAX_METADATA: usize = 1000;
-/// A value of a vector lies between this and its negative, so that sums of squares stay finite.
-pub(super) const MAX_VALUE: f32 = 1e6;
+/// Longest id, in characters: the same for files and the library.
+pub(super) const MAX_ID: usize = beir::MAX_ID_CHARS;
+/// Most names of ignored fields that an answer lists.
+const MAX_IGNORED: usize = 20;
 
-/// A document to be found later. One with the same id is replaced; one that has not changed costs nothing.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+/// A document to be found later. One with the same id is replaced; one that has not changed costs nothing. Read by the same rules as
+/// a line of a file: the id may be a whole number and may be called `_id`, title and text may be null, and NaN or Infinity are read
+/// as null. Fields with other names are ignored and counted in the answer.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes what `beir` reads")]
 pub(super) struct DocumentBody {
     /// Its id.
-    #[serde(alias = "_id")]
-    #[schema(min_length = 1, max_length = 512)]
-    id: String,
-    /// Its title.
-    #[serde(default)]
-    title: String,
-    /// Its text.
-    #[serde(default)]
-    text: String,
-    /// What it can be filtered by: an object.
-    #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Object)]
+    id: Value,
+    /// Its title.
+    title: Option<String>,
+    /// Its text.
+    text: Option<String>,
+    /// What it can be filtered by: an object. In an index with fields of its own, these are filled by name.
+    #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
     /// Its vector, where somebody made it already with the index's own model.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Vec<f32>)]
     vector: Option<Vec<f32>>,
+}
+
+/// What can be said with documents: when they are committed, and how they are read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AddParams {
+    #[serde(default)]
+    commit: bool,
+    id_field: Option<String>,
+    title_field: Option<String>,
+    text_field: Option<String>,
+    keep: Option<String>,
+}
+
+impl AddParams {
+    fn options(&self) -> Result<ReadOptions, ApiError> {
+        let mut options = ReadOptions::new();
+        if let Some(name) = &self.id_field {
+            options = options.id_field(name);
+        }
+        if let Some(name) = &self.title_field {
+            options = options.title_field(name);
+        }
+        if let Some(name) = &self.text_field {
+            options = options.text_field(name);
+        }
+        if let Some(keep) = &self.keep {
+            options = options.keep(keep.parse().map_err(|problem| ApiError::validation(format!("`keep`: {problem}")))?);
+        }
+        Ok(options)
+    }
 }
 
 /// What can be said with a write.
@@ -57,15 +85,30 @@ pub(super) struct WriteParams {
 }
 
 /// What was taken.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct Accepted {
     /// Documents or deletions taken.
     accepted: usize,
     /// Whether they are safe on disk and can be found. Otherwise that comes with the next commit.
     committed: bool,
+    /// Fields of the documents that were not kept, with how many documents have each; at most 20 names. Not there if there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    ignored: BTreeMap<String, usize>,
+    /// Documents with neither title nor text, which only filters find, unless they brought a vector. Not there if there are none.
+    #[serde(skip_serializing_if = "is_none")]
+    #[schema(required = false)]
+    without_text: usize,
+    /// Documents in which NaN or Infinity was read as null. Not there if there are none.
+    #[serde(skip_serializing_if = "is_none")]
+    #[schema(required = false)]
+    non_finite: usize,
     /// Documents of this commit that could not be embedded, whoever sent them; not there if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failures: Vec<NotEmbedded>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A document that could not be embedded, and so is found by its words only or left out, as the server was told.
@@ -121,50 +164,70 @@ pub(super) struct DeleteBody {
 
 /// Takes documents: one, a JSON array, or one a line (`application/x-ndjson`).
 ///
-/// All are checked before the first is taken. They are in the queue when the answer comes, and safe and findable after
-/// the next commit: at once with `commit=true`, else by `/commit` or by the server's clock.
+/// All are checked before the first is taken. Of several with the same id, the last one stays. They are in the queue when the answer
+/// comes, and safe and findable after the next commit: at once with `commit=true`, else by `/commit` or by the server's clock.
 #[utoipa::path(post, path = "/documents", tag = "documents",
-    params(("commit" = Option<bool>, Query, description = "Commit before the answer", nullable = false)),
+    params(("commit" = Option<bool>, Query, description = "Commit before the answer", nullable = false),
+           ("id_field" = Option<String>, Query, description = "Field with the id; by default `_id`, or `id` where there is no `_id`", nullable = false),
+           ("title_field" = Option<String>, Query, description = "Field with the title; by default `title`", nullable = false),
+           ("text_field" = Option<String>, Query, description = "Field with the text; by default `text`", nullable = false),
+           ("keep" = Option<String>, Query, description = "Other fields that become metadata: names with commas between, or `all`", nullable = false)),
     request_body(content((Vec<DocumentBody> = "application/json"), (String = "application/x-ndjson"))),
     responses((status = 200, description = "Taken and committed", body = Accepted),
               (status = 202, description = "Taken", body = Accepted)))]
 pub(super) async fn add(
     State(service): State<Service>,
-    Params(params): Params<WriteParams>,
+    Params(params): Params<AddParams>,
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response, ApiError> {
     let kind = Kind::of(&headers)?;
+    let options = params.options()?;
     let (of, limit) = (service.clone(), service.limits().documents);
     // Reading megabytes of JSON takes a processor too.
-    let documents = service
+    let (documents, taken) = service
         .work(move || {
-            let documents = kind.read(&body, limit)?;
-            documents
-                .into_iter()
-                .enumerate()
-                .map(|(at, document)| document.check(at, &of))
-                .collect::<Result<Vec<_>, _>>()
+            let records = kind.read(&body, limit, &options)?;
+            let mut taken = Accepted { accepted: records.len(), ..Accepted::default() };
+            let mut documents = Vec::with_capacity(records.len());
+            for (place, record) in records {
+                taken.note(&record);
+                documents.push(document(&place, record, &of)?);
+            }
+            Ok::<_, ApiError>((documents, taken))
         })
         .await??;
-    let accepted = documents.len();
     let committed = service
         .write(move |ingest| {
             let since = ingest.add(documents)?;
             params.commit.then(|| ingest.commit(Some(since))).transpose()
         })
         .await?;
-    service.metrics().indexed.inc_by(accepted as u64);
-    Ok(answer(&service, accepted, committed))
+    service.metrics().indexed.inc_by(taken.accepted as u64);
+    Ok(answer(&service, taken, committed))
 }
 
-fn answer(service: &Service, accepted: usize, committed: Option<Committed>) -> Response {
-    let Some(done) = committed else {
-        let taken = Accepted { accepted, committed: false, failures: Vec::new() };
-        return (StatusCode::ACCEPTED, Json(taken)).into_response();
-    };
+impl Accepted {
+    /// Counts what of a document is not as its sender might think.
+    fn note(&mut self, record: &Record) {
+        for name in &record.unread {
+            let name: String = name.chars().take(100).collect();
+            if self.ignored.len() < MAX_IGNORED || self.ignored.contains_key(&name) {
+                *self.ignored.entry(name).or_default() += 1;
+            }
+        }
+        let has_text = !(record.document.title.trim().is_empty() && record.document.text.trim().is_empty());
+        self.without_text += usize::from(!has_text);
+        self.non_finite += usize::from(record.non_finite > 0);
+    }
+}
+
+fn answer(service: &Service, mut taken: Accepted, committed: Option<Committed>) -> Response {
+    let Some(done) = committed else { return (StatusCode::ACCEPTED, Json(taken)).into_response() };
     note(service, &done);
-    Json(Accepted { accepted, committed: true, failures: not_embedded(done.failures) }).into_response()
+    taken.committed = true;
+    taken.failures = not_embedded(done.failures);
+    Json(taken).into_response()
 }
 
 fn not_embedded(failures: Vec<Failure>) -> Vec<NotEmbedded> {
@@ -202,80 +265,67 @@ impl Kind {
         }
     }
 
-    fn read(self, body: &[u8], limit: usize) -> Result<Vec<DocumentBody>, ApiError> {
-        let documents = match self {
-            Self::Json if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') => {
-                serde_json::from_slice(body).map_err(|fault| unreadable("", &fault))?
+    /// The documents of a body, each with what it is called in messages.
+    fn read(self, body: &[u8], limit: usize, options: &ReadOptions) -> Result<Vec<(String, Record)>, ApiError> {
+        let text = std::str::from_utf8(body).map_err(|fault| {
+            let problem = format!("the body is not UTF-8 text (byte {})", fault.valid_up_to() + 1);
+            ApiError::new(StatusCode::BAD_REQUEST, "validation", problem)
+        })?;
+        // A byte order mark, which Windows editors put first.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let documents: Vec<(String, &str)> = match self {
+            Self::Json if text.trim_start().starts_with('[') => {
+                let elements = beir::elements(text).map_err(|fault| unreadable("", &fault))?;
+                (0..).zip(elements).map(|(at, text): (usize, _)| (format!("document {at}"), text)).collect()
             }
-            Self::Json => vec![serde_json::from_slice(body).map_err(|fault| unreadable("", &fault))?],
-            Self::Lines => body
-                .split(|byte| *byte == b'\n')
-                .enumerate()
-                .filter(|(_, line)| !line.trim_ascii().is_empty())
-                .map(|(at, line)| {
-                    serde_json::from_slice(line).map_err(|fault| unreadable(&format!("line {}: ", at + 1), &fault))
-                })
-                .collect::<Result<Vec<DocumentBody>, _>>()?,
+            Self::Json => vec![("document 0".to_owned(), text)],
+            Self::Lines => (1..)
+                .zip(text.split('\n'))
+                .filter(|(_, line)| !line.trim().is_empty())
+                .map(|(at, line): (usize, _)| (format!("line {at}"), line))
+                .collect(),
         };
         match documents.len() {
             0 => Err(ApiError::validation("no document was given")),
             count if count > limit => Err(ApiError::too_large(format!(
                 "{count} documents in one request; this server takes {limit} (--max-documents)"
             ))),
-            _ => Ok(documents),
+            _ => documents
+                .into_iter()
+                .map(|(place, text)| {
+                    let record = options.parse(text).map_err(|fault| unreadable(&format!("{place}: "), &fault))?;
+                    Ok((place, record))
+                })
+                .collect(),
         }
     }
 }
 
 /// JSON that is none gives 400; JSON of another shape, 422.
-fn unreadable(place: &str, fault: &serde_json::Error) -> ApiError {
-    let status = if fault.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+fn unreadable(place: &str, fault: &BeirError) -> ApiError {
+    let status = match fault {
+        BeirError::Json { .. } => StatusCode::BAD_REQUEST,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
     ApiError::new(status, "validation", format!("{place}{fault}"))
 }
 
-impl DocumentBody {
-    fn check(self, at: usize, service: &Service) -> Result<tantivy::TantivyDocument, ApiError> {
-        let refuse = |problem: String| ApiError::validation(format!("document {at}: {problem}"));
-        check_id(&self.id).map_err(|problem| refuse(problem.to_owned()))?;
-        let limits = service.limits();
-        limits.check_text(&format!("the title of document {at}"), &self.title)?;
-        limits.check_text(&format!("the text of document {at}"), &self.text)?;
-        let values = self.metadata.as_ref().map_or(0, |metadata| metadata.values().map(count).sum());
-        if values > MAX_METADATA {
-            return Err(refuse(format!("its metadata has {values} values; the limit is {MAX_METADATA}")));
-        }
-        if let Some(vector) = &self.vector {
-            let dimension = service.engine().card().model.dimension;
-            if vector.len() != dimension {
-                return Err(refuse(format!("its vector has {} values; the index takes {dimension}", vector.len())));
-            }
-            if !vector.iter().all(|value| value.abs() <= MAX_VALUE) {
-                return Err(refuse(format!("its vector has a value that is not between -{MAX_VALUE} and {MAX_VALUE}")));
-            }
-        }
-        let document =
-            Document { id: self.id, title: self.title, text: self.text, metadata: self.metadata, vector: self.vector };
-        service.engine().document(document).map_err(|fault| match fault {
-            crate::PluginError::Dense(fault) => refuse(fault.to_string()),
-            other => ApiError::of(other),
-        })
-    }
+/// The document for the index, within this server's limits.
+fn document(place: &str, record: Record, service: &Service) -> Result<tantivy::TantivyDocument, ApiError> {
+    let Record { document, metadata, vector, .. } = record;
+    let limits = service.limits();
+    limits.check_text(&format!("the title of {place}"), &document.title)?;
+    limits.check_text(&format!("the text of {place}"), &document.text)?;
+    let metadata = (!metadata.is_empty()).then_some(metadata);
+    let beir::Document { id, title, text } = document;
+    service.engine().document(Document { id, title, text, metadata, vector }).map_err(|fault| match fault {
+        fault @ crate::PluginError::Document { .. } => ApiError::validation(format!("{place}: {fault}")),
+        other => ApiError::of(other),
+    })
 }
 
-fn count(value: &Value) -> usize {
-    match value {
-        Value::Array(values) => values.iter().map(count).sum(),
-        Value::Object(values) => values.values().map(count).sum(),
-        _ => 1,
-    }
-}
-
-fn check_id(id: &str) -> Result<(), &'static str> {
-    match id.chars().nth(MAX_ID) {
-        _ if id.is_empty() => Err("the id is empty"),
-        Some(_) => Err("the id is longer than 512 characters"),
-        None => Ok(()),
-    }
+fn check_id(id: &str) -> Result<(), String> {
+    beir::check_id(id).map_err(|problem| format!("the id {problem}"))
 }
 
 /// Gives a stored document back.
@@ -343,7 +393,7 @@ async fn delete(service: &Service, params: WriteParams, body: DeleteBody) -> Res
             params.commit.then(|| ingest.commit(Some(since))).transpose()
         })
         .await?;
-    Ok(answer(service, accepted, committed))
+    Ok(answer(service, Accepted { accepted, ..Accepted::default() }, committed))
 }
 
 /// Most filters of one request.

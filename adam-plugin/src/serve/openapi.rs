@@ -6,11 +6,11 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::documents::{MAX_ID, MAX_VALUE};
+use super::documents::MAX_ID;
 use super::error::{ApiError, ErrorBody, OpenAiErrorBody};
 use super::state::Service;
 use super::{about, documents, embed, search};
-use crate::engine::MAX_HITS;
+use crate::engine::{MAX_HITS, MAX_VALUE};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -97,7 +97,7 @@ fn constrain(document: &mut Value, service: &Service) {
         {"type": "array", "minItems": 1, "items": {"type": "string"}},
     ]});
     let vector = json!({
-        "type": "array", "minItems": dimension, "maxItems": dimension,
+        "type": ["array", "null"], "minItems": dimension, "maxItems": dimension,
         "items": {"type": "number", "format": "float", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
         "contains": {"anyOf": [{"minimum": 1e-6}, {"maximum": -1e-6}]},
         "description": "Its vector, where somebody made it already with the index's own model; not all zero.",
@@ -105,6 +105,15 @@ fn constrain(document: &mut Value, service: &Service) {
     let schemas = "/components/schemas";
     put(document, &format!("{schemas}/Texts"), texts);
     put(document, &format!("{schemas}/DocumentBody/properties/vector"), vector);
+    let id = json!({
+        "oneOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": r"\S"}, {"type": "integer"}],
+        "description": "Its id; a whole number is taken with its digits.",
+    });
+    put(document, &format!("{schemas}/DocumentBody/properties/id"), id.clone());
+    put(document, &format!("{schemas}/DocumentBody/properties/_id"), id);
+    // Either name will do.
+    put(document, &format!("{schemas}/DocumentBody/required"), json!([]));
+    put(document, &format!("{schemas}/DocumentBody/anyOf"), json!([{"required": ["_id"]}, {"required": ["id"]}]));
     put(document, &format!("{schemas}/SearchBody/properties/filters"), filters.clone());
     put(document, &format!("{schemas}/SearchBody/properties/top/maximum"), json!(limits.hits));
     put(document, &format!("{schemas}/SearchBody/properties/offset/maximum"), json!(MAX_HITS - limits.hits));

@@ -396,6 +396,10 @@ impl EmbeddingWriter {
                 (field.field(), if brought { None } else { template.render(&document) })
             })
             .collect();
+        let has_vector = |field: &VectorField| document.get_first(field.field()).is_some();
+        if texts.iter().all(|(_, text)| text.is_none()) && !self.templates.iter().any(|(field, _)| has_vector(field)) {
+            self.shared.state().progress.without_text += 1;
+        }
         let hashes = self.hashes.map(|fields| {
             let text = hash::of_texts(&self.fingerprint, &texts);
             let whole = hash::of_document(&self.schema, &document, text);

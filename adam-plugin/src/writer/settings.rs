@@ -84,6 +84,9 @@ pub struct Progress {
     pub reused: u64,
     /// Documents that failed and were left out or indexed as text only.
     pub failed: u64,
+    /// Documents without any text to embed and without a vector of their own, so that no search by vectors finds them. They count
+    /// when they come in.
+    pub without_text: u64,
 }
 
 /// Told about progress after each batch, in the writer's thread.

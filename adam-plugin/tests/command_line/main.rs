@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod configuration;
+mod documents;
 mod files;
 mod models;
 mod ranking;

@@ -4,6 +4,7 @@
 
 #[path = "../http/mod.rs"]
 mod http;
+mod documents;
 mod lifetime;
 mod refusals;
 mod routes;

@@ -83,7 +83,7 @@ fn documents_go_in_are_found_and_go_away() {
     let taken = client.send("POST", "/documents?commit=true", Some("application/x-ndjson"), lines.as_bytes()).unwrap();
     assert_eq!(taken.json()["accepted"], 2);
     assert_eq!(client.get("/info").json()["documents"], 3);
-    let broken = "{\"id\": \"3\", \"text\": \"three\"}\n{\"id\": 4}";
+    let broken = "{\"id\": \"3\", \"text\": \"three\"}\n{\"id\": 4.5}";
     let refused =
         client.send("POST", "/documents?commit=true", Some("application/x-ndjson"), broken.as_bytes()).unwrap();
     assert_eq!(refused.status, 422);

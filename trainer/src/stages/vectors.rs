@@ -71,6 +71,7 @@ impl Vectors {
             "version": 1,
             "fingerprint": encoder.fingerprint(),
             "model": encoder.name(),
+            "kind": "document",
             "dimension": self.dimension,
             "ids": ids,
         });

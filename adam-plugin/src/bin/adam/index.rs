@@ -1,39 +1,47 @@
 //! `adam index`: a collection becomes an index with text and vectors.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use adam_plugin::engine::Document;
-use adam_plugin::{Engine, IndexOptions, Language, OnFailure, WriterSettings};
+use adam_encoder::{SentenceEncoder, TextEncoder};
+use adam_plugin::engine::{Document, check_metadata, check_vector};
+use adam_plugin::{Card, Engine, IndexOptions, Language, OnFailure, PinnedModel, PluginError, WriterSettings};
 use anyhow::{Context, Result, bail};
-use beir::Collection;
+use beir::{Collection, Record, Summary};
 use clap::Args;
 
-use crate::encode::read_vectors;
+use crate::WrongCall;
 use crate::model::{Chunks, Computing};
-use crate::screen::{WriterProgress, one_line, tell};
+use crate::reading::{Reading, counted};
+use crate::screen::{WriterProgress, tell};
+use crate::vectors::Vectors;
 
-/// Index a collection: its text for BM25, its vectors by a model, in one tantivy index.
+/// Index documents: their text for BM25, their vectors by a model, in one tantivy index.
 ///
 /// Documents are kept by id: run again, it goes on from the last commit, encodes only what is new or changed, and doubles
-/// nothing. The model is pinned in the index.
+/// nothing. All lines are read and checked before the first is written. The model is pinned in the index.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   adam index --model student --data scifact.zip --index scifact-index
   adam index --model sentence-transformers/all-MiniLM-L6-v2 --data corpus.jsonl --index my-index --precision int8
   adam index --model student --data books.jsonl --index books-index --chunk-tokens 200 --chunk-overlap 40
-  adam index --model e5-multilingual --data artikel.jsonl.gz --index artikel-index --language german")]
+  adam index --model e5-multilingual --data artikel.jsonl.gz --index artikel-index --language german
+  adam index --model student --data 'shop-*.jsonl' --id-field sku --text-field description --keep brand,price --index shop-index
+  zcat today.jsonl.gz | adam index --data - --index shop-index --prune")]
 pub(crate) struct IndexArgs {
-    /// Folder in sentence-transformers layout with ONNX, or a Hugging Face id.
+    /// Folder in sentence-transformers layout with ONNX, or a Hugging Face id. An index that is there knows its model: name it only
+    /// if its folder has moved.
     #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
-    model: PathBuf,
-    /// BEIR folder, BEIR .zip, or .jsonl (or .jsonl.gz) with _id, title, text and optionally metadata. Other fields of a line
-    /// are not kept.
-    #[arg(long, value_name = "DATA")]
-    data: PathBuf,
+    model: Option<PathBuf>,
+    /// Documents: .jsonl, a JSON array (.json), a BEIR folder or .zip, packed or not (.gz, .bz2, .zst, .xz). Several, a pattern such
+    /// as 'part-*.jsonl', or - for standard input. Each has _id, title, text and optionally metadata and vector; other names by
+    /// --id-field, --title-field, --text-field and --keep.
+    #[arg(long, value_name = "DATA", num_args = 1.., required = true)]
+    data: Vec<PathBuf>,
     /// Folder of the index; made if it is not there.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
     index: PathBuf,
@@ -41,6 +49,12 @@ pub(crate) struct IndexArgs {
     /// or code, as german or de; `any` for several, or for one that is not known [default: english].
     #[arg(long, value_name = "LANGUAGE")]
     language: Option<Language>,
+    #[command(flatten)]
+    reading: Reading,
+    /// Remove the documents of the index that are not in the data, once all of it was read and written. Never after Ctrl-C, and
+    /// refused where lines were skipped, since their documents may be in the index. Without it they are counted.
+    #[arg(long)]
+    prune: bool,
     /// Documents between two commits.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
     commit_every: u64,
@@ -50,8 +64,8 @@ pub(crate) struct IndexArgs {
     /// What becomes of a document whose text cannot be encoded: fail, skip, text-only.
     #[arg(long, value_name = "POLICY", default_value = "fail")]
     on_failure: OnFailure,
-    /// Vectors made before by the same model (`adam encode`, or the trainer's evaluation), by document id. What is not among
-    /// them is encoded.
+    /// Vectors of documents made before by the same model (`adam encode`, or the trainer's evaluation), by document id. What is
+    /// not among them is encoded.
     #[arg(long, value_name = "FILE.npy")]
     vectors: Option<PathBuf>,
     /// Memory of the index writer, in MB.
@@ -64,30 +78,48 @@ pub(crate) struct IndexArgs {
 }
 
 pub(crate) fn run(args: &IndexArgs) -> Result<()> {
-    let collection = Collection::open(&args.data)?;
-    let (encoder, pinned) = args.computing.open(&args.model)?;
+    let exists = Engine::exists(&args.index)?;
+    if args.model.is_none() && !exists {
+        // Before standard input is read, which cannot be read again.
+        return Err(no_model(args));
+    }
+    let collection = args.reading.open(&args.data)?;
+    let (encoder, pinned) = model(args)?;
+    let options = IndexOptions { language: args.language, chunks: args.chunks.chunking(&encoder)? };
+    let dimension = encoder.dimension();
+    let open = || Engine::open_or_create_as(&args.index, encoder.clone(), pinned.clone(), options);
+    // An index that is there has a say in what a document may be.
+    let there = if exists { Some(open()?) } else { None };
     // Reading the corpus once before anything is written finds every wrong line, and how long the work is.
     let untouched = || format!("nothing was written to {}", args.index.display());
-    let summary = collection.check().with_context(untouched)?;
-    let total = summary.documents;
-    if total == 0 {
-        bail!("{} holds no documents", args.data.display());
+    let has_types = |engine: &&Engine| engine.card().layout.metadata.is_none() || !engine.own_fields().is_empty();
+    let typed = there.as_ref().filter(has_types);
+    let fits = |record: &Record| fits(record, typed, dimension);
+    let summary = collection.check_with(fits).with_context(untouched)?;
+    let source = args.reading.described(&args.data);
+    if summary.documents == 0 {
+        args.reading.report(&summary.wrong)?;
+        bail!("{source} holds no documents; nothing was written to {}", args.index.display());
     }
-    if !summary.unread.is_empty() {
-        let counted: Vec<String> =
-            summary.unread.iter().map(|(name, documents)| format!("{} ({documents})", one_line(name))).collect();
-        tell(&format!(
-            "index: not kept, with how many documents have it: {}; what searches are to find or filter by belongs in `metadata`",
-            counted.join(", ")
-        ));
+    args.reading.tell("index", &summary, true);
+    args.reading.report(&summary.wrong)?;
+    // The documents of repeated ids are known; those of other lines may be any.
+    let unknown = summary.wrong.len() - summary.wrong.repeated();
+    if args.prune && unknown > 0 {
+        bail!(
+            "--prune: {} left out, and the documents of the index that they are about would be removed; mend them, or leave --prune out. \
+             Nothing was written to {}",
+            counted(unknown, "line was", "lines were"),
+            args.index.display()
+        );
     }
-    let mut vectors = match &args.vectors {
-        Some(path) => read_vectors(path, encoder.as_ref())?,
-        None => HashMap::new(),
+    let vectors = args.vectors.as_ref().map(|path| Vectors::read(path, encoder.as_ref())).transpose()?;
+    let engine = match there {
+        Some(engine) => engine,
+        None => open()?,
     };
-    let options = IndexOptions { language: args.language, chunks: args.chunks.chunking(&encoder)? };
-    let engine = Engine::open_or_create_as(&args.index, encoder, pinned, options)?;
-    let done = add(args, &collection, &engine, total as u64, &mut vectors);
+    let work = Work { args, collection: &collection, engine: &engine, summary: &summary };
+    let done = work.run(vectors);
     if done.is_err()
         && let Err(fault) = engine.remove_if_new()
     {
@@ -95,6 +127,57 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
         tell(&format!("index: warning: the empty index {} is left: {fault}", args.index.display()));
     }
     done
+}
+
+fn no_model(args: &IndexArgs) -> anyhow::Error {
+    let occupied = args.index.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    if let (true, Err(error)) = (occupied, Engine::open(&args.index)) {
+        return error.into();
+    }
+    WrongCall(format!(
+        "--model is missing: there is no index in {} that knows its model; name the model's folder or its Hugging Face id",
+        args.index.display()
+    ))
+    .into()
+}
+
+/// The model that was named, or the one that the index knows.
+fn model(args: &IndexArgs) -> Result<(Arc<SentenceEncoder>, PinnedModel)> {
+    let named = args.model.as_deref();
+    let card = if Engine::exists(&args.index)? { Card::read(&args.index)? } else { None };
+    match (card, named) {
+        (Some(card), named) if named.is_none() || !args.computing.is_set() => {
+            let encoder = card.model.open(&args.index, named, &args.computing.running.options())?;
+            args.computing.check_pinned(&args.index, &card.model, &encoder)?;
+            Ok((Arc::new(encoder), card.model))
+        }
+        // What was asked for beside the model, such as a precision, may make it another; then the index says that.
+        (_, Some(model)) => args.computing.open(model),
+        (_, None) => Err(no_model(args)),
+    }
+}
+
+/// Refuses a document that was read well and that the index cannot take: one with fields of its own wants metadata of their types.
+fn fits(record: &Record, index: Option<&Engine>, dimension: usize) -> Result<(), String> {
+    let id = &record.document.id;
+    if let Some(vector) = &record.vector {
+        check_vector(vector.iter().copied(), dimension).map_err(|problem| format!("the vector of `{id}` {problem}"))?;
+    }
+    match index {
+        None => check_metadata(&record.metadata).map_err(|problem| format!("document `{id}`: {problem}")),
+        // The vector was looked at above.
+        Some(engine) => {
+            let mut record = record.clone();
+            record.vector = None;
+            engine.document(document(record, None)).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn document(record: Record, vector: Option<Vec<f32>>) -> Document {
+    let vector = record.vector.or(vector);
+    let beir::Document { id, title, text } = record.document;
+    Document { id, title, text, metadata: (!record.metadata.is_empty()).then_some(record.metadata), vector }
 }
 
 /// Raised by Ctrl-C: what was encoded is committed first. A second one ends the program at once.
@@ -111,56 +194,117 @@ fn stopped_by_ctrl_c() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn add(
-    args: &IndexArgs,
-    collection: &Collection,
-    engine: &Engine,
-    total: u64,
-    vectors: &mut HashMap<String, Vec<f32>>,
-) -> Result<()> {
-    let stop = stopped_by_ctrl_c()?;
-    let watched = WriterProgress::new("index", total);
-    let batch = usize::try_from(args.batch)?;
-    let settings = WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure);
-    let mut writer = engine.writer(usize::try_from(args.memory)? << 20, watched.watch(settings))?;
-    let mut stopped_at = None;
-    for (number, record) in (1..).zip(collection.records()?) {
-        let beir::Record { document, metadata, .. } = record?;
-        let vector = vectors.remove(&document.id);
-        writer.update_document(engine.document(Document {
-            id: document.id,
-            title: document.title,
-            text: document.text,
-            metadata: (!metadata.is_empty()).then_some(metadata),
-            vector,
-        })?)?;
-        if number % args.commit_every == 0 {
-            writer.commit()?;
+/// Ids that were read, in 8 bytes each. Two that were mistaken for one another could only keep a document in the index.
+struct Seen {
+    keys: RandomState,
+    ids: HashSet<u64>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self { keys: RandomState::new(), ids: HashSet::new() }
+    }
+
+    fn insert(&mut self, id: &str) {
+        self.ids.insert(self.keys.hash_one(id));
+    }
+
+    fn contains(&self, id: &str) -> bool {
+        self.ids.contains(&self.keys.hash_one(id))
+    }
+}
+
+struct Work<'a> {
+    args: &'a IndexArgs,
+    collection: &'a Collection,
+    engine: &'a Engine,
+    summary: &'a Summary,
+}
+
+impl Work<'_> {
+    fn run(&self, mut vectors: Option<Vectors>) -> Result<()> {
+        let Self { args, engine, .. } = self;
+        let total = self.summary.documents as u64;
+        let stop = stopped_by_ctrl_c()?;
+        let watched = WriterProgress::new("index", total);
+        let batch = usize::try_from(args.batch)?;
+        let settings = WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure);
+        let mut writer = engine.writer(usize::try_from(args.memory)? << 20, watched.watch(settings))?;
+        // What is in the index now and not in the data is to be found at the end.
+        let mut seen = (engine.documents() > 0).then(Seen::new);
+        let mut stopped_at = None;
+        let mut number = 0;
+        for record in self.collection.records()? {
+            let record = record?;
+            let (id, place) = (record.document.id.clone(), record.place.clone());
+            let has_text = !(record.document.title.trim().is_empty() && record.document.text.trim().is_empty());
+            let vector = vectors.as_mut().filter(|_| has_text).and_then(|vectors| vectors.take(&id));
+            let document = match engine.document(document(record, vector)) {
+                Ok(document) => document,
+                // Counted already, when all was checked.
+                Err(PluginError::Document { .. }) if args.reading.skips() => continue,
+                Err(error) => return Err(error).with_context(|| place.to_string()),
+            };
+            number += 1;
+            if let Some(seen) = &mut seen {
+                seen.insert(&id);
+            }
+            writer.update_document(document)?;
+            if number % args.commit_every == 0 {
+                writer.commit()?;
+            }
+            if number < total && stop.load(Ordering::Relaxed) {
+                stopped_at = Some(number);
+                break;
+            }
         }
-        if number < total && stop.load(Ordering::Relaxed) {
-            stopped_at = Some(number);
-            break;
+        let mut removed = 0u64;
+        let mut stale = 0u64;
+        if let (Some(seen), None) = (&seen, stopped_at) {
+            engine.for_each_id(|id| {
+                if !seen.contains(id) {
+                    stale += 1;
+                    if args.prune {
+                        writer.delete_term(engine.key_term(id))?;
+                        removed += 1;
+                    }
+                }
+                Ok(())
+            })?;
         }
+        writer.commit()?;
+        let progress = writer.progress();
+        for failure in writer.take_failures() {
+            tell(&format!("left out: {}: {}", failure.document, failure.problem));
+        }
+        if let Some(number) = stopped_at {
+            bail!(
+                "stopped at record {number} of {total}; what came before is committed, and the same call goes on from there"
+            );
+        }
+        writer.wait_merging_threads()?;
+        engine.reload()?;
+        let documents = engine.documents();
+        watched.finish(&format!(
+            "{documents} documents in {} ({} encoded, {} unchanged, {} failed)",
+            args.index.display(),
+            progress.encoded,
+            progress.unchanged,
+            progress.failed
+        ));
+        if let Some((all, unused)) = vectors.map(|vectors| vectors.counts()).filter(|(_, unused)| *unused > 0) {
+            tell(&format!("warning: {unused} of the {all} vectors were not used: no document has that id"));
+        }
+        if removed > 0 {
+            let removed = usize::try_from(removed)?;
+            tell(&format!("index: {} that the data does not hold", counted(removed, "document removed", "documents removed")));
+        } else if stale > 0 {
+            let stale = usize::try_from(stale)?;
+            tell(&format!(
+                "index: {} not in the data; --prune removes such",
+                counted(stale, "document of the index is", "documents of the index are")
+            ));
+        }
+        Ok(())
     }
-    writer.commit()?;
-    let progress = writer.progress();
-    for failure in writer.take_failures() {
-        tell(&format!("left out: {}: {}", failure.document, failure.problem));
-    }
-    if let Some(number) = stopped_at {
-        bail!(
-            "stopped at record {number} of {total}; what came before is committed, and the same call goes on from there"
-        );
-    }
-    writer.wait_merging_threads()?;
-    engine.reload()?;
-    let documents = engine.documents();
-    watched.finish(&format!(
-        "{documents} documents in {} ({} encoded, {} unchanged, {} failed)",
-        args.index.display(),
-        progress.encoded,
-        progress.unchanged,
-        progress.failed
-    ));
-    Ok(())
 }

@@ -8,10 +8,12 @@ mod import;
 mod index;
 mod info;
 mod model;
+mod reading;
 mod screen;
 mod search;
 mod serve;
 mod shell;
+mod vectors;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

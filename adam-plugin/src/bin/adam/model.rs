@@ -93,11 +93,24 @@ impl Computing {
         Ok((Arc::new(encoder), pinned))
     }
 
+    /// Whether anything was asked for that may make other vectors.
+    pub(crate) fn is_set(&self) -> bool {
+        self.precision.is_some()
+            || self.max_length.is_some()
+            || self.query_prompt.is_some()
+            || self.document_prompt.is_some()
+    }
+
     /// Refuses what was asked for and is not so: of an index that is there, its card decides how the model computes.
     pub(crate) fn check(&self, engine: &Engine, encoder: &SentenceEncoder) -> Result<()> {
+        self.check_pinned(engine.path(), &engine.card().model, encoder)
+    }
+
+    /// As [`check`](Self::check), by the model that the index's card names.
+    pub(crate) fn check_pinned(&self, index: &Path, pinned: &PinnedModel, encoder: &SentenceEncoder) -> Result<()> {
         let prompt = |kind| encoder.prompt(kind).to_owned();
         let options = [
-            ("precision", self.precision.map(|asked| asked.to_string()), engine.card().model.precision.clone()),
+            ("precision", self.precision.map(|asked| asked.to_string()), pinned.precision.clone()),
             ("max-length", self.max_length.map(|asked| asked.to_string()), encoder.max_length().to_string()),
             ("query-prompt", self.query_prompt.clone(), prompt(TextKind::Query)),
             ("document-prompt", self.document_prompt.clone(), prompt(TextKind::Document)),
@@ -106,7 +119,7 @@ impl Computing {
             if let Some(asked) = asked.filter(|asked| *asked != there) {
                 bail!(
                     "--{option} {asked:?}: the index {} was made with {there:?}; leave the option out, or make another index with `adam reembed`",
-                    engine.path().display()
+                    index.display()
                 );
             }
         }
