@@ -205,16 +205,34 @@ impl Collection {
     /// The first fault found, by file and line; and when no document has a title or a text, which means that these fields have
     /// other names.
     pub fn check(&self) -> Result<Summary, BeirError> {
+        self.check_with(|_| Ok(()))
+    }
+
+    /// As [`check`](Self::check), and a record for which the function given has a problem to tell is a wrong line, too.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_with(&self, mut fits: impl FnMut(&Record) -> Result<(), String>) -> Result<Summary, BeirError> {
         let mut summary = Summary::default();
         if let Keep::Fields(names) = &self.options.keep {
             summary.kept = names.iter().map(|name| (name.clone(), 0)).collect();
         }
         let mut records = self.records()?;
-        for record in records.by_ref() {
-            summary.add(record?);
+        while let Some(record) = records.next() {
+            let record = record?;
+            match fits(&record) {
+                Ok(()) => summary.add(record),
+                Err(problem) => {
+                    let wrong = WrongLine { place: record.place, problem };
+                    if self.options.on_wrong_line == OnWrongLine::Stop {
+                        return Err(BeirError::Line { place: wrong.place, problem: wrong.problem });
+                    }
+                    records.leave_out(wrong);
+                }
+            }
         }
         summary.wrong = records.into_wrong_lines();
-        if summary.documents > 0 && summary.without_text == summary.documents {
+        if summary.documents > 0 && summary.vectors == 0 && summary.without_text == summary.documents {
             return Err(self.without_texts(&summary));
         }
         Ok(summary)
@@ -411,6 +429,11 @@ impl Records {
     /// The lines left out so far by [`OnWrongLine::Skip`].
     pub fn wrong_lines(&self) -> &WrongLines {
         &self.0.wrong
+    }
+
+    /// Counts a record that was read among the lines that were left out.
+    fn leave_out(&mut self, wrong: WrongLine) {
+        self.0.wrong.push(wrong);
     }
 
     /// The lines that were left out.
