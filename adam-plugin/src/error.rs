@@ -100,10 +100,12 @@ pub enum PluginError {
         problem: String,
     },
     /// A filter cannot be used.
-    #[error("filter `{filter}`: {problem}")]
+    #[error("filter `{filter}`{}: {problem}", position.map_or_else(String::new, |position| format!(", at character {position}")))]
     Filter {
         /// The filter.
         filter: String,
+        /// Where in it, as a number of characters from 1, if it could not be read.
+        position: Option<usize>,
         /// What is wrong with it.
         problem: String,
     },

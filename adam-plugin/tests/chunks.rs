@@ -213,6 +213,13 @@ fn filters_hold_for_chunks_as_for_documents() {
         // Words and keys are the document's own.
         assert_eq!(ids("content:mark12"), ["d12"], "{mode}");
         assert_eq!(ids("id:d17"), ["d17"], "{mode}");
+        // What is not so of a document is not so of its further chunks, which have no words.
+        let without = ids("NOT content:mark12");
+        assert!(without.len() == 39 && !without.contains(&"d12".to_owned()), "{mode} {without:?}");
+        assert_eq!(ids("-even:true").len(), 20, "{mode}");
+        assert_eq!(ids("content:mark12 OR (id:d17 AND -even:true)"), ["d12", "d17"], "{mode}");
+        assert_eq!(ids("-(id:(d1, d2) OR even:false)").len(), 19, "{mode}");
+        assert!(ids("-content:*absent AND -id:*").is_empty(), "{mode}");
     }
 }
 

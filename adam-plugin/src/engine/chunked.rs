@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use tantivy::collector::{DocSetCollector, TopDocs};
 use tantivy::query::{
-    Bm25StatisticsProvider, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, TermSetQuery,
+    Bm25StatisticsProvider, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, TermQuery,
+    TermSetQuery,
 };
-use tantivy::schema::Field;
+use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocAddress, Searcher, TantivyError, Term};
 use tantivy_dense::hybrid::Ranking;
 use tantivy_dense::{DenseError, KnnQuery, Metric};
@@ -60,8 +61,11 @@ impl NearestChunk {
         if !self.by_document {
             return Ok(filter.box_clone());
         }
+        // A filter with NOT would let further chunks pass for what they do not have.
+        let documents: Box<dyn Query> = Box::new(TermQuery::new(self.fields.documents(), IndexRecordOption::Basic));
+        let filter = BooleanQuery::intersection(vec![documents, filter.box_clone()]);
         let mut keys = HashSet::new();
-        for document in searcher.search(filter, &DocSetCollector)? {
+        for document in searcher.search(&filter, &DocSetCollector)? {
             keys.insert(key_of(searcher, document)?);
         }
         Ok(Box::new(TermSetQuery::new(keys.iter().map(|key| self.fields.all_of(key)))))

@@ -6,6 +6,7 @@ mod delete;
 mod document;
 mod ids;
 mod language;
+mod metadata;
 mod model;
 mod own;
 mod schema;
@@ -24,8 +25,11 @@ use tantivy::{Index, IndexReader};
 use tantivy_dense::{Dense, DenseOptions, Device};
 
 pub use document::{Document, check_metadata};
-pub use language::Language;
 pub(crate) use language::of_query;
+#[cfg(test)]
+pub(crate) use document::owned_object;
+pub use language::Language;
+pub use metadata::{MetadataName, MetadataNames};
 #[cfg(test)]
 pub(crate) use schema::metadata_options;
 pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
@@ -51,6 +55,7 @@ pub struct Engine {
     reranker: Option<Arc<Reranker>>,
     folder: IndexFolder,
     made: Option<Made>,
+    names: metadata::KnownNames,
 }
 
 /// What this engine made, and so may remove again.
@@ -229,7 +234,7 @@ impl Engine {
         let fields = Fields::of(&index.schema(), &card.layout)?;
         let reader = dense.reader(&index)?;
         let path = path.to_path_buf();
-        Ok(Self { path, dense, index, reader, card, fields, encoder, reranker: None, folder, made: None })
+        Ok(Self { path, dense, index, reader, card, fields, encoder, reranker: None, folder, made: None, names: Default::default() })
     }
 
     /// Gives the engine a re-ranker, for searches that ask for one.

@@ -358,6 +358,7 @@ impl Engine {
                 explanation,
             });
         }
+        warnings.extend(self.filter_warnings(&request.filters)?.iter().map(ToString::to_string));
         Ok(SearchResponse { took_ms: began.elapsed().as_secs_f64() * 1e3, hits, total, warnings })
     }
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::error::{ApiError, cause_of};
 use super::ingest::Standing;
 use super::state::Service;
-use crate::engine::WEIGHT;
+use crate::engine::{MetadataName, WEIGHT};
 
 /// The model, the index and the limits. The names up to `version` are text-embeddings-inference's.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,15 +49,19 @@ pub(super) struct Info {
     weight: f32,
     /// Whether documents are refused.
     read_only: bool,
+    /// Names that documents can be filtered by, at most a thousand.
+    metadata: Vec<MetadataName>,
 }
 
 /// Says what model and index this is.
 #[utoipa::path(get, path = "/info", tag = "server",
     responses((status = 200, description = "Model, index, limits", body = Info)))]
-pub(super) async fn info(State(service): State<Service>) -> Json<Info> {
+pub(super) async fn info(State(service): State<Service>) -> Result<Json<Info>, ApiError> {
+    let engine = service.engine().clone();
+    let names = service.work(move || engine.metadata_names()).await?.map_err(ApiError::of)?;
     let (encoder, limits) = (service.encoder(), service.limits());
     let precision = &service.engine().card().model.precision;
-    Json(Info {
+    Ok(Json(Info {
         model_id: encoder.name().to_owned(),
         model_sha: encoder.fingerprint().to_owned(),
         model_dtype: if precision == "f32" { "float32".to_owned() } else { precision.clone() },
@@ -74,7 +78,8 @@ pub(super) async fn info(State(service): State<Service>) -> Json<Info> {
         waiting: service.waiting(),
         weight: WEIGHT,
         read_only: service.options().read_only,
-    })
+        metadata: names.names.clone(),
+    }))
 }
 
 /// One model, as OpenAI lists it.

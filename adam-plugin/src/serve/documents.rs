@@ -105,6 +105,11 @@ pub(super) struct Accepted {
     /// Documents of this commit that could not be embedded, whoever sent them; not there if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failures: Vec<NotEmbedded>,
+    /// What should be known about the filters of a deletion, such as a name that no document has. Documents that wait for a commit
+    /// are not looked at. Not there if there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 fn is_none(count: &usize) -> bool {
@@ -142,7 +147,7 @@ pub(super) struct StoredDocument {
     title: String,
     /// Its text; may be empty.
     text: String,
-    /// What it can be filtered by; not there if there is nothing. Dates come back in UTC.
+    /// What it can be filtered by; not there if there is nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Object, required = false)]
     metadata: Option<Map<String, Value>>,
@@ -156,8 +161,8 @@ pub(super) struct DeleteBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<String>, min_items = 1)]
     ids: Option<Vec<String>>,
-    /// Documents that match all of these, each `FIELD:VALUE` as in a search.
-    #[serde(default, deserialize_with = "present")]
+    /// Documents that match all of these filters.
+    #[serde(default, alias = "filter", deserialize_with = "present")]
     #[schema(value_type = Vec<String>, min_items = 1)]
     filters: Option<Vec<String>>,
 }
@@ -385,7 +390,16 @@ async fn delete(service: &Service, params: WriteParams, body: DeleteBody) -> Res
     ids.iter().try_for_each(|id| check_id(id)).map_err(ApiError::validation)?;
     let terms: Vec<tantivy::Term> = ids.iter().map(|id| engine.key_term(id)).collect();
     let filters = parse_filters(&body.filters.unwrap_or_default())?;
-    let queries: Vec<_> = engine.query_for_deletion(&filters).map_err(ApiError::of)?.into_iter().collect();
+    let of = engine.clone();
+    let (queries, warnings) = service
+        .work(move || {
+            let query = of.query_for_deletion(&filters)?;
+            Ok::<_, crate::PluginError>((query, of.filter_warnings(&filters)?))
+        })
+        .await?
+        .map_err(ApiError::of)?;
+    let queries: Vec<_> = queries.into_iter().collect();
+    let warnings = warnings.iter().map(ToString::to_string).collect();
     let accepted = terms.len() + queries.len();
     let committed = service
         .write(move |ingest| {
@@ -393,11 +407,11 @@ async fn delete(service: &Service, params: WriteParams, body: DeleteBody) -> Res
             params.commit.then(|| ingest.commit(Some(since))).transpose()
         })
         .await?;
-    Ok(answer(service, Accepted { accepted, ..Accepted::default() }, committed))
+    Ok(answer(service, Accepted { accepted, warnings, ..Accepted::default() }, committed))
 }
 
 /// Most filters of one request.
-const MAX_FILTERS: usize = 64;
+pub(super) const MAX_FILTERS: usize = 64;
 
 pub(super) fn parse_filters(filters: &[String]) -> Result<Vec<Filter>, ApiError> {
     if filters.len() > MAX_FILTERS {

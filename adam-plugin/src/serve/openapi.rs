@@ -6,11 +6,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::documents::MAX_ID;
+use super::documents::{MAX_FILTERS, MAX_ID};
 use super::error::{ApiError, ErrorBody, OpenAiErrorBody};
 use super::state::Service;
 use super::{about, documents, embed, search};
 use crate::engine::{MAX_HITS, MAX_VALUE};
+use crate::filter::MAX_BYTES as MAX_FILTER;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -78,19 +79,21 @@ fn complete(operation: &mut Value, path: &str, key: bool) {
     }
 }
 
-/// `FIELD:VALUE`: words in common scripts with single signs between them (which takes in dates, decimals and paths), or a range of
-/// numbers of which one end may be left out. What else a server takes is for it to say.
-const FILTER: &str = concat!(
-    r"^[A-Za-z_][A-Za-z0-9_.]*:",
-    r"(-?[A-Za-z0-9_À-ÖØ-öø-ɏΑ-Ωα-ωА-яぁ-ゖァ-ヺ一-鿿가-힣]+([ .:/@+-][A-Za-z0-9_À-ÖØ-öø-ɏΑ-Ωα-ωА-яぁ-ゖァ-ヺ一-鿿가-힣]+)*",
-    r"|-?[0-9]{1,9}(\.[0-9]{1,6})?\.\.(-?[0-9]{1,9}(\.[0-9]{1,6})?)?",
-    r"|\.\.-?[0-9]{1,9}(\.[0-9]{1,6})?)$"
-);
+/// The grammar of a filter, for people. A pattern that takes in all of it would be another parser; what is not a filter gets a 422
+/// with the place.
+const FILTER: &str = "`FIELD:VALUE` (a value is this), `FIELD:FROM..TO` (a number or date between two ends, which are included and may \
+    be left out), `FIELD>VALUE` (also `>=`, `<`, `<=`), `FIELD:(A, B)` (one of these), `FIELD:*` (any value), joined by `AND`, `OR` and \
+    `NOT` or a leading `-`, with brackets; NOT binds before AND, AND before OR. Dates are `2024`, `2024-05`, `2024-05-31` (the whole of \
+    it) or a time as `2024-05-31T10:00:00Z`. A name leads into objects by dots, and may have dots and colons itself. Names and values \
+    that have AND, OR, NOT, `..`, or in front `<`, `>` or a quote, stand in double quotes, in which `\\\"` is a quote.";
 
 fn constrain(document: &mut Value, service: &Service) {
     let limits = service.limits();
     let dimension = service.engine().card().model.dimension;
-    let filters = json!({"type": "array", "maxItems": 64, "items": {"type": "string", "pattern": FILTER}});
+    let filters = json!({"type": "array", "maxItems": MAX_FILTERS, "items": {
+        "type": "string", "format": "adam-filter", "description": FILTER, "minLength": 3, "maxLength": MAX_FILTER,
+        "examples": ["year:2015..2020", "lang:en AND NOT kind:(draft, note)", "released >= 2024-05"],
+    }});
     // How many there may be is said in words: what is too many is answered by 413, which checkers do not count as a refusal.
     let texts = json!({"description": format!("One text or up to {}.", limits.batch), "oneOf": [
         {"type": "string"},

@@ -45,8 +45,8 @@ pub(super) struct SearchBody {
     /// Say how many documents there are on all pages.
     #[serde(default)]
     total: bool,
-    /// Only documents that match all of these: each `FIELD:VALUE`, or `FIELD:FROM..TO` for numbers.
-    #[serde(default, deserialize_with = "present")]
+    /// Only documents that match all of these filters.
+    #[serde(default, alias = "filter", deserialize_with = "present")]
     #[schema(value_type = Vec<String>, required = false)]
     filters: Option<Vec<String>>,
     /// Weight of the vectors in a hybrid search; the words have the rest; 0.8 if absent.
@@ -88,7 +88,7 @@ pub(super) async fn by_body(
            ("offset" = Option<usize>, Query, description = "Hits passed over"),
            ("window" = Option<usize>, Query, description = "Documents that words and vectors each bring to a hybrid ranking first", minimum = 1, maximum = 10000),
            ("total" = Option<bool>, Query, description = "Say how many documents there are on all pages"),
-           ("filters" = Option<Vec<String>>, Query, description = "Conditions, each FIELD:VALUE"),
+           ("filters" = Option<Vec<String>>, Query, description = "Filters, of which all must match"),
            ("weight" = Option<f32>, Query, description = "Weight of the vectors, 0 to 1", minimum = 0, maximum = 1),
            ("fusion" = Option<FusionName>, Query, description = "How the two rankings become one"),
            ("rerank" = Option<usize>, Query, description = "Hits that the re-ranker puts in a new order", minimum = 1),
@@ -107,6 +107,12 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
     let mut seen: Vec<String> = Vec::new();
     let mut body = SearchBody::default();
     for (name, value) in pairs {
+        // The names that the page and the command line have for them.
+        let name = match name.as_str() {
+            "q" => "query".to_owned(),
+            "filter" => "filters".to_owned(),
+            _ => name,
+        };
         if name != "filters" && seen.contains(&name) {
             return Err(ApiError::validation(format!("`{name}` comes twice")));
         }

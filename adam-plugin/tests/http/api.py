@@ -1,6 +1,7 @@
 """Schemathesis on the OpenAPI document of a running server: with and without a key, bounded, on loopback only."""
 
 import argparse
+import os
 import pathlib
 import shutil
 import subprocess
@@ -14,7 +15,8 @@ def run(address, examples, seed, extra):
     program = beside if beside.is_file() else shutil.which("schemathesis") or sys.exit("schemathesis is not installed: pip install schemathesis")
     command = [program, "run", f"{address}/openapi.json", "--max-examples", str(examples), "--seed", str(seed), "--phases", "examples,coverage,fuzzing,stateful",
                "--checks", "all", "--request-timeout", "30", "--generation-deterministic", "--no-color", *extra]
-    return subprocess.run(command, check=False).returncode
+    hooks = pathlib.Path(__file__).with_name("hooks.py")
+    return subprocess.run(command, check=False, env={**os.environ, "SCHEMATHESIS_HOOKS": str(hooks)}).returncode
 
 
 def main():

@@ -2,6 +2,7 @@
 //! loses nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod filters;
 #[path = "../http/mod.rs"]
 mod http;
 mod documents;

@@ -59,7 +59,10 @@ pub(crate) fn apply(command: Command, file: Option<&Path>) -> Result<Command> {
                 let arg = with_variable(name, &long, arg);
                 // The table of a command is no value of an option with the same name, as of `--index` and `[index]`.
                 let is_command = |value: &toml::Value| value.is_table() && names.contains(&long);
-                match own.get(&long).or_else(|| settings.get(&long).filter(|value| !is_command(value))) {
+                let names = names_of(&arg);
+                let own = names.iter().find_map(|name| own.get(name));
+                let general = || names.iter().find_map(|name| settings.get(name)).filter(|value| !is_command(value));
+                match own.or_else(general) {
                     Some(value) if !NOT_OPTIONS.contains(&long.as_str()) => with_default(&long, value, arg.clone())
                         .unwrap_or_else(|error| {
                             fault.get_or_insert(error);
@@ -113,6 +116,12 @@ fn with_variable(command: &str, long: &str, arg: Arg) -> Arg {
     arg.env(kept(name)).hide_env(true)
 }
 
+/// All long names of an option, the documented one first.
+fn names_of(arg: &Arg) -> Vec<String> {
+    let aliases = arg.get_all_aliases().into_iter().flatten();
+    arg.get_long().into_iter().chain(aliases).map(str::to_owned).collect()
+}
+
 fn with_default(long: &str, value: &toml::Value, arg: Arg) -> Result<Arg> {
     let values = match value {
         toml::Value::Array(items) => items.iter().map(|item| text(long, item)).collect::<Result<Vec<_>>>()?,
@@ -146,8 +155,8 @@ fn kept(text: String) -> &'static str {
 /// A name that no command knows is a mistake, and not to be passed over.
 fn check_names(command: &Command, settings: &toml::Table) -> Result<()> {
     let options = |command: &Command| -> Vec<String> {
-        let longs = command.get_arguments().filter_map(Arg::get_long);
-        longs.filter(|long| !NOT_OPTIONS.contains(long)).map(str::to_owned).collect()
+        let longs = command.get_arguments().flat_map(names_of);
+        longs.filter(|long| !NOT_OPTIONS.contains(&long.as_str())).collect()
     };
     for (name, value) in settings {
         match (command.find_subcommand(name), value) {

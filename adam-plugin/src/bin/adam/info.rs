@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use adam_plugin::Engine;
+use adam_plugin::engine::MetadataNames;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use crate::screen::say;
+use crate::screen::{one_line, say};
 
 /// Say what an index holds: documents, segments, size, its model and its fields.
 #[derive(Clone, Debug, Args)]
@@ -28,10 +29,12 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
     let files = std::fs::read_dir(&args.index).with_context(|| format!("reading {}", args.index.display()))?;
     let bytes: u64 = files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
     let card = engine.card();
+    let names = engine.metadata_names()?;
     if args.json {
         let report = json!({
             "documents": engine.documents(), "segments": metas.segments.len(), "deleted_rows": deleted, "bytes": bytes,
             "model": card.model, "layout": card.layout, "language": engine.language().map(|language| language.to_string()),
+            "metadata": names.names, "more_metadata": names.has_more,
         });
         return say(&format!("{}\n", serde_json::to_string_pretty(&report)?));
     }
@@ -55,6 +58,33 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
         model.fingerprint,
         layout.searched.join(", "),
         layout.template,
-        layout.metadata.as_deref().unwrap_or("none"),
+        described(&names),
     ))
+}
+
+/// Names of metadata that are shown to people; `--json` has all.
+const SHOWN: usize = 100;
+
+/// The names that filters can use, one a line, with the kinds of their values and the number of documents that have them.
+fn described(names: &MetadataNames) -> String {
+    if names.names.is_empty() {
+        return "none".to_owned();
+    }
+    let shown = &names.names[..names.names.len().min(SHOWN)];
+    let mut lines: Vec<String> = shown
+        .iter()
+        .map(|name| {
+            let documents = match name.documents {
+                Some(1) => ", 1 document".to_owned(),
+                Some(count) => format!(", {count} documents"),
+                None => String::new(),
+            };
+            format!("{} ({}{documents})", one_line(&name.name), name.kinds.join(", "))
+        })
+        .collect();
+    if shown.len() < names.names.len() || names.has_more {
+        let more = if names.has_more { "more than " } else { "" };
+        lines.push(format!("and {more}{} more, see --json", names.names.len() - shown.len()));
+    }
+    lines.join("\n           ")
 }

@@ -4,6 +4,8 @@ mod configuration;
 mod delete;
 mod encode;
 mod eval;
+#[macro_use]
+mod filter;
 mod import;
 mod index;
 mod info;

@@ -13,13 +13,17 @@ use crate::screen::{coloured, one_line, say, tell};
 
 /// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
 #[derive(Clone, Debug, Args)]
-#[command(after_long_help = "\
+#[command(after_long_help = concat!("\
 Examples:
   adam search --index scifact-index \"does vitamin D protect against infections?\"
   adam search --index scifact-index --mode bm25 --filter year:2019 --json \"insulin\"
   adam search --index scifact-index --filter year:2015.. --filter lang:en \"statins\"
+  adam search --index scifact-index --filter 'year >= 2015 AND (lang:(en, de) OR NOT lang:*)' \"statins\"
   adam search --index scifact-index --explain --weight 0.7 \"sleep and body weight\"
-  adam search --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --rerank-top 20 \"do crows use tools\"")]
+  adam search --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --rerank-top 20 \"do crows use tools\"
+
+",
+    crate::filter_help!()))]
 pub(crate) struct SearchArgs {
     /// Folder of the index.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
@@ -40,9 +44,9 @@ pub(crate) struct SearchArgs {
     /// Say how many documents there are on all pages: those that match the words, or have a vector, and pass the filters.
     #[arg(long)]
     total: bool,
-    /// Only documents whose field, or metadata, has this value. Numbers and dates can be ranges, as in year:2010..2020 or
-    /// year:2010.. with both ends included. Repeatable: all must hold.
-    #[arg(long = "filter", value_name = "FIELD:VALUE")]
+    /// Only documents that match: FIELD:VALUE, FIELD:FROM..TO, FIELD>=VALUE, FIELD:(A, B), FIELD:*, joined by AND, OR, NOT and
+    /// brackets. Repeatable: all must match. `adam info` lists the names; `adam search --help` has the grammar.
+    #[arg(long = "filter", alias = "filters", value_name = "FILTER", allow_hyphen_values = true)]
     filters: Vec<Filter>,
     /// Weight of the vectors in a hybrid search, 0 to 1.
     #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = share)]

@@ -1,0 +1,141 @@
+//! What documents can be filtered by, and what is odd about filters.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use tantivy::Searcher;
+use tantivy::collector::Count;
+use tantivy::query::{BooleanQuery, ExistsQuery, Query, TermQuery};
+use tantivy::schema::{Field, FieldType, IndexRecordOption};
+use utoipa::ToSchema;
+
+use super::Engine;
+use crate::error::PluginError;
+use crate::filter::{self, Filter, FilterWarning};
+
+/// Most values, names times documents, that are gone through to count the documents of each name.
+const MAX_COUNTED: u64 = 50_000_000;
+
+/// A name that documents can be filtered by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MetadataName {
+    /// The name, as a filter has it.
+    pub name: String,
+    /// Kinds of its values: `text`, `numbers`, `dates`, `true or false`, `numbers in text`.
+    #[schema(value_type = Vec<String>)]
+    pub kinds: Vec<&'static str>,
+    /// Documents that have it. Not there where counting would take long, or the index keeps no columns of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub documents: Option<u64>,
+}
+
+/// The names that documents can be filtered by, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataNames {
+    /// At most a thousand.
+    pub names: Vec<MetadataName>,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
+/// The names of one state of an index, which does not change.
+#[derive(Debug, Default)]
+pub(super) struct KnownNames(Mutex<Option<(u64, Arc<MetadataNames>)>>);
+
+impl Engine {
+    /// The names that documents can be filtered by. Remembered until the index changes.
+    ///
+    /// # Errors
+    /// tantivy's.
+    pub fn metadata_names(&self) -> Result<Arc<MetadataNames>, PluginError> {
+        let searcher = self.reader.searcher();
+        let generation = searcher.generation().generation_id();
+        let mut known = self.names.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, names)) = known.as_ref()
+            && *of == generation
+        {
+            return Ok(names.clone());
+        }
+        let names = Arc::new(self.read_names(&searcher)?);
+        *known = Some((generation, names.clone()));
+        Ok(names)
+    }
+
+    /// What a user should know about filters that can be searched: names and values that no document has, ranges that are
+    /// reversed or pass over texts that cannot be compared. At most 64 conditions are looked into.
+    ///
+    /// # Errors
+    /// When a filter does not fit the index.
+    pub fn filter_warnings(&self, filters: &[Filter]) -> Result<Vec<FilterWarning>, PluginError> {
+        if filters.is_empty() {
+            return Ok(Vec::new());
+        }
+        filter::warnings(filters, &self.index, &self.reader.searcher(), self.card.layout.metadata.as_deref())
+    }
+
+    fn read_names(&self, searcher: &Searcher) -> Result<MetadataNames, PluginError> {
+        let schema = self.index.schema();
+        let mut out = MetadataNames::default();
+        for name in self.own_fields() {
+            let entry = schema.get_field_entry(schema.get_field(&name)?);
+            let kind = match entry.field_type() {
+                FieldType::Str(_) => "text",
+                FieldType::U64(_) | FieldType::I64(_) | FieldType::F64(_) => "numbers",
+                FieldType::Bool(_) => "true or false",
+                FieldType::Date(_) => "dates",
+                FieldType::Facet(_) => "facets",
+                FieldType::IpAddr(_) => "IP addresses",
+                _ => continue,
+            };
+            if entry.is_indexed() {
+                let exists = ExistsQuery::new(filter::escaped(&name), false);
+                let documents = if entry.is_fast() { Some(self.count(searcher, Box::new(exists))?) } else { None };
+                out.names.push(MetadataName { name, kinds: vec![kind], documents });
+            }
+        }
+        if let Some(field) = self.card.layout.metadata.as_ref().and_then(|name| schema.get_field(name).ok()) {
+            self.read_metadata(searcher, field, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn read_metadata(&self, searcher: &Searcher, field: Field, out: &mut MetadataNames) -> Result<(), PluginError> {
+        let schema = self.index.schema();
+        let entry = schema.get_field_entry(field);
+        let FieldType::JsonObject(options) = entry.field_type() else { return Ok(()) };
+        if !options.is_indexed() {
+            return Ok(());
+        }
+        let (names, has_more) = filter::names(searcher, field)?;
+        out.has_more = has_more;
+        let is_counted = options.is_fast() && searcher.num_docs().saturating_mul(names.len() as u64) <= MAX_COUNTED;
+        for (keys, types) in names {
+            let contents = filter::Contents::read(searcher, field, entry.name(), options, std::slice::from_ref(&keys))?;
+            // A name that only deleted documents have is none.
+            let documents = if is_counted {
+                let exists = ExistsQuery::new(filter::column(entry.name(), &keys), false);
+                Some(self.count(searcher, Box::new(exists))?).filter(|count| *count > 0)
+            } else {
+                None
+            };
+            if documents.is_some() || !is_counted {
+                let kinds = filter::kinds(types, &contents.texts);
+                out.names.push(MetadataName { name: filter::written(&keys), kinds, documents });
+            }
+        }
+        Ok(())
+    }
+
+    /// Documents that match and are not further chunks of others.
+    fn count(&self, searcher: &Searcher, query: Box<dyn Query>) -> Result<u64, PluginError> {
+        let query: Box<dyn Query> = match self.fields.chunks {
+            Some(chunks) => {
+                let documents = TermQuery::new(chunks.documents(), IndexRecordOption::Basic);
+                Box::new(BooleanQuery::intersection(vec![Box::new(documents), query]))
+            }
+            None => query,
+        };
+        Ok(searcher.search(query.as_ref(), &Count)? as u64)
+    }
+}
