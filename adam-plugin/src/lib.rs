@@ -30,6 +30,7 @@
 //! ```
 
 mod card;
+pub mod check;
 mod chunk;
 mod columns;
 pub mod engine;

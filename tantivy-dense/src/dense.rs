@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use tantivy::directory::error::OpenReadError;
 use tantivy::schema::{Document, Schema};
 use tantivy::{
-    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, IndexWriter, Opstamp, Searcher,
+    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, IndexWriter, Opstamp, Searcher, Segment,
     SegmentPlugin, SegmentReader, TantivyDocument, Warmer,
 };
 
@@ -410,17 +410,27 @@ impl Dense {
     /// # Errors
     /// [`DenseError::Corrupt`] for the first file that does not hold what was written.
     pub fn verify(&self, index: &Index) -> Result<(), DenseError> {
-        for segment in index.searchable_segments()? {
-            let reader = SegmentReader::open(&segment)?;
-            let fields = VectorField::all(reader.schema())?;
-            open_rows(&reader, &fields)?.verify(&|| Ok(()))?;
-            match reader.open_read(ann_component()) {
-                Ok(file) => AnnFile::open(file, &ann_file_name(reader.segment_id()))?.verify()?,
-                Err(OpenReadError::FileDoesNotExist(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        index.searchable_segments()?.iter().try_for_each(verify_segment)
+    }
+
+    /// The files of vectors and approximate indexes that do not hold what was written, each with what is wrong: all that
+    /// [`verify`](Self::verify) would find.
+    ///
+    /// # Errors
+    /// When the list of segments cannot be read.
+    pub fn damage(&self, index: &Index) -> Result<Vec<(String, String)>, DenseError> {
+        let segments = index.searchable_segments()?;
+        let checked = segments.iter().map(|segment| (segment, verify_segment(segment)));
+        Ok(checked
+            .filter_map(|(segment, verified)| {
+                let fault = verified.err()?;
+                let file = match &fault {
+                    DenseError::Corrupt { file, .. } | DenseError::NoRows { file } => file.clone(),
+                    _ => segment.id().uuid_string(),
+                };
+                Some((file, fault.to_string()))
+            })
+            .collect())
     }
 
     /// Stops merges and builds of approximate indexes that are running, within about a second: for a program that is
@@ -452,6 +462,17 @@ impl Default for Dense {
 impl std::fmt::Debug for Dense {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Dense").field("options", &self.inner.options).finish_non_exhaustive()
+    }
+}
+
+fn verify_segment(segment: &Segment) -> Result<(), DenseError> {
+    let reader = SegmentReader::open(segment)?;
+    let fields = VectorField::all(reader.schema())?;
+    open_rows(&reader, &fields)?.verify(&|| Ok(()))?;
+    match reader.open_read(ann_component()) {
+        Ok(file) => AnnFile::open(file, &ann_file_name(reader.segment_id()))?.verify(),
+        Err(OpenReadError::FileDoesNotExist(_)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

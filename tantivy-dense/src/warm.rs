@@ -35,7 +35,7 @@ pub(crate) fn open_rows(reader: &SegmentReader, fields: &[VectorField]) -> Resul
         Err(error @ OpenReadError::IncompatibleIndex(_)) => return Err(DenseError::corrupt(name, error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    RowsFile::open(&file, &name, fields, reader.max_doc())
+    RowsFile::open(&file, &name, reader.segment_id(), fields, reader.max_doc())
 }
 
 /// Name of a segment's file of approximate indexes.

@@ -21,7 +21,7 @@ use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder};
 use tantivy::collector::Count;
 use tantivy::query::TermQuery;
 use tantivy::schema::{IndexRecordOption, Schema};
-use tantivy::{Index, IndexReader};
+use tantivy::{Index, IndexReader, SegmentReader};
 use tantivy_dense::{Dense, DenseOptions, Device};
 
 pub use document::{Document, check_metadata};
@@ -371,6 +371,11 @@ impl Engine {
         // Further chunks of a document are none.
         let documents = TermQuery::new(chunks.documents(), IndexRecordOption::Basic);
         searcher.search(&documents, &Count).map_or(0, |count| count as u64)
+    }
+
+    /// The segments that searches see.
+    pub(crate) fn segment_readers(&self) -> Vec<SegmentReader> {
+        self.reader.searcher().segment_readers().to_vec()
     }
 
     /// The index's folder.

@@ -17,7 +17,7 @@ use tantivy::directory::{
 };
 use tantivy_dense::DurableDirectory;
 
-pub(crate) use contents::{Contents, is_leftover, is_lock, is_segment_file};
+pub(crate) use contents::{Contents, is_leftover, is_lock, is_segment_file, segment_of};
 use identity::{FileId, Identity, Writing};
 
 use crate::card::{CARD_FILE, Card};

@@ -68,7 +68,7 @@ pub(super) fn build(dense: &Inner, segment: &Segment, fields: &[VectorField], ma
         return Ok(());
     }
     let name = segment.id().uuid_string();
-    let file = RowsFile::open(&segment.open_read(rows_component())?, &name, fields, max_doc)?;
+    let file = RowsFile::open(&segment.open_read(rows_component())?, &name, segment.id(), fields, max_doc)?;
     let mut out: Option<AnnFileWriter<WritePtr>> = None;
     for rows in file.fields() {
         let Some(plan) = rows.options().plan(policy, rows.len()) else { continue };

@@ -23,7 +23,8 @@ pub(super) fn merge(dense: &Inner, context: &PluginMergeContext) -> Result<(), D
         sources.push(source);
     }
     let order = MergeOrder::of(context.readers, context.doc_id_mapping)?;
-    let mut file = RowsFileWriter::new(context.target_segment.open_write(rows_component())?);
+    let target = context.target_segment;
+    let mut file = RowsFileWriter::new(target.open_write(rows_component())?, target.id());
     for (number, field) in fields.iter().enumerate() {
         let merge = FieldMerge {
             dense,

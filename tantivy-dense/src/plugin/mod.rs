@@ -31,7 +31,7 @@ impl SegmentPlugin for DensePlugin {
     fn create_writer(&self, context: &PluginWriterContext) -> tantivy::Result<Box<dyn PluginWriter>> {
         let fields = VectorField::all(&context.segment.schema())?;
         let out = context.segment.open_write(rows_component())?;
-        let mut file = RowsFileWriter::new(out);
+        let mut file = RowsFileWriter::new(out, context.segment.id());
         let fields = fields.into_iter().map(|field| FieldWriter::new(field, &mut file)).collect();
         Ok(Box::new(write::SegmentVectorWriter::new(file, fields)))
     }

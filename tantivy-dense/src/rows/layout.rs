@@ -1,12 +1,16 @@
 //! Bytes of the `.vec` file. `docs/file_format.md` describes them for readers; this module is what writes and reads them.
 
+use tantivy::index::SegmentId;
+
 use crate::field::{Element, Metric};
 use crate::{DenseError, VectorOptions};
 
 /// Extension of the file.
 pub(crate) const EXTENSION: &str = "vec";
 pub(super) const MAGIC: [u8; 8] = *b"TDENSVEC";
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// The first version whose table begins with the segment's id.
+const WITH_SEGMENT: u32 = 2;
 /// Start and length of the table, its checksum, version, checksum of these, magic.
 pub(super) const TRAILER: usize = 36;
 /// Every extent begins at a multiple of this, so that mapped rows can be compared where they lie.
@@ -123,9 +127,20 @@ pub(super) struct FieldTable {
     pub sections: Vec<SectionTable>,
 }
 
+/// A segment's id, as its file names spell it.
+pub(crate) type SegmentBytes = [u8; 16];
+
+/// The bytes of a segment's id.
+pub(crate) fn segment_bytes(id: SegmentId) -> SegmentBytes {
+    // tantivy writes 32 hexadecimal digits.
+    u128::from_str_radix(&id.uuid_string(), 16).unwrap_or_default().to_be_bytes()
+}
+
 /// The contents table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
+    /// The segment that the file was written for; version 1 does not say.
+    pub segment: Option<SegmentBytes>,
     pub max_doc: u32,
     pub fields: Vec<FieldTable>,
 }
@@ -155,9 +170,9 @@ fn element_from(tag: u8) -> Option<Element> {
 }
 
 impl Table {
-    /// The table's bytes.
+    /// The table's bytes, in the newest version.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = self.segment.unwrap_or_default().to_vec();
         out.extend(self.max_doc.to_le_bytes());
         out.extend((self.fields.len() as u32).to_le_bytes());
         for field in &self.fields {
@@ -183,8 +198,9 @@ impl Table {
     }
 
     /// Reads a table whose checksum holds; everything in it is checked for sense, extents against `data_end`.
-    pub(super) fn decode(bytes: &[u8], data_end: u64, file: &str) -> Result<Table, DenseError> {
+    pub(super) fn decode(bytes: &[u8], version: u32, data_end: u64, file: &str) -> Result<Table, DenseError> {
         let mut input = Input { bytes, file };
+        let segment = if version >= WITH_SEGMENT { Some(input.array()?) } else { None };
         let max_doc = input.u32()?;
         let count = input.u32()?;
         if count > MAX_FIELDS {
@@ -197,7 +213,7 @@ impl Table {
         if !input.bytes.is_empty() {
             return Err(input.corrupt("its table is longer than what it lists"));
         }
-        Ok(Table { max_doc, fields })
+        Ok(Table { segment, max_doc, fields })
     }
 }
 
@@ -216,6 +232,7 @@ pub(super) fn encode_trailer(start: u64, length: u64, checksum: u32) -> [u8; TRA
 
 /// Where the table is, from the trailer.
 pub(super) struct Trailer {
+    pub version: u32,
     pub start: u64,
     pub length: u64,
     pub checksum: u32,
@@ -240,7 +257,7 @@ pub(super) fn decode_trailer(bytes: &[u8], file: &str) -> Result<Trailer, DenseE
     if version > VERSION {
         return Err(DenseError::NewerFormat { file: file.to_owned(), found: version, supported: VERSION });
     }
-    Ok(Trailer { start: long(0)?, length: long(8)?, checksum: word(16)? })
+    Ok(Trailer { version, start: long(0)?, length: long(8)?, checksum: word(16)? })
 }
 
 struct Input<'a> {

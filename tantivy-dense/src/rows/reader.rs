@@ -2,8 +2,9 @@
 
 use tantivy::DocId;
 use tantivy::directory::{FileSlice, OwnedBytes};
+use tantivy::index::SegmentId;
 
-use super::layout::{FieldTable, Presence, Section, SectionTable, TRAILER, Table, decode_trailer};
+use super::layout::{FieldTable, Presence, Section, SectionTable, TRAILER, Table, decode_trailer, segment_bytes};
 use super::quantise::decode_int8;
 use crate::{DenseError, Element, Metric, VectorField, VectorOptions};
 
@@ -118,6 +119,7 @@ impl RowsFile {
     pub(crate) fn open(
         file: &FileSlice,
         name: &str,
+        segment: SegmentId,
         vector_fields: &[VectorField],
         max_doc: u32,
     ) -> Result<RowsFile, DenseError> {
@@ -133,7 +135,11 @@ impl RowsFile {
         if crc32fast::hash(table) != trailer.checksum {
             return Err(corrupt("the checksum of its table is wrong".to_owned()));
         }
-        let table = Table::decode(table, trailer.start, name)?;
+        let table = Table::decode(table, trailer.version, trailer.start, name)?;
+        if table.segment.is_some_and(|written_for| written_for != segment_bytes(segment)) {
+            let other = table.segment.unwrap_or_default().map(|byte| format!("{byte:02x}")).concat();
+            return Err(corrupt(format!("it was written for segment {other}, so it is another file under this name")));
+        }
         if table.max_doc != max_doc {
             return Err(corrupt(format!("it is for {} documents, the segment has {max_doc}", table.max_doc)));
         }

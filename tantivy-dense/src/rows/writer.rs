@@ -9,8 +9,11 @@ use std::io::Write;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use tantivy::DocId;
+use tantivy::index::SegmentId;
 
-use super::layout::{ALIGNMENT, Extent, FieldTable, Presence, Section, SectionTable, Table, encode_trailer};
+use super::layout::{
+    ALIGNMENT, Extent, FieldTable, Presence, Section, SectionTable, SegmentBytes, Table, encode_trailer, segment_bytes,
+};
 use super::quantise::{decode_int8, quantise};
 use crate::norm::{length, normalised};
 use crate::{DenseError, Element, Metric, VectorField};
@@ -22,6 +25,7 @@ const BLOCK: usize = 256 << 10;
 /// A file being written.
 pub(crate) struct RowsFileWriter<W: Write> {
     out: W,
+    segment: SegmentBytes,
     position: u64,
     last: Option<(usize, Section)>,
     fields: Vec<FieldTable>,
@@ -29,8 +33,10 @@ pub(crate) struct RowsFileWriter<W: Write> {
 }
 
 impl<W: Write> RowsFileWriter<W> {
-    pub(crate) fn new(out: W) -> RowsFileWriter<W> {
-        RowsFileWriter { out, position: 0, last: None, fields: Vec::new(), checksums: Vec::new() }
+    /// A file of this segment.
+    pub(crate) fn new(out: W, segment: SegmentId) -> RowsFileWriter<W> {
+        let segment = segment_bytes(segment);
+        RowsFileWriter { out, segment, position: 0, last: None, fields: Vec::new(), checksums: Vec::new() }
     }
 
     /// Announces a field; its number is for [`RowsFileWriter::append`].
@@ -104,7 +110,7 @@ impl<W: Write> RowsFileWriter<W> {
         let zeros = (self.position.next_multiple_of(ALIGNMENT) - self.position) as usize;
         self.out.write_all(&[0; ALIGNMENT as usize][..zeros])?;
         let start = self.position + zeros as u64;
-        let table = Table { max_doc, fields: self.fields }.encode();
+        let table = Table { segment: Some(self.segment), max_doc, fields: self.fields }.encode();
         self.out.write_all(&table)?;
         self.out.write_all(&encode_trailer(start, table.len() as u64, crc32fast::hash(&table)))?;
         Ok(self.out)

@@ -1,5 +1,6 @@
 //! The `adam` command: text in, hybrid answers out.
 
+mod check;
 mod configuration;
 mod delete;
 mod encode;
@@ -10,6 +11,7 @@ mod import;
 mod index;
 mod info;
 mod model;
+mod panics;
 mod reading;
 mod screen;
 mod search;
@@ -75,6 +77,7 @@ enum Command {
     Reembed(import::ReembedArgs),
     Delete(delete::DeleteArgs),
     Info(info::InfoArgs),
+    Check(check::CheckArgs),
     Serve(Box<serve::ServeArgs>),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -122,7 +125,8 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into()))
         .init();
-    let done = match line.command {
+    let index = matches.subcommand().and_then(|(_, words)| words.try_get_one::<PathBuf>("index").ok().flatten());
+    let done = panics::caught(index.map(PathBuf::as_path), || match line.command {
         Command::Index(args) => index::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Eval(args) => eval::run(&args),
@@ -131,10 +135,11 @@ fn main() -> ExitCode {
         Command::Reembed(args) => import::run_reembed(&args),
         Command::Delete(args) => delete::run(&args),
         Command::Info(args) => info::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => shell::completions::<Line>(&args),
         Command::Man(args) => shell::man::<Line>(&args),
-    };
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if screen::is_broken_pipe(&error) => ExitCode::SUCCESS,
