@@ -121,6 +121,13 @@ impl Identity {
         }
     }
 
+    /// The lock was just taken. On a file system in layers, as containers have, its making may have given the folder another number.
+    pub(super) fn hold(&mut self, folder: &Path, writing: Writing) -> std::io::Result<()> {
+        self.folder = FileId::of(&std::fs::metadata(folder)?);
+        self.writing = Some(writing);
+        Ok(())
+    }
+
     /// Takes over a folder that was put in the place of this one.
     pub(super) fn adopt(&mut self, other: Self) {
         (self.folder, self.card) = (other.folder, other.card);

@@ -202,7 +202,8 @@ impl IndexFolder {
             Err(fault) if fault.kind() == ErrorKind::NotFound => None,
             Err(fault) => return Err(LockError::wrap_io_error(fault)),
         };
-        self.shared.identity().writing = Some(Writing { lock: id, lock_file: path, meta });
+        let writing = Writing { lock: id, lock_file: path, meta };
+        self.shared.identity().hold(self.path(), writing).map_err(LockError::wrap_io_error)?;
         Ok(DirectoryLock::from(Box::new(WriterLock { file, shared: Arc::clone(&self.shared) })))
     }
 
