@@ -65,7 +65,7 @@ pub enum PluginError {
     },
     /// The model that an index was made with is no longer where it was then.
     #[error(
-        "the index {} was made with the model `{model}` from {}, which is not there; name its folder with --model (in a program: the argument `folder`)",
+        "the index {} was made with the model `{model}` from {}, which is not there; name its folder (--model)",
         index.display(),
         folder.display()
     )]

@@ -32,11 +32,37 @@ impl Random {
 const NAMES: [&str; 12] =
     ["_id", "id", "title", "text", "metadata", "vector", "docno", "a.b", "", "\\u0000", "ключ", "adam_parent"];
 const LEAVES: [&str; 31] = [
-    "null", "true", "NaN", "-Infinity", "Infinity", "0", "-0.0", "1.0", "1e22", "1e999", "12345678901234567890123", "-7",
-    "18446744073709551616", "\"\"", "\" \"", "\"crow\"", "\"2024-05-31\"", "\"9999-12-31T23:59:59-05:00\"",
-    "\"0000-01-01T00:00:00+05:00\"", "\"\\ud800\"", "\"\\u202e\"", "\"/a/b\"", "\"a\\u0000b\"", "[]", "{}", "[1,2]",
-    "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]", "[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,NaN]", "[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]",
-    "[1e39,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]", "tru",
+    "null",
+    "true",
+    "NaN",
+    "-Infinity",
+    "Infinity",
+    "0",
+    "-0.0",
+    "1.0",
+    "1e22",
+    "1e999",
+    "12345678901234567890123",
+    "-7",
+    "18446744073709551616",
+    "\"\"",
+    "\" \"",
+    "\"crow\"",
+    "\"2024-05-31\"",
+    "\"9999-12-31T23:59:59-05:00\"",
+    "\"0000-01-01T00:00:00+05:00\"",
+    "\"\\ud800\"",
+    "\"\\u202e\"",
+    "\"/a/b\"",
+    "\"a\\u0000b\"",
+    "[]",
+    "{}",
+    "[1,2]",
+    "[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]",
+    "[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,NaN]",
+    "[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]",
+    "[1e39,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]",
+    "tru",
 ];
 
 fn value(random: &mut Random, depth: usize) -> String {
@@ -120,7 +146,8 @@ fn documents_of_any_kind_are_taken_everywhere_or_nowhere() {
         for line in &lines {
             let read = options.parse(line).ok().and_then(|record| {
                 let (id, title, text) = (record.document.id, record.document.title, record.document.text);
-                let document = Document { id: id.clone(), title, text, metadata: Some(record.metadata), vector: record.vector };
+                let document =
+                    Document { id: id.clone(), title, text, metadata: Some(record.metadata), vector: record.vector };
                 engine.document(document).ok().map(|_| id)
             });
             let path = format!("/documents{query}");
@@ -142,7 +169,12 @@ fn documents_of_any_kind_are_taken_everywhere_or_nowhere() {
             .map(|record| record.unwrap())
             .filter_map(|record| {
                 let id = record.document.id.clone();
-                let document = Document { id: id.clone(), metadata: Some(record.metadata), vector: record.vector, ..Document::default() };
+                let document = Document {
+                    id: id.clone(),
+                    metadata: Some(record.metadata),
+                    vector: record.vector,
+                    ..Document::default()
+                };
                 engine.document(document).is_ok().then_some(id)
             })
             .collect();

@@ -5,8 +5,8 @@
 #[path = "trigrams/mod.rs"]
 mod trigrams;
 
-use tantivy::schema::{STORED, Schema, TEXT, Value};
 use tantivy::TantivyDocument;
+use tantivy::schema::{STORED, Schema, TEXT, Value};
 use tantivy_dense::{Dense, DenseError, KnnQuery, VectorField, VectorOptions};
 use trigrams::{DIMENSION, embed};
 

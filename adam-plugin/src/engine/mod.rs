@@ -24,11 +24,11 @@ use tantivy::schema::{IndexRecordOption, Schema};
 use tantivy::{Index, IndexReader, SegmentReader};
 use tantivy_dense::{Dense, DenseOptions, Device};
 
-pub use document::{Document, check_metadata};
-pub(crate) use language::of_query;
 #[cfg(test)]
 pub(crate) use document::owned_object;
+pub use document::{Document, check_metadata};
 pub use language::Language;
+pub(crate) use language::of_query;
 pub use metadata::{MetadataName, MetadataNames};
 #[cfg(test)]
 pub(crate) use schema::metadata_options;
@@ -234,7 +234,19 @@ impl Engine {
         let fields = Fields::of(&index.schema(), &card.layout)?;
         let reader = dense.reader(&index)?;
         let path = path.to_path_buf();
-        Ok(Self { path, dense, index, reader, card, fields, encoder, reranker: None, folder, made: None, names: Default::default() })
+        Ok(Self {
+            path,
+            dense,
+            index,
+            reader,
+            card,
+            fields,
+            encoder,
+            reranker: None,
+            folder,
+            made: None,
+            names: Default::default(),
+        })
     }
 
     /// Gives the engine a re-ranker, for searches that ask for one.

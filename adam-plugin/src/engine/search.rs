@@ -159,6 +159,11 @@ impl SearchRequest {
     }
 }
 
+/// What a share leaves of a whole, as it is written: 0.2 of 0.8, and not 0.19999999.
+fn rest_of(share: f32) -> f32 {
+    ((1.0 - f64::from(share)) * 1e6).round() as f32 / 1e6
+}
+
 /// A document found.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Hit {
@@ -266,7 +271,7 @@ impl Engine {
         let (text_weight, vector_weight) = match request.mode {
             Mode::Bm25 => (Some(1.0), None),
             Mode::Dense => (None, Some(1.0)),
-            Mode::Hybrid => (Some(1.0 - request.weight), Some(request.weight)),
+            Mode::Hybrid => (Some(rest_of(request.weight)), Some(request.weight)),
         };
         if let Some(weight) = text_weight {
             let query = words.box_clone();

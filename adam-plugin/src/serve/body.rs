@@ -7,15 +7,12 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
+use hyper::body::Bytes;
 use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::error::ApiError;
 use super::state::Service;
-
-/// Of a body that is too large, so many bytes more are read and thrown away. A client that is still sending when the
-/// connection closes often sees a broken pipe in place of the answer that says why.
-const DRAINED: usize = 64 << 20;
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -23,7 +20,7 @@ pub(super) struct Body<T>(pub(super) T);
 impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, service: &Service) -> Result<Self, Self::Rejection> {
+    async fn from_request(request: Request, _: &Service) -> Result<Self, Self::Rejection> {
         if media_type(request.headers()) != "application/json" {
             return Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -31,7 +28,7 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
                 "`Content-Type` must be application/json",
             ));
         }
-        let bytes = read(request, service.limits().body_bytes).await?;
+        let bytes = whole_body(request).await?;
         match Json::<T>::from_bytes(&bytes) {
             Ok(Json(value)) => Ok(Self(value)),
             Err(rejection) => Err(ApiError::new(rejection.status(), "validation", rejection.body_text())),
@@ -40,13 +37,13 @@ impl<T: DeserializeOwned> FromRequest<Service> for Body<T> {
 }
 
 /// A body as it is.
-pub(super) struct Raw(pub(super) Vec<u8>);
+pub(super) struct Raw(pub(super) Bytes);
 
 impl FromRequest<Service> for Raw {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, service: &Service) -> Result<Self, Self::Rejection> {
-        read(request, service.limits().body_bytes).await.map(Self)
+    async fn from_request(request: Request, _: &Service) -> Result<Self, Self::Rejection> {
+        whole_body(request).await.map(Self)
     }
 }
 
@@ -56,39 +53,10 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     named.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-async fn read(request: Request, limit: usize) -> Result<Vec<u8>, ApiError> {
-    let refuse = || {
-        ApiError::too_large(format!(
-            "the body is larger than {limit} bytes, which is what this server takes (--max-body)"
-        ))
-    };
-    let headers = request.headers();
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
-        .unwrap_or_default();
-    // Who asks before sending has not begun to send.
-    if declared > limit && (headers.contains_key(header::EXPECT) || declared - limit > DRAINED) {
-        return Err(refuse());
-    }
-    let mut kept = Vec::with_capacity(declared.min(limit));
-    let mut passed = 0;
-    let mut body = request.into_body();
-    while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|_| ApiError::new(StatusCode::BAD_REQUEST, "validation", "the body ends too early"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        passed += data.len();
-        if passed <= limit {
-            kept.extend_from_slice(&data);
-        } else {
-            kept = Vec::new();
-            if passed - limit > DRAINED {
-                break;
-            }
-        }
-    }
-    if passed > limit { Err(refuse()) } else { Ok(kept) }
+/// All of a body, which [`intake`](super::intake) has read already.
+async fn whole_body(request: Request) -> Result<Bytes, ApiError> {
+    let whole = request.into_body().collect().await.map_err(ApiError::backend)?;
+    Ok(whole.to_bytes())
 }
 
 /// The query string.

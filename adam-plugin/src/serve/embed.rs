@@ -1,5 +1,7 @@
 //! Vectors over HTTP: `/embed` as text-embeddings-inference's clients expect it, `/v1/embeddings` as OpenAI's do.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use base64::Engine as _;
@@ -12,6 +14,7 @@ use adam_encoder::{SentenceEncoder, TextEncoder, TextKind};
 use super::body::{Body, whole_or_null};
 use super::error::ApiError;
 use super::state::Service;
+use super::turns;
 
 /// One text or several.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -87,7 +90,6 @@ pub(super) struct OpenAiRequest {
     input: Texts,
     /// Any model's name: this server has one model, and the answer says which.
     #[serde(default)]
-    #[schema(max_length = 200, pattern = "^[A-Za-z0-9][A-Za-z0-9_:@+-]*([./][A-Za-z0-9_:@+-]+)*$")]
     model: Option<String>,
     /// `float` (if absent) or `base64`, which is little-endian f32.
     #[serde(default)]
@@ -170,6 +172,16 @@ pub(super) async fn embed(
     Ok(Json(vectors))
 }
 
+/// Embeds texts, as text-embeddings-inference does where a client asks its address for nothing more.
+#[utoipa::path(post, path = "/", tag = "embeddings", request_body = EmbedRequest,
+    responses((status = 200, description = "One vector for each text, in order", body = Vec<Vec<f32>>)))]
+pub(super) async fn embed_at_root(
+    service: State<Service>,
+    request: Body<EmbedRequest>,
+) -> Result<Json<Vec<Vec<f32>>>, ApiError> {
+    embed(service, request).await
+}
+
 /// Embeds texts, as OpenAI does.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "embeddings", request_body = OpenAiRequest,
     responses((status = 200, description = "One embedding for each text, in order", body = OpenAiAnswer)))]
@@ -177,16 +189,8 @@ pub(super) async fn openai(
     State(service): State<Service>,
     Body(request): Body<OpenAiRequest>,
 ) -> Result<Json<OpenAiAnswer>, ApiError> {
-    // Clients must name a model and may name a user; this server has one model and no accounts. What is no model's name
-    // at all is a mistake on their side, or an attempt at something else.
-    if let Some(model) = &request.model
-        && !is_model_name(model)
-        && model != service.encoder().name()
-    {
-        return Err(ApiError::validation(
-            "`model` must be the name of a model, such as `organisation/model-v2`; this is none, and paths are not opened",
-        ));
-    }
+    // Clients must name a model and may name a user; this server has one model and no accounts, and opens nothing by these names.
+    drop(request.model);
     drop(request.user);
     let wanted = Wanted { kind: TextKind::Document, truncate: true, normalize: true, dimensions: request.dimensions };
     let (vectors, tokens) = vectors(&service, request.input.into_list(), wanted).await?;
@@ -208,16 +212,6 @@ pub(super) async fn openai(
         .collect();
     let model = service.encoder().name().to_owned();
     Ok(Json(OpenAiAnswer { object: "list", data, model, usage: Usage { prompt_tokens: tokens, total_tokens: tokens } }))
-}
-
-/// Letters, digits and `_:@+-`, with single dots and slashes between; so neither a path that leads somewhere nor a
-/// control character.
-fn is_model_name(name: &str) -> bool {
-    name.len() <= 200
-        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.split(['.', '/']).all(|part| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:@+-".contains(&byte))
-        })
 }
 
 /// What to do with each text.
@@ -253,27 +247,109 @@ async fn vectors(service: &Service, texts: Vec<String>, wanted: Wanted) -> Resul
         return Err(ApiError::validation(format!("`dimensions` is {wanted}; it can be 1 to {dimension}")));
     }
     let count = texts.len() as u64;
-    let answer = service.work(move || encode(&encoder, &texts, wanted)).await??;
+    let bytes: usize = texts.iter().map(String::len).sum();
+    let answer = if bytes <= SHORT && texts.len() <= SHORT_TEXTS {
+        let work = move || {
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            let tokens = count_tokens(&encoder, &texts, 0, wanted)?;
+            Ok::<_, ApiError>((encode(&encoder, &texts, wanted)?, tokens.iter().sum()))
+        };
+        service.work(work).await??
+    } else {
+        in_pieces(service, encoder, texts, bytes, wanted).await?
+    };
     service.metrics().embedded.inc_by(count);
     Ok(answer)
 }
 
-fn encode(encoder: &SentenceEncoder, texts: &[String], wanted: Wanted) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
+/// Texts of so many bytes together are one piece of work, that of a long query.
+const SHORT: usize = 2 << 10;
+/// And so many of them.
+const SHORT_TEXTS: usize = 32;
+/// Bytes of text that are cut into tokens in one piece.
+const PIECE_BYTES: usize = 64 << 10;
+/// Tokens for each core that are embedded in one piece, which is one batch of the model.
+const PIECE_TOKENS: usize = 512;
+
+/// Many or long texts, piece by piece: requests that are short, and other long ones, have their turns in between, and none of it goes on
+/// when the client has left.
+async fn in_pieces(
+    service: &Service,
+    encoder: Arc<SentenceEncoder>,
+    texts: Vec<String>,
+    bytes: usize,
+    wanted: Wanted,
+) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
+    let due = turns::due(bytes);
+    let texts = Arc::new(texts);
+    let lengths: Vec<usize> = texts.iter().map(String::len).collect();
+    let mut tokens = Vec::with_capacity(texts.len());
+    while tokens.len() < texts.len() {
+        let first = tokens.len();
+        let piece = first..first + first_of(&lengths[first..], PIECE_BYTES);
+        let (encoder, texts) = (Arc::clone(&encoder), Arc::clone(&texts));
+        let work = move || {
+            let texts: Vec<&str> = texts[piece].iter().map(String::as_str).collect();
+            count_tokens(&encoder, &texts, first, wanted)
+        };
+        tokens.extend(service.work_long(due, work).await??);
+    }
+    // Texts of like length share a piece: little of it is padding.
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&at| std::cmp::Reverse(tokens[at]));
+    let sorted: Vec<usize> = order.iter().map(|&at| tokens[at]).collect();
+    let mut vectors = vec![Vec::new(); texts.len()];
+    let mut done = 0;
+    while done < order.len() {
+        let piece = order[done..done + first_of(&sorted[done..], PIECE_TOKENS * service.lanes())].to_vec();
+        done += piece.len();
+        let (encoder, texts) = (Arc::clone(&encoder), Arc::clone(&texts));
+        let work = move || {
+            let chosen: Vec<&str> = piece.iter().map(|&at| texts[at].as_str()).collect();
+            Ok::<_, ApiError>((encode(&encoder, &chosen, wanted)?, piece))
+        };
+        let (made, piece) = service.work_long(due, work).await??;
+        for (at, vector) in piece.into_iter().zip(made) {
+            vectors[at] = vector;
+        }
+    }
+    Ok((vectors, tokens.iter().sum()))
+}
+
+/// How many of some weights, from the first on, are no more than `most` together; one at least.
+fn first_of(weights: &[usize], most: usize) -> usize {
+    let mut sum = 0;
+    let fitting = weights.iter().take_while(|&&weight| {
+        sum += weight;
+        sum <= most
+    });
+    fitting.count().max(1).min(weights.len())
+}
+
+/// How many tokens the model reads of each text. The first of them has the position `first` in its request.
+fn count_tokens(
+    encoder: &SentenceEncoder,
+    texts: &[&str],
+    first: usize,
+    wanted: Wanted,
+) -> Result<Vec<usize>, ApiError> {
     let tokenizer = encoder.tokenizer();
     // What is left of the model's length for a text and the special tokens around it, next to the prompt before it.
     let longest = encoder.room(wanted.kind) + tokenizer.count("").map_err(|fault| ApiError::encoder(&fault))?;
-    let mut tokens = 0;
-    for (position, text) in texts.iter().enumerate() {
+    let count = |(position, text): (usize, &&str)| {
         let length = tokenizer.count(text).map_err(|fault| ApiError::encoder(&fault))?;
         if length > longest && !wanted.truncate {
             return Err(ApiError::too_large(format!(
                 "text {position} has {length} tokens, the model takes {longest} besides its prompt; shorten it or set `truncate`"
             )));
         }
-        tokens += length.min(tokenizer.max_length());
-    }
-    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let mut vectors = encoder.encode_checked(&texts, wanted.kind).map_err(|fault| ApiError::encoder(&fault))?;
+        Ok(length.min(tokenizer.max_length()))
+    };
+    (first..).zip(texts).map(count).collect()
+}
+
+fn encode(encoder: &SentenceEncoder, texts: &[&str], wanted: Wanted) -> Result<Vec<Vec<f32>>, ApiError> {
+    let mut vectors = encoder.encode_checked(texts, wanted.kind).map_err(|fault| ApiError::encoder(&fault))?;
     for vector in &mut vectors {
         let cut = wanted.dimensions.is_some_and(|keep| {
             let shorter = keep < vector.len();
@@ -284,7 +360,7 @@ fn encode(encoder: &SentenceEncoder, texts: &[String], wanted: Wanted) -> Result
             normalize(vector);
         }
     }
-    Ok((vectors, tokens))
+    Ok(vectors)
 }
 
 /// Scales a vector to length 1; a vector of zeros stays.
@@ -302,14 +378,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn model_names_are_no_paths() {
-        for name in ["text-embedding-3-small", "sentence-transformers/all-MiniLM-L6-v2", "bge-m3:latest", "a.b/c@v1"] {
-            assert!(is_model_name(name), "{name}");
-        }
-        for name in ["", "../../etc/passwd", "/etc/passwd", "a/../b", "a//b", "a\\b", "~/x", "a\0b", ".hidden", "a b"] {
-            assert!(!is_model_name(name), "{name:?}");
-        }
-        assert!(!is_model_name(&"a".repeat(201)));
+    fn a_piece_is_no_larger_than_it_may_be_and_never_empty() {
+        assert_eq!(first_of(&[20, 9, 5], 10), 1);
+        assert_eq!(first_of(&[5, 5, 0, 1], 10), 3);
+        assert_eq!(first_of(&[1, 1], 10), 2);
+        assert_eq!(first_of(&[0], 0), 1);
+        assert_eq!(first_of(&[], 10), 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -25,6 +25,35 @@ pub(super) async fn require(State(allowed): State<Arc<[String]>>, request: Reque
         "this server listens at loopback and is asked by another name; allow the name (--allow-host), or set an API key",
     )
     .into_response()
+}
+
+/// Lets a request pass that no page of another site has made a browser send. A browser sends some without asking, such as a POST without
+/// a body, and says from where they come.
+pub(super) async fn same_site(State(allowed): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() || !is_from_elsewhere(request.headers(), &allowed) {
+        return next.run(request).await;
+    }
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        "a page of another site asks for this; allow that site's name (--allow-host), or set an API key",
+    )
+    .into_response()
+}
+
+fn is_from_elsewhere(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let origin = text("origin");
+    let host = origin.and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    if host.is_some_and(|host| allowed.iter().any(|name| name.eq_ignore_ascii_case(name_of(host)))) {
+        return false;
+    }
+    match (text("sec-fetch-site"), origin) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        // Older browsers, and pages that came over plain HTTP from another machine.
+        (None, Some(_)) => host.is_none_or(|host| !host.eq_ignore_ascii_case(text("host").unwrap_or_default())),
+        (None, None) => false,
+    }
 }
 
 /// The name in a `Host` without its port.
@@ -47,6 +76,37 @@ fn is_own(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_sites_are_told_from_this_one() {
+        let from_elsewhere = |pairs: &[(&'static str, &str)]| {
+            let headers =
+                pairs.iter().map(|(name, value)| ((*name).parse().unwrap(), value.parse().unwrap())).collect();
+            is_from_elsewhere(&headers, &["wiki.example".to_owned()])
+        };
+        let own = ("host", "127.0.0.1:8080");
+        for ours in [
+            &[own][..],
+            &[own, ("sec-fetch-site", "same-origin"), ("origin", "http://127.0.0.1:8080")],
+            &[own, ("sec-fetch-site", "none")],
+            &[own, ("origin", "http://127.0.0.1:8080")],
+            &[own, ("origin", "https://wiki.example")],
+            &[own, ("sec-fetch-site", "cross-site"), ("origin", "https://wiki.example")],
+        ] {
+            assert!(!from_elsewhere(ours), "{ours:?}");
+        }
+        for theirs in [
+            &[own, ("sec-fetch-site", "cross-site")][..],
+            &[own, ("sec-fetch-site", "same-site"), ("origin", "http://127.0.0.1:9999")],
+            &[own, ("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:8080")],
+            &[own, ("origin", "null")],
+            &[own, ("origin", "http://evil.example")],
+            &[own, ("origin", "http://127.0.0.1:8081")],
+            &[("origin", "http://evil.example")],
+        ] {
+            assert!(from_elsewhere(theirs), "{theirs:?}");
+        }
+    }
 
     #[test]
     fn addresses_and_localhost_are_own() {

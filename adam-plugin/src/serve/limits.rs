@@ -19,6 +19,9 @@ use crate::error::PluginError;
 pub struct Limits {
     /// Largest request body, in bytes. Beyond: 413. Default 8 MiB.
     pub body_bytes: usize,
+    /// Bytes of large request bodies held at once; the first 64 KiB of each do not count, and one of the largest always fits. Beyond: 503
+    /// with `Retry-After`. Default 512 MiB.
+    pub bodies_bytes: usize,
     /// Most texts of one request for embeddings. Beyond: 413. Default 1,024.
     pub batch: usize,
     /// Most documents, ids or lines of one request. Beyond: 413. Default 10,000.
@@ -31,11 +34,13 @@ pub struct Limits {
     pub rerank: usize,
     /// Requests worked on or waiting at once. Beyond: 503 with `Retry-After`. Default 256.
     pub requests: usize,
-    /// Open connections; further ones wait to be accepted. Default 1,024.
+    /// Open connections. For a further one, the connection closes that has waited longest for its client, if that is 1 s at least.
+    /// Default 1,024.
     pub connections: usize,
-    /// Time for a request, from its head to its answer. Beyond: 408. Default 60 s.
+    /// Time for a request, from the end of its body to its answer, and as much for the body itself. Beyond: 408. Default 60 s.
     pub time: Duration,
-    /// Time for a client to send the head of a request; also how long an idle connection stays open. Default 30 s.
+    /// How long a client may make no progress: time for the head of a request, for every 4 KiB of its body and of the answer, and between
+    /// two requests. Beyond, the connection closes. Default 30 s.
     pub head_time: Duration,
 }
 
@@ -43,6 +48,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 8 << 20,
+            bodies_bytes: 512 << 20,
             batch: 1024,
             documents: 10_000,
             text_bytes: 1 << 20,
@@ -60,6 +66,7 @@ impl Limits {
     pub(super) fn check(&self) -> Result<(), PluginError> {
         let counts = [
             ("body_bytes", self.body_bytes, 1 << 30),
+            ("bodies_bytes", self.bodies_bytes, 1 << 40),
             ("batch", self.batch, 1 << 20),
             ("documents", self.documents, 1 << 20),
             ("text_bytes", self.text_bytes, 1 << 30),

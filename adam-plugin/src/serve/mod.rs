@@ -30,7 +30,7 @@
 //! | `GET`, `DELETE /documents/{id}` | one document |
 //! | `POST /delete` | deletes by `ids` and by `filters` |
 //! | `POST /commit` | makes everything accepted safe on disk and findable |
-//! | `POST /embed` | vectors, as text-embeddings-inference's clients ask for them |
+//! | `POST /embed`, `POST /` | vectors, as text-embeddings-inference's clients ask for them |
 //! | `POST /v1/embeddings`, `GET /v1/models` | vectors, as OpenAI's clients ask for them |
 //! | `GET /info`, `/metrics`, `/openapi.json` | the model and limits; Prometheus' counters; all of this for machines |
 //! | `GET /health`, `/ready` | whether the process is alive (else restart it); whether it can answer and write now (else send requests elsewhere), with the reason |
@@ -65,7 +65,14 @@
 //! Nothing is encrypted here, and without a key everybody who reaches the port may write: listen at loopback (the default of
 //! `adam serve`), set [`api_key`](ServiceOptions::api_key), or put a proxy in front. Sizes, numbers and times are bounded by
 //! [`Limits`]. No answer allows other web sites to read it, and a [`Server`] at loopback without a key answers only to `localhost`, to
-//! addresses and to [`hosts`](ServiceOptions::hosts), so that no web site can pass for it.
+//! addresses and to [`hosts`](ServiceOptions::hosts), so that no web site can pass for it. Without a key, it does not write for a page of
+//! another site, which browsers name (`Sec-Fetch-Site`, `Origin`).
+//!
+//! A client that makes no progress for [`head_time`](Limits::head_time) loses its connection, whatever it was doing: sending a head, a body,
+//! reading an answer, or nothing. Where there are no connections left, a new one takes the place of the one that has waited longest for its
+//! client. Bodies are read before a request counts among those at once; refused ones are read and thrown away, up to 64 MiB and 10 s, so that
+//! the client reads why. Many or long texts, and searches that re-rank, are worked on in pieces, by turns, so that short searches find a
+//! processor beside them; when the client leaves, no further piece is begun.
 
 mod about;
 mod auth;
@@ -75,13 +82,16 @@ mod embed;
 mod error;
 mod host;
 mod ingest;
+mod intake;
 mod limits;
+mod link;
 mod metrics;
 mod openapi;
 mod page;
 mod search;
 mod server;
 mod state;
+mod turns;
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -97,6 +107,11 @@ pub use state::{Service, ServiceOptions};
 
 /// The routes of a service, for an axum server of one's own. Call [`Service::close`] when that server has ended.
 pub fn router(service: Service) -> Router {
+    routes(service).layer(from_fn(intake::drain))
+}
+
+/// The routes without what reads the rest of refused requests, which has to stand around all else.
+fn routes(service: Service) -> Router {
     let limits = service.limits();
     let mut closed = Router::new()
         .route("/search", get(search::by_link).post(search::by_body))
@@ -104,9 +119,12 @@ pub fn router(service: Service) -> Router {
         .route("/delete", post(documents::delete_many))
         .route("/documents/{id}", get(documents::get).delete(documents::delete_one))
         .route("/commit", post(documents::commit))
+        .route("/", post(embed::embed_at_root))
         .route("/embed", post(embed::embed))
         .route("/v1/embeddings", post(embed::openai))
         .route_layer(from_fn_with_state(limits::Gate::new(limits), limits::pass))
+        // A body is read before a place is taken: who sends slowly keeps nobody else out.
+        .route_layer(from_fn_with_state(intake::Intake::new(limits), intake::read))
         // These must answer where all else is busy.
         .route("/v1/models", get(about::models))
         .route("/info", get(about::info))

@@ -1,5 +1,6 @@
 //! The OpenAPI document: made from the routes' own types, completed with what only a running server knows (dimension, limits, key).
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -19,7 +20,7 @@ use crate::filter::MAX_BYTES as MAX_FILTER;
     paths(
         search::by_body, search::by_link,
         documents::add, documents::get, documents::delete_one, documents::delete_many, documents::commit,
-        embed::embed, embed::openai, about::models,
+        embed::embed, embed::embed_at_root, embed::openai, about::models,
         about::info, about::health, about::ready, about::metrics
     ),
     components(schemas(ErrorBody, OpenAiErrorBody)),
@@ -30,8 +31,8 @@ use crate::filter::MAX_BYTES as MAX_FILTER;
 )]
 struct Document;
 
-/// Paths that need no key.
-pub(super) const OPEN_PATHS: [&str; 5] = ["/", "/page.js", "/health", "/ready", "/openapi.json"];
+/// The paths of this document that need no key.
+const OPEN: [&str; 2] = ["/health", "/ready"];
 
 /// The document for this server.
 pub(super) fn document(service: &Service) -> Result<Value, serde_json::Error> {
@@ -52,9 +53,12 @@ pub(super) fn document(service: &Service) -> Result<Value, serde_json::Error> {
 
 /// Adds to one operation how it can fail, and whether it wants the key.
 fn complete(operation: &mut Value, path: &str, key: bool) {
-    let open = OPEN_PATHS.contains(&path);
+    let open = OPEN.contains(&path);
     let schema = if path.starts_with("/v1/") { "OpenAiErrorBody" } else { "ErrorBody" };
-    let mut failures = vec![(403, "Asked for by the name of another server"), (500, "Something failed on this side")];
+    let mut failures = vec![
+        (403, "Asked for by the name of another server, or by a page of another site"),
+        (500, "Something failed on this side"),
+    ];
     if !open {
         failures.extend([(408, "Took too long"), (503, "Too many requests at once")]);
         failures.extend([(400, "Not readable"), (422, "Readable, and asks for something that cannot be")]);
@@ -139,6 +143,7 @@ fn constrain(document: &mut Value, service: &Service) {
         {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/DocumentBody"}},
     ]});
     put(document, "/paths/~1documents/post/requestBody/content/application~1json/schema", many);
+    aliases(document);
     if service.engine().reranker().is_some() {
         put(document, &format!("{schemas}/SearchBody/properties/rerank/maximum"), json!(limits.rerank));
     } else if let Some(body) = document.pointer_mut("/components/schemas/SearchBody/properties") {
@@ -161,6 +166,31 @@ fn constrain(document: &mut Value, service: &Service) {
     }
 }
 
+/// Other names that the server takes, which utoipa does not know of.
+fn aliases(document: &mut Value) {
+    let schemas = "/components/schemas";
+    let Some(body) = document.pointer_mut(&format!("{schemas}/DocumentBody")).and_then(Value::as_object_mut) else {
+        return;
+    };
+    body.remove("required");
+    body.insert("oneOf".to_owned(), json!([{"required": ["id"]}, {"required": ["_id"]}]));
+    if let Some(properties) = body.get_mut("properties").and_then(Value::as_object_mut)
+        && let Some(id) = properties.get("id").cloned()
+    {
+        properties.insert("_id".to_owned(), id);
+    }
+    let names = document.pointer_mut(&format!("{schemas}/PromptName/enum")).and_then(Value::as_array_mut);
+    names.into_iter().for_each(|names| names.push(json!("passage")));
+    let content = document.pointer_mut("/paths/~1documents/post/requestBody/content").and_then(Value::as_object_mut);
+    if let Some(content) = content
+        && let Some(lines) = content.get("application/x-ndjson").cloned()
+    {
+        for other in ["application/ndjson", "application/jsonl"] {
+            content.insert(other.to_owned(), lines.clone());
+        }
+    }
+}
+
 /// Sets a value deep in the document; a place that is not there is left alone, and found by the test below.
 fn put(document: &mut Value, pointer: &str, value: Value) {
     let Some((parent, name)) = pointer.rsplit_once('/') else { return };
@@ -169,8 +199,15 @@ fn put(document: &mut Value, pointer: &str, value: Value) {
     }
 }
 
-/// The document as JSON.
+/// The document as JSON, made once.
 pub(super) async fn serve(State(service): State<Service>) -> Result<Response, ApiError> {
-    let text = document(&service).and_then(|document| serde_json::to_string(&document)).map_err(ApiError::backend)?;
+    let text = match service.description().get() {
+        Some(text) => text.clone(),
+        None => {
+            let text =
+                document(&service).and_then(|document| serde_json::to_vec(&document)).map_err(ApiError::backend)?;
+            service.description().get_or_init(|| Bytes::from(text)).clone()
+        }
+    };
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }

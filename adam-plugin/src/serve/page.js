@@ -7,6 +7,7 @@ const make = (name, text, kind) => {
   if (kind) element.className = kind;
   return element;
 };
+const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 const number = (value, digits = 3) => (value === null || value === undefined ? "-" : Number(value).toFixed(digits));
 
 // The snippet's text with its highlighted ranges marked. The server counts bytes of UTF-8, JavaScript does not.
@@ -104,7 +105,7 @@ async function ask(mode) {
     const answer = await call("search", {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request),
     });
-    said = `${answer.hits.length} hits, ${number(answer.took_ms, 1)} ms`;
+    said = `${counted(answer.hits.length, "hit")}, ${number(answer.took_ms, 1)} ms`;
     shown = answer.hits.map((hit, i) => {
       const item = make("li");
       item.dataset.id = hit.id;
@@ -142,7 +143,7 @@ byId("weight").addEventListener("input", () => {
 });
 
 unlock().then((info) => {
-  byId("about").textContent = `${info.documents} documents, ${info.model_id}, ${info.dimension} dimensions`;
+  byId("about").textContent = `${counted(info.documents, "document")}, ${info.model_id}, ${info.dimension} dimensions`;
   const link = new URLSearchParams(location.search);
   byId("weight").value = link.get("weight") || info.weight;
   showWeight();

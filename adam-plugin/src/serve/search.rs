@@ -12,6 +12,7 @@ use super::body::{Body, Params, present, whole, whole_of};
 use super::documents::parse_filters;
 use super::error::ApiError;
 use super::state::Service;
+use super::turns;
 use crate::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse};
 
 /// A search.
@@ -174,6 +175,9 @@ fn check_rerank(service: &Service, depth: Option<usize>) -> Result<Option<usize>
     Err(ApiError::validation(format!("`rerank` is {depth}; it can be 1 to {most} (--max-rerank)")))
 }
 
+/// Bytes that a re-ranker reads of a document, about.
+const RERANKED: usize = 1 << 10;
+
 async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchResponse>, ApiError> {
     let limits = service.limits();
     limits.check_text("the query", &body.query)?;
@@ -202,6 +206,14 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
         return Err(ApiError::validation(format!("`window` is {window}; it can be 1 to {MAX_HITS}")));
     }
     let engine = service.engine().clone();
-    let found = service.work(move || engine.search(&request)).await?.map_err(ApiError::of)?;
+    let found = match request.rerank {
+        // It reads many documents, as long as the model takes them.
+        Some(depth) => {
+            let due = turns::due(depth * RERANKED);
+            service.work_long(due, move || engine.search(&request)).await?
+        }
+        None => service.work(move || engine.search(&request)).await?,
+    };
+    let found = found.map_err(ApiError::of)?;
     Ok(Json(found))
 }

@@ -1,15 +1,17 @@
 //! What the routes share: the index, its model, the limits, the writer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use adam_encoder::{SentenceEncoder, TextEncoder};
+use axum::body::Bytes;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::ingest::{Ingest, Standing};
 use super::limits::Limits;
 use super::metrics::Metrics;
+use super::turns::{Turn, Turns};
 use crate::engine::Engine;
 use crate::error::PluginError;
 use crate::writer::{OnFailure, WriterSettings};
@@ -32,8 +34,8 @@ pub struct ServiceOptions {
     pub batch: usize,
     /// Memory of the index writer, in bytes. Default 128 MiB.
     pub memory: usize,
-    /// Names that a [`Server`](super::Server) at loopback without a key answers to, beside `localhost` and addresses, as where a proxy in front of
-    /// it passes its own name on. Default: none.
+    /// Names that a [`Server`](super::Server) without a key answers to at loopback, beside `localhost` and addresses, and whose pages may
+    /// write through it; for a proxy in front of it that passes its own name on. Default: none.
     pub hosts: Vec<String>,
     /// Only searches and embeddings; another program may write to the index. Default false.
     pub read_only: bool,
@@ -103,11 +105,22 @@ struct Inner {
     /// Threads for searches and embeddings: one for each core, so that callers wait their turn instead of slowing one
     /// another down.
     compute: Arc<Semaphore>,
+    /// Turns of work that is long, which is done in pieces beside the short.
+    turns: Turns,
+    /// Cores of this machine, and when they last worked for a short request.
+    cores: usize,
+    short: Mutex<Instant>,
     /// Threads that may wait at the writer's queue or for a commit; apart from the others, since they wait long.
     writing: Arc<Semaphore>,
     ingest: Option<Arc<Ingest>>,
+    /// The OpenAPI document, once somebody has asked for it.
+    description: OnceLock<Bytes>,
 }
 
+/// Cores that one piece of long work is for, where there are more: as many as a model has sessions on them.
+const MOST_LANES: usize = 8;
+/// Without a short request for so long, none is expected.
+const QUIET: Duration = Duration::from_millis(250);
 /// Requests that may wait inside the writer at once.
 const WRITING: usize = 32;
 
@@ -139,8 +152,12 @@ impl Service {
             options,
             metrics,
             compute: Arc::new(Semaphore::new(cores)),
+            turns: Turns::default(),
+            cores,
+            short: Mutex::new(Instant::now()),
             writing: Arc::new(Semaphore::new(WRITING)),
             ingest,
+            description: OnceLock::new(),
         })))
     }
 
@@ -194,6 +211,10 @@ impl Service {
         &self.0.metrics
     }
 
+    pub(super) fn description(&self) -> &OnceLock<Bytes> {
+        &self.0.description
+    }
+
     /// Documents and deletions that wait for a commit.
     pub(super) fn waiting(&self) -> u64 {
         self.0.ingest.as_ref().map_or(0, |ingest| ingest.waiting())
@@ -204,7 +225,32 @@ impl Service {
         &self,
         task: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        blocking(&self.0.compute, task).await
+        let done = blocking(&self.0.compute, task).await;
+        *self.0.short.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        done
+    }
+
+    /// Waits for a turn to do a piece of something long, and does it. When the client leaves, no further piece is begun.
+    pub(super) async fn work_long<T: Send + 'static>(
+        &self,
+        due: Instant,
+        piece: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn: Turn = self.0.turns.take(due).await;
+        let done = tokio::task::spawn_blocking(move || {
+            // Kept until the piece is done, also where the client has gone away.
+            let _turn = turn;
+            piece()
+        });
+        done.await.map_err(ApiError::backend)
+    }
+
+    /// Cores that the next piece of long work is for: one is left to short requests while there are any.
+    pub(super) fn lanes(&self) -> usize {
+        let most = self.0.cores.min(MOST_LANES);
+        let last = *self.0.short.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_quiet = self.0.compute.available_permits() == self.0.cores && last.elapsed() > QUIET;
+        if is_quiet { most } else { most.saturating_sub(1).max(1) }
     }
 
     /// Does something with the writer, which may wait.

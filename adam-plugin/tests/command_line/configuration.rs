@@ -106,6 +106,37 @@ fn help_manual_and_completions_know_every_command() {
             }
         }
     }
+    // Values are offered by every shell that can, and files only where a path is wanted.
+    let bash = done(&["completions", "bash"]);
+    for (command, option, values) in [
+        ("search", "--mode", "bm25 dense hybrid"),
+        ("search", "--fusion", "convex rrf min-max z-score dbsf"),
+        ("search", "--provider", "cpu cuda"),
+        ("index", "--language", "german"),
+        ("index", "--on-failure", "fail skip text-only"),
+        ("index", "--precision", "f32 f16 int8"),
+        ("encode", "--kind", "document query"),
+        ("serve", "--on-failure", "skip text-only"),
+    ] {
+        let own =
+            bash.split(&format!("adam__subcmd__{command})")).nth(1).or(bash.split(&format!("adam__{command})")).nth(1));
+        let own = own.unwrap_or_else(|| panic!("{command} is not completed"));
+        let of_option = own.split(&format!("{option})")).nth(1).unwrap().split(";;").next().unwrap();
+        assert!(of_option.contains("compgen -W") && of_option.contains(values), "{command} {option}: {of_option}");
+    }
+    let top = bash.split("--top)").nth(1).unwrap().split(";;").next().unwrap();
+    assert!(!top.contains("compgen -f"), "{top}");
+    // The manual has a synopsis with values, examples, and variables.
+    let page = std::fs::read_to_string(folder.path().join("adam-search.1")).unwrap().replace('\\', "");
+    for part in
+        [".SH EXAMPLES", ".SH ENVIRONMENT", "ADAM_SEARCH_TOP", "ADAM_INDEX", "--index DIR [--mode MODE]", "[--filter"]
+    {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let page = std::fs::read_to_string(folder.path().join("adam.1")).unwrap();
+    for part in [".SH EXAMPLES", ".SH EXIT STATUS", ".SH NOTES", "143", "ADAM_CONFIG"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
     for words in ["Exit codes", "adam.toml", "ADAM_SEARCH_TOP", "RUST_LOG"] {
         assert!(help.contains(words), "{words}");
     }

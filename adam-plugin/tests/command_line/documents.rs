@@ -113,7 +113,9 @@ fn several_files_patterns_and_standard_input_are_one_corpus() {
     command.args(["index", "--model", &world.model(), "--data", "-", "--index", &world.path("piped")]);
     command.stdin(std::fs::File::open(&a).unwrap());
     assert!(command.status().unwrap().success());
-    for (index, expected) in [("several", &["a", "b"][..]), ("repeated", &["a", "b"]), ("pattern", &["a", "b"]), ("piped", &["a"])] {
+    for (index, expected) in
+        [("several", &["a", "b"][..]), ("repeated", &["a", "b"]), ("pattern", &["a", "b"]), ("piped", &["a"])]
+    {
         assert_eq!(ids(&world.path(index)), expected, "{index}");
     }
     // The same id in two files: the second is named, with where the first was.
@@ -166,13 +168,21 @@ fn what_left_the_corpus_is_counted_and_removed_when_asked() {
     for chunks in [&[][..], &["--chunk-tokens", "8"]] {
         let index = world.path(if chunks.is_empty() { "plain" } else { "cut" });
         let long = format!("everyone {}", "knows water and ice and light ".repeat(20));
-        let first = [json!({"_id": "a", "text": long}), json!({"_id": "b", "text": long}), json!({"_id": "c", "text": "everyone"})];
+        let first = [
+            json!({"_id": "a", "text": long}),
+            json!({"_id": "b", "text": long}),
+            json!({"_id": "c", "text": "everyone"}),
+        ];
         let data = world.write("first.jsonl", &lines(&first));
         let (code, err) = world.index_file(&data, &index, chunks);
         assert!(code == 0 && !err.contains("prune"), "{err}");
-        let data = world.write("second.jsonl", &lines(&[first[1].clone(), json!({"_id": "d", "text": "everyone else"})]));
+        let data =
+            world.write("second.jsonl", &lines(&[first[1].clone(), json!({"_id": "d", "text": "everyone else"})]));
         let (code, err) = world.index_file(&data, &index, &[]);
-        assert!(code == 0 && err.contains("2 documents of the index are not in the data") && err.contains("--prune"), "{err}");
+        assert!(
+            code == 0 && err.contains("2 documents of the index are not in the data") && err.contains("--prune"),
+            "{err}"
+        );
         assert_eq!(ids(&index), ["a", "b", "c", "d"]);
         let (code, err) = world.index_file(&data, &index, &["--prune"]);
         assert!(code == 0 && err.contains("2 documents removed") && err.contains("2 documents in"), "{err}");
@@ -201,9 +211,13 @@ fn ids_are_found_again_or_refused() {
     }
     let (_, _, err) = run(&["delete", "--index", &index, "12345678901234567890123", "--", "-7"]);
     assert!(err.contains("2 documents deleted"), "{err}");
-    for (id, words) in
-        [("1.5", "whole number"), ("1e22", "whole number"), ("true", "whole number"), ("\" \"", "empty"), ("[1]", "_id")]
-    {
+    for (id, words) in [
+        ("1.5", "whole number"),
+        ("1e22", "whole number"),
+        ("true", "whole number"),
+        ("\" \"", "empty"),
+        ("[1]", "_id"),
+    ] {
         let data = world.write("bad.jsonl", &format!("{{\"_id\": {id}, \"text\": \"everyone\"}}\n"));
         let (code, err) = world.index_file(&data, &world.path("bad"), &[]);
         assert!(code == 1 && err.contains("bad.jsonl line 1") && err.contains(words), "{id}: {code} {err}");
@@ -218,10 +232,17 @@ fn ids_are_found_again_or_refused() {
 #[test]
 fn documents_without_text_are_counted() {
     let Some(world) = World::new() else { return };
-    let documents = [json!({"_id": "a", "text": " "}), json!({"_id": "b", "metadata": {"x": 1}}), json!({"_id": "c", "text": "everyone"})];
+    let documents = [
+        json!({"_id": "a", "text": " "}),
+        json!({"_id": "b", "metadata": {"x": 1}}),
+        json!({"_id": "c", "text": "everyone"}),
+    ];
     let data = world.write("bare.jsonl", &lines(&documents));
     let (code, err) = world.index_file(&data, &world.path("bare"), &[]);
-    assert!(code == 0 && err.contains("2 documents have neither title nor text") && err.contains("3 documents in"), "{err}");
+    assert!(
+        code == 0 && err.contains("2 documents have neither title nor text") && err.contains("3 documents in"),
+        "{err}"
+    );
 }
 
 /// Vectors that come along with a document, and files of vectors.
@@ -229,11 +250,15 @@ fn documents_without_text_are_counted() {
 fn vectors_from_elsewhere_are_checked() {
     let Some(world) = World::new() else { return };
     let unit: Vec<f32> = (0..16).map(|at| if at == 3 { 1.0 } else { 0.0 }).collect();
-    let with_vector = |vector: Value| lines(&[json!({"_id": "a", "text": "everyone"}), json!({"_id": "b", "text": "everyone", "vector": vector})]);
+    let with_vector = |vector: Value| {
+        lines(&[json!({"_id": "a", "text": "everyone"}), json!({"_id": "b", "text": "everyone", "vector": vector})])
+    };
     let data = world.write("vectors.jsonl", &with_vector(json!(unit)));
     let (code, err) = world.index_file(&data, &world.path("own"), &[]);
     assert!(code == 0 && err.contains("(1 encoded"), "{err}");
-    for (vector, words) in [(json!([1.0, 2.0]), "has 2 values; the index takes 16"), (json!(vec![0.0; 16]), "all zeros")] {
+    for (vector, words) in
+        [(json!([1.0, 2.0]), "has 2 values; the index takes 16"), (json!(vec![0.0; 16]), "all zeros")]
+    {
         let data = world.write("vectors.jsonl", &with_vector(vector));
         for index in ["own", "fresh"] {
             let (code, err) = world.index_file(&data, &world.path(index), &[]);
@@ -307,7 +332,8 @@ fn metadata_of_any_shape_is_kept_or_refused() {
     let (code, err) = world.index_file(&data, &world.path("index"), &[]);
     assert!(code == 1 && err.contains("line 1") && err.contains("10000 names"), "{code} {err}");
     let values: Vec<u64> = (0..5000).collect();
-    let data = world.write("long.jsonl", &lines(&[json!({"_id": "a", "text": "everyone", "metadata": {"cited": values}})]));
+    let data =
+        world.write("long.jsonl", &lines(&[json!({"_id": "a", "text": "everyone", "metadata": {"cited": values}})]));
     let (code, err) = world.index_file(&data, &world.path("cited"), &[]);
     assert_eq!(code, 0, "{err}");
     for (fields, words) in [

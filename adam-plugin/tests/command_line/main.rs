@@ -8,6 +8,7 @@ mod documents;
 mod files;
 mod models;
 mod ranking;
+mod signals;
 mod terminal;
 
 use std::path::PathBuf;

@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::common::{adam, done, run, told};
 use crate::{World, hits};
 
@@ -21,6 +23,28 @@ fn json_is_all_there_is_on_standard_output() {
     }
     let plain = done(&["search", "--index", &world.index(), "crows use wire"]);
     assert!(!plain.contains('\u{1b}'), "no colours where there is no terminal: {plain}");
+}
+
+#[test]
+fn messages_count_as_people_do() {
+    let Some(world) = World::new() else { return };
+    let data = world.write("one.jsonl", "{\"_id\": \"only\", \"text\": \"a lonely crow\"}\n");
+    let index = world.path("one");
+    let (code, _, err) = run(&["index", "--model", &world.model(), "--data", &data, "--index", &index]);
+    assert!(code == 0 && err.contains(": 1 document in"), "{err}");
+    let (_, out, _) = run(&["search", "--index", &index, "--mode", "bm25", "crow"]);
+    assert!(out.starts_with("1 hit by bm25") && out.contains("\n  1. [only]"), "{out}");
+    let (code, _, err) = run(&["delete", "--index", &index]);
+    assert!(code == 2 && err.contains("--filter") && err.contains("ids"), "{err}");
+    let (code, _, err) = run(&["delete", "--index", &index, "only"]);
+    assert!(code == 0 && err.contains("1 document deleted, 0 left"), "{err}");
+    // A weight is written as it was given.
+    let out = done(&["search", "--index", &world.index(), "--json", "--weight", "0.8", "wire"]);
+    assert!(out.contains("\"weight\": 0.2\n") && !out.contains("0.19999"), "{out}");
+    let (code, _, err) =
+        told(adam().args(["search", "--index", &index, "crow"]).env("ADAM_SEARCH_TOP", "x").output().unwrap());
+    assert!(code == 2 && err.contains("not a whole number") && err.contains("ADAM_SEARCH_TOP"), "{err}");
+    assert!(!err.contains("invalid digit"), "{err}");
 }
 
 #[test]
@@ -56,17 +80,71 @@ fn a_standard_error_that_nobody_reads_harms_nothing() {
     }
 }
 
+/// Control characters and marks that show nothing themselves and change how a terminal shows other text.
+const STEERING: [char; 14] = [
+    '\u{1b}',
+    '\u{7}',
+    '\r',
+    '\u{7f}',
+    '\u{9b}',
+    '\u{61c}',
+    '\u{200e}',
+    '\u{200f}',
+    '\u{2028}',
+    '\u{202e}',
+    '\u{2066}',
+    '\u{2069}',
+    '\u{feff}',
+    '\u{e0041}',
+];
+
+fn steers(text: &str) -> bool {
+    text.contains(|c: char| STEERING.contains(&c) || (c.is_control() && c != '\n'))
+}
+
 #[test]
 fn what_a_document_holds_does_not_steer_the_terminal() {
     let Some(world) = World::new() else { return };
-    let line =
-        r#"{"_id": "a\u001b[2Jb", "title": "red \u001b[31m", "text": "bell \u0007 rings \u001b[2J twice \u009b31m"}"#;
-    let data = world.write("steering.jsonl", &format!("{line}\n"));
-    let index = world.path("steering");
-    done(&["index", "--model", &world.model(), "--data", &data, "--index", &index]);
-    let (code, out, err) = run(&["search", "--index", &index, "--mode", "bm25", "bell rings"]);
-    assert!(code == 0 && out.contains("rings"), "{out} {err}");
-    assert!(!out.contains(|c: char| c.is_control() && c != '\n'), "{out:?}");
+    for mark in STEERING {
+        let hostile = format!("a{mark}b\nlog: fake");
+        let document = json!({"_id": hostile, "title": hostile, "text": format!("{hostile} bell rings"), "metadata": {hostile.as_str(): hostile}});
+        let data = world.write("steering.jsonl", &format!("{document}\n"));
+        let index = world.path(&format!("steering{}", u32::from(mark)));
+        let call = |words: &[&str]| {
+            let (code, out, err) = run(words);
+            assert!(!steers(&out) && !steers(&err), "{mark:?} {words:?}: {out:?} {err:?}");
+            assert!(!err.lines().any(|line| line.starts_with("log: fake")), "{words:?}: {err}");
+            (code, out, err)
+        };
+        let (code, _, err) = call(&["index", "--model", &world.model(), "--data", &data, "--index", &index]);
+        assert_eq!(code, 0, "{err}");
+        for extra in [&[][..], &["--explain"], &["--filter", &format!("no{mark}field:x")]] {
+            let (_, out, err) = call(
+                &[&["search", "--index", &index, "--mode", "bm25"][..], extra, &[&format!("bell {mark} rings")]]
+                    .concat(),
+            );
+            assert!(!extra.is_empty() || out.contains("bell rings"), "{out} {err}");
+        }
+        call(&["info", "--index", &index]);
+        call(&["delete", "--index", &index, "--filter", &format!("a{mark}b:1")]);
+        // JSON says exactly what the document holds.
+        let (_, out, _) = call(&["search", "--index", &index, "--mode", "bm25", "--json", "bell rings"]);
+        let hit = &hits(&out)[0];
+        assert_eq!((&hit["id"], &hit["title"]), (&json!(hostile), &json!(hostile)));
+
+        // Errors and notes about collections name ids and fields.
+        let line = |id: &str| json!({"_id": id, "text": "a"}).to_string();
+        for text in [
+            format!("{}\n{}\n", line(&hostile), line(&hostile)),
+            format!("{}\n", json!({"_id": hostile})),
+            format!("{}\n", json!({"_id": "x", "text": "a", hostile.as_str(): 1})),
+            format!("{}\n{{\"_id\": \"{hostile}\"", line("y")),
+        ] {
+            let data = world.write("bad.jsonl", &text);
+            call(&["index", "--model", &world.model(), "--data", &data, "--index", &world.path("bad")]);
+            call(&["encode", "--model", &world.model(), "--input", &data, "--output", &world.path("bad.npy")]);
+        }
+    }
 }
 
 #[test]

@@ -26,7 +26,8 @@ fn documents_are_read_as_files_are() {
     assert_eq!(answer, expected);
 
     let shop = r#"{"sku": 17, "name": "Kettle", "description": "boils water", "brand": "norse", "stock": 2}"#;
-    let (status, answer) = send("/documents?commit=true&id_field=sku&title_field=name&text_field=description&keep=brand", shop);
+    let (status, answer) =
+        send("/documents?commit=true&id_field=sku&title_field=name&text_field=description&keep=brand", shop);
     assert_eq!((status, &answer["ignored"]), (200, &json!({"stock": 1})), "{answer}");
     let (status, answer) = send("/documents?commit=true&id_field=sku&text_field=description&keep=all", shop);
     assert_eq!((status, &answer["ignored"]), (200, &Value::Null), "{answer}");
@@ -52,6 +53,10 @@ fn documents_are_read_as_files_are() {
     let schema = client.get("/openapi.json").json();
     let body = &schema["components"]["schemas"]["DocumentBody"];
     assert_eq!(body["additionalProperties"], Value::Null, "other fields are taken");
-    assert!(body["properties"]["_id"]["oneOf"].is_array() && body["properties"]["title"]["type"].to_string().contains("null"), "{body}");
+    assert!(
+        body["properties"]["_id"]["oneOf"].is_array()
+            && body["properties"]["title"]["type"].to_string().contains("null"),
+        "{body}"
+    );
     server.stop();
 }

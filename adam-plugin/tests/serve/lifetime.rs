@@ -104,7 +104,7 @@ fn a_signal_stops_the_program_without_loss() {
     let folder = tempfile::tempdir().unwrap();
     let index = folder.path().join("index");
     let (index, model) = (index.to_str().unwrap(), tiny());
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let arguments = ["--index", index, "--model", model.to_str().unwrap(), "--commit-every", "0"];
         let program = Program::start(&arguments);
         let before = Client::new(program.address).get("/info").json()["documents"].as_u64().unwrap();
@@ -143,6 +143,24 @@ fn a_signal_stops_the_program_without_loss() {
         }
         assert!(engine.documents() >= before + promised.len() as u64);
     }
+    // A second signal, later, ends it at once.
+    let arguments = ["--index", index, "--model", model.to_str().unwrap()];
+    let program = Program::start(&arguments);
+    let address = program.address;
+    let texts = vec!["a text that is as long as the model reads ".repeat(100); 1000];
+    let busy = std::thread::spawn(move || {
+        let body = json!({"inputs": texts, "truncate": true}).to_string();
+        Client::new(address).send("POST", "/embed", Some("application/json"), body.as_bytes()).is_ok()
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    program.signal("TERM");
+    std::thread::sleep(Duration::from_millis(400));
+    program.signal("HUP");
+    let (code, said) = program.wait();
+    // Where the work was done before, it ended in order.
+    let answered = busy.join().unwrap();
+    assert!(code == Some(129) && said.contains("ended at once") || code == Some(0) && answered, "{code:?} {said}");
+
     // Faults of the call end with their own codes and say what to do.
     let wrong = |arguments: &[&str]| {
         let output =

@@ -2,11 +2,13 @@
 //! loses nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clients;
+mod documents;
 mod filters;
 #[path = "../http/mod.rs"]
 mod http;
-mod documents;
 mod lifetime;
+mod openapi;
 mod refusals;
 mod routes;
 

@@ -244,6 +244,34 @@ fn vectors_are_the_models_own() {
     let tokens: usize = texts.iter().map(|text| model().tokenizer().count(text).unwrap()).sum();
     assert_eq!(openai["usage"], json!({"prompt_tokens": tokens, "total_tokens": tokens}));
 
+    // Clients name their models as they like, and some have only the server's address.
+    for model in
+        ["", "/data/model", "./BAAI/bge-m3", "../../etc/passwd", "text-embedding-3-small", "a b\n", "\u{1f426}"]
+    {
+        let named = client.post("/v1/embeddings", &json!({"input": texts[0], "model": model}));
+        assert_eq!((named.status, &named.json()["model"]), (200, &openai["model"]), "{model:?}");
+        close(&named.json()["data"][0]["embedding"], &expected[0]);
+    }
+    assert_eq!(client.post("/v1/embeddings", &json!({"input": texts[0], "model": null})).status, 200);
+    assert_eq!(client.post("/", &json!({"inputs": texts})).json(), embedded);
+    close(&client.post("/", &json!({"inputs": texts[0]})).json()[0], &expected[0]);
+    assert!(client.get("/").text().contains("<html"), "the page is still there");
+
+    // Many and long texts, which are embedded in pieces, have the vectors that each has alone.
+    let many: Vec<String> = (0..70).map(|at| format!("{} {}", texts[1], "crow ".repeat((at * 37) % 90))).collect();
+    let whole = client.post("/embed", &json!({"inputs": many, "truncate": true})).json();
+    for (at, text) in many.iter().enumerate() {
+        close(&whole[at], &unit(model().encode(&[text.as_str()], TextKind::Document).unwrap().remove(0)));
+    }
+    let tokens: usize =
+        many.iter().map(|text| model().tokenizer().count(text).unwrap().min(model().max_length())).sum();
+    let counted = client.post("/v1/embeddings", &json!({"input": many})).json();
+    assert_eq!(counted["usage"]["total_tokens"], tokens);
+    let mut one_too_long = vec!["crow ".repeat(10); 70];
+    one_too_long[40] = "crow ".repeat(20_000);
+    let refused = client.post("/embed", &json!({"inputs": one_too_long}));
+    assert!(refused.status == 413 && refused.error().starts_with("text 40 has"), "{}", refused.error());
+
     // Base64 holds the same bits.
     use base64::Engine as _;
     let coded = client.post("/v1/embeddings", &json!({"input": texts[0], "encoding_format": "base64"})).json();
@@ -319,6 +347,7 @@ fn what_the_server_says_of_itself() {
     let mut listed: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     listed.sort();
     let routes = [
+        "/",
         "/commit",
         "/delete",
         "/documents",

@@ -168,7 +168,7 @@ fn standard(transformer: &Path, options: &EncoderOptions) -> Result<PathBuf, Enc
     }
     let others = onnx_files(transformer);
     let there = if others.is_empty() {
-        "there is no ONNX file in the folder at all; export the model first".to_owned()
+        "there is no ONNX file in the folder; `adam-train export` makes one".to_owned()
     } else {
         format!("the folder has only {}", others.join(", "))
     };

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use adam_plugin::{Engine, Filter};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::screen::tell;
+use crate::WrongCall;
+use crate::screen::{counted, tell};
 
 /// Delete documents by id, or by what they match. Needs no model.
 #[derive(Clone, Debug, Args)]
@@ -28,16 +29,20 @@ pub(crate) struct DeleteArgs {
     #[arg(long = "filter", alias = "filters", value_name = "FILTER", allow_hyphen_values = true)]
     filters: Vec<Filter>,
     /// Ids of documents.
-    #[arg(value_name = "ID", required_unless_present = "filters")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
 }
 
 pub(crate) fn run(args: &DeleteArgs) -> Result<()> {
+    if args.ids.is_empty() && args.filters.is_empty() {
+        bail!(WrongCall("name the documents to delete, by their ids or by --filter FIELD:VALUE".to_owned()));
+    }
     let engine = Engine::open(&args.index)?;
     for warning in engine.filter_warnings(&args.filters)? {
         tell(&format!("delete: warning: {warning}"));
     }
     let deleted = engine.delete(&args.ids, &args.filters)?;
-    tell(&format!("delete: {deleted} documents deleted, {} are left in {}", engine.documents(), args.index.display()));
+    let (deleted, left) = (counted(deleted, "document"), engine.documents());
+    tell(&format!("delete: {deleted} deleted, {left} left in {}", args.index.display()));
     Ok(())
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::WrongCall;
 use crate::model::Computing;
 use crate::reading::Reading;
-use crate::screen::{Progress, has_folder};
+use crate::screen::{Progress, counted, has_folder};
 use crate::vectors::{Kind, Rows};
 
 /// Encode texts: one vector for each, in a NumPy or Parquet file.
@@ -77,6 +77,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
         "npy" => rows.write_npy(&args.output, vectors)?,
         _ => rows.write_parquet(&args.output, vectors)?,
     }
-    bar.finish(&format!("{} vectors of {} values in {}", rows.len(), rows.dimension(), args.output.display()));
+    let vectors = counted(rows.len(), "vector");
+    bar.finish(&format!("{vectors} of {} in {}", counted(rows.dimension(), "value"), args.output.display()));
     Ok(())
 }

@@ -11,8 +11,9 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::model::{Rerank, Running, Searching};
-use crate::screen::{Progress, has_folder, say, table, tell};
+use crate::screen::{Progress, counted, has_folder, one_line, say_exactly, table, tell};
 use crate::search::share;
+use crate::values;
 
 const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
 /// Hits judged for each query.
@@ -39,7 +40,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     /// What to search by.
-    #[arg(long, value_name = "MODE,...", value_delimiter = ',', default_values_t = Mode::ALL)]
+    #[arg(long, value_name = "MODE,...", value_delimiter = ',', default_values_t = Mode::ALL, value_parser = values::mode())]
     mode: Vec<Mode>,
     /// Write the figures: {"bm25": {"ndcg@10", "mrr@10", "recall@100", "map@100", "queries"}, "dense": ..., ...}.
     #[arg(long, value_name = "FILE")]
@@ -129,7 +130,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)
             .with_context(|| format!("writing {}", path.display()))?;
     }
-    say(&report(&rows, &others)?)
+    say_exactly(&report(&rows, &others)?)
 }
 
 fn rank(args: &EvalArgs, engine: &Engine, mode: Mode, judged: &[(&str, &str)]) -> Result<Run> {
@@ -148,7 +149,7 @@ fn rank(args: &EvalArgs, engine: &Engine, mode: Mode, judged: &[(&str, &str)]) -
         run.insert(*id, without_itself(id, engine.rank(&request)?));
         bar.set(done as u64 + 1, "");
     }
-    bar.finish(&format!("{} queries", judged.len()));
+    bar.finish(&counted(judged.len(), "query"));
     Ok(run)
 }
 
@@ -203,7 +204,7 @@ fn report(rows: &[Row], others: &[Row]) -> Result<String> {
         sentences.push(sentence(hybrid, better)?);
     }
     for sentence in sentences {
-        text.push_str(&format!("{sentence}\n"));
+        text.push_str(&format!("{}\n", one_line(&sentence)));
     }
     Ok(text)
 }

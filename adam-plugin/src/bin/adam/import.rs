@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::model::{Chunks, Computing};
-use crate::screen::{WriterProgress, tell};
+use crate::screen::{WriterProgress, counted, tell};
 
 /// Bring over a tantivy index that has no vectors, from its stored fields and its columns.
 ///
@@ -109,7 +109,7 @@ pub(crate) fn run_reembed(args: &ReembedArgs) -> Result<()> {
 fn watched(name: &str, total: u64, work: impl FnOnce(WriterSettings) -> Result<Imported>) -> Result<()> {
     let watched = WriterProgress::new(name, total);
     let imported = work(watched.watch(WriterSettings::default()))?;
-    let message = format!("{} documents ({} unchanged)", imported.documents, watched.unchanged());
+    let message = format!("{} ({} unchanged)", counted(imported.documents, "document"), watched.unchanged());
     watched.finish(&message);
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use adam_encoder::{SentenceEncoder, TextEncoder};
 use adam_plugin::engine::{Document, check_metadata, check_vector};
@@ -16,7 +15,9 @@ use clap::Args;
 use crate::WrongCall;
 use crate::model::{Chunks, Computing};
 use crate::reading::{Reading, counted};
-use crate::screen::{WriterProgress, tell};
+use crate::screen::{WriterProgress, one_line, tell};
+use crate::signal::{Stop, Stopped};
+use crate::values;
 use crate::vectors::Vectors;
 
 /// Index documents: their text for BM25, their vectors by a model, in one tantivy index.
@@ -47,7 +48,7 @@ pub(crate) struct IndexArgs {
     index: PathBuf,
     /// Language of the text, for the search by words: its forms of a word are found, its commonest words passed over. By name
     /// or code, as german or de; `any` for several, or for one that is not known [default: english].
-    #[arg(long, value_name = "LANGUAGE")]
+    #[arg(long, value_name = "LANGUAGE", value_parser = values::language())]
     language: Option<Language>,
     #[command(flatten)]
     reading: Reading,
@@ -61,8 +62,8 @@ pub(crate) struct IndexArgs {
     /// Documents that go to the model together.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
-    /// What becomes of a document whose text cannot be encoded: fail, skip, text-only.
-    #[arg(long, value_name = "POLICY", default_value = "fail")]
+    /// What happens to a document whose text cannot be encoded: the command fails, skips the document, or indexes its text only.
+    #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = values::on_failure())]
     on_failure: OnFailure,
     /// Vectors of documents made before by the same model (`adam encode`, or the trainer's evaluation), by document id. What is
     /// not among them is encoded.
@@ -180,20 +181,6 @@ fn document(record: Record, vector: Option<Vec<f32>>) -> Document {
     Document { id, title, text, metadata: (!record.metadata.is_empty()).then_some(record.metadata), vector }
 }
 
-/// Raised by Ctrl-C: what was encoded is committed first. A second one ends the program at once.
-fn stopped_by_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-        tell("index: commits what it has, then stops; once more to stop at once");
-    })
-    .context("Ctrl-C cannot be handled")?;
-    Ok(stop)
-}
-
 /// Ids that were read, in 8 bytes each. Two that were mistaken for one another could only keep a document in the index.
 struct Seen {
     keys: RandomState,
@@ -225,10 +212,14 @@ impl Work<'_> {
     fn run(&self, mut vectors: Option<Vectors>) -> Result<()> {
         let Self { args, engine, .. } = self;
         let total = self.summary.documents as u64;
-        let stop = stopped_by_ctrl_c()?;
+        let stop = Stop::new(
+            "index: commits what it has, then stops; once more to stop at once",
+            "index: stopped at once; what came after the last commit is encoded again by the same call",
+        );
         let watched = WriterProgress::new("index", total);
         let batch = usize::try_from(args.batch)?;
-        let settings = WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure);
+        let settings =
+            WriterSettings::default().batch(batch).queue(batch.saturating_mul(2)).on_failure(args.on_failure);
         let mut writer = engine.writer(usize::try_from(args.memory)? << 20, watched.watch(settings))?;
         // What is in the index now and not in the data is to be found at the end.
         let mut seen = (engine.documents() > 0).then(Seen::new);
@@ -253,8 +244,8 @@ impl Work<'_> {
             if number % args.commit_every == 0 {
                 writer.commit()?;
             }
-            if number < total && stop.load(Ordering::Relaxed) {
-                stopped_at = Some(number);
+            if let Some(signal) = stop.signal().filter(|_| number < total) {
+                stopped_at = Some((number, signal));
                 break;
             }
         }
@@ -275,18 +266,23 @@ impl Work<'_> {
         writer.commit()?;
         let progress = writer.progress();
         for failure in writer.take_failures() {
-            tell(&format!("left out: {}: {}", failure.document, failure.problem));
+            tell(&format!("left out: {}: {}", one_line(&failure.document), one_line(&failure.problem)));
         }
-        if let Some(number) = stopped_at {
-            bail!(
-                "stopped at record {number} of {total}; what came before is committed, and the same call goes on from there"
+        // All is safe: merges can wait for another time.
+        drop(stop);
+        if let Some((number, signal)) = stopped_at {
+            let message = format!(
+                "stopped at record {number} of {total} by {}; what came before is committed, and the same call goes on from there",
+                signal.name
             );
+            bail!(Stopped { signal, message });
         }
         writer.wait_merging_threads()?;
         engine.reload()?;
         let documents = engine.documents();
         watched.finish(&format!(
-            "{documents} documents in {} ({} encoded, {} unchanged, {} failed)",
+            "{} in {} ({} encoded, {} unchanged, {} failed)",
+            counted(usize::try_from(documents)?, "document", "documents"),
             args.index.display(),
             progress.encoded,
             progress.unchanged,
@@ -297,7 +293,10 @@ impl Work<'_> {
         }
         if removed > 0 {
             let removed = usize::try_from(removed)?;
-            tell(&format!("index: {} that the data does not hold", counted(removed, "document removed", "documents removed")));
+            tell(&format!(
+                "index: {} that the data does not hold",
+                counted(removed, "document removed", "documents removed")
+            ));
         } else if stale > 0 {
             let stale = usize::try_from(stale)?;
             tell(&format!(

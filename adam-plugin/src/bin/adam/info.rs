@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
 
-use crate::screen::{one_line, say};
+use crate::screen::{one_line, say, say_json};
 
 /// Say what an index holds: documents, segments, size, its model and its fields.
 #[derive(Clone, Debug, Args)]
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &InfoArgs) -> Result<()> {
             "model": card.model, "layout": card.layout, "language": engine.language().map(|language| language.to_string()),
             "metadata": names.names, "more_metadata": names.has_more,
         });
-        return say(&format!("{}\n", serde_json::to_string_pretty(&report)?));
+        return say_json(&report);
     }
     let (model, layout) = (&card.model, &card.layout);
     let folder = model.folder.as_ref().map_or_else(|| "not noted".to_owned(), |folder| folder.display().to_string());

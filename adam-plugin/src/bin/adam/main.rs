@@ -17,6 +17,8 @@ mod screen;
 mod search;
 mod serve;
 mod shell;
+mod signal;
+mod values;
 mod vectors;
 
 use std::io::IsTerminal;
@@ -60,7 +62,8 @@ Every option can also come from the environment, as ADAM_SEARCH_TOP=5 for --top 
 
 The command line comes before the environment, the environment before the file.
 
-Exit codes: 0 done, 1 the work failed, 2 the call was wrong.
+Exit codes: 0 done, 1 the work failed, 2 the call was wrong; 130, 143 and 129 where Ctrl-C, SIGTERM or SIGHUP stopped it
+(`adam index` commits what it has first; `adam serve` commits all it accepted and ends with 0).
 
 Errors and warnings go to standard error; RUST_LOG=info or debug says more, RUST_LOG=error or off less.";
 
@@ -99,6 +102,9 @@ impl std::fmt::Display for WrongCall {
 impl std::error::Error for WrongCall {}
 
 fn main() -> ExitCode {
+    if let Err(error) = signal::listen() {
+        tell(&format!("adam: warning: {}", screen::with_causes(&error)));
+    }
     let words: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let file = configuration::named(&words);
     let mut command = match configuration::apply(Line::command(), file.as_deref()) {
@@ -111,7 +117,7 @@ fn main() -> ExitCode {
     // Wrong calls end here with code 2, `--help` with 0.
     let matches = command.clone().try_get_matches_from(&words).unwrap_or_else(|error| {
         let origin = configuration::origin(&command, &words, file.as_deref(), &error);
-        let _ = error.print();
+        screen::show(&error);
         if let Some(origin) = origin {
             tell(&format!("The value comes from {origin}."));
         }
@@ -119,7 +125,7 @@ fn main() -> ExitCode {
     });
     let line = Line::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit());
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| screen::Log)
         .with_ansi(std::io::stderr().is_terminal())
         // It would panic over a standard error whose reader has left.
         .log_internal_errors(false)
@@ -145,7 +151,11 @@ fn main() -> ExitCode {
         Err(error) if screen::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             tell(&format!("error: {}", screen::with_causes(&error)));
-            if error.is::<WrongCall>() { ExitCode::from(WRONG_CALL) } else { ExitCode::FAILURE }
+            match error.downcast_ref::<signal::Stopped>() {
+                Some(stopped) => ExitCode::from(stopped.signal.code()),
+                None if error.is::<WrongCall>() => ExitCode::from(WRONG_CALL),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use tantivy_dense::Device;
 
 use crate::WrongCall;
 use crate::screen::tell;
+use crate::values;
 
 /// Where models run.
 #[derive(Clone, Debug, Args)]
@@ -21,7 +22,7 @@ pub(crate) struct Running {
     /// Where the model runs, in order of preference: cpu, cuda[:DEVICE], tensorrt, migraphx, directml, openvino, coreml. All
     /// but cpu need a build of ONNX Runtime that has them (ORT_DYLIB_PATH names the library or its folder); one that is absent
     /// is an error.
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "ADAM_PROVIDER")]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "ADAM_PROVIDER", value_parser = values::provider())]
     pub(crate) provider: Vec<Provider>,
 }
 
@@ -41,7 +42,7 @@ impl Running {
 pub(crate) struct Searching {
     /// Compare vectors on a device, exactly: gpu[:NUMBER] (in a build with the feature gpu), or host, which answers queries that
     /// come at the same time together. Where it cannot be used, the processor searches as without it.
-    #[arg(long, value_name = "DEVICE", env = "ADAM_SEARCH_DEVICE")]
+    #[arg(long, value_name = "DEVICE", env = "ADAM_SEARCH_DEVICE", value_parser = values::device())]
     search_device: Option<Device>,
 }
 
@@ -61,7 +62,7 @@ impl Searching {
 pub(crate) struct Computing {
     /// Numbers the model computes in: f32, int8 (about twice as fast on a CPU, not for CUDA), or f16 (for GPUs). Vectors of
     /// different numbers must not be mixed [default: as the index was made; f32 for a new one].
-    #[arg(long, value_name = "f32|f16|int8")]
+    #[arg(long, value_name = "NUMBERS", value_parser = values::precision())]
     precision: Option<Precision>,
     /// Longest text in tokens; what is longer is cut [default: as the index was made; for a new one as the model's folder says].
     #[arg(long, value_name = "N")]

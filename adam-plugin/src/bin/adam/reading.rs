@@ -28,7 +28,7 @@ pub(crate) struct Reading {
     keep: Option<Keep>,
     /// What a line that cannot be used does, or one with an id that came before: `stop`, and nothing is written; or `skip`, and it is
     /// left out, counted and named at the end, and the exit code is 0.
-    #[arg(long, value_name = "POLICY", default_value_t = OnWrongLine::Stop)]
+    #[arg(long, value_name = "POLICY", default_value_t = OnWrongLine::Stop, value_parser = crate::values::on_wrong_line())]
     on_wrong_line: OnWrongLine,
     /// Write the lines that were skipped to this file, one a line: FILE line N: PROBLEM.
     #[arg(long, value_name = "FILE")]
@@ -39,7 +39,9 @@ impl Reading {
     /// Opens what was named. Standard input is read to its end.
     pub(crate) fn open(&self, paths: &[PathBuf]) -> Result<Collection> {
         if self.wrong_lines.is_some() && !self.skips() {
-            bail!(WrongCall("--wrong-lines lists what --on-wrong-line skip leaves out; give both or neither".to_owned()));
+            bail!(WrongCall(
+                "--wrong-lines lists what --on-wrong-line skip leaves out; give both or neither".to_owned()
+            ));
         }
         if let Some(path) = &self.wrong_lines {
             crate::screen::has_folder(path)?;
@@ -98,7 +100,8 @@ impl Reading {
         }
         if summary.without_text > 0 {
             let have = counted(summary.without_text, "document has", "documents have");
-            let found = if keeps { "no vector and no words, so that only filters find them" } else { "a vector of no text" };
+            let found =
+                if keeps { "no vector and no words, so that only filters find them" } else { "a vector of no text" };
             tell(&format!("warning: {have} neither title nor text: {found}"));
         }
     }

@@ -9,7 +9,8 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::model::{Rerank, Running, Searching};
-use crate::screen::{coloured, one_line, say, tell};
+use crate::screen::{coloured, counted, one_line, say_exactly, say_json, tell};
+use crate::values;
 
 /// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
 #[derive(Clone, Debug, Args)]
@@ -28,8 +29,8 @@ pub(crate) struct SearchArgs {
     /// Folder of the index.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
     index: PathBuf,
-    /// What to search by: bm25, dense, hybrid.
-    #[arg(long, value_name = "MODE", default_value_t = Mode::Hybrid)]
+    /// What to search by: words (bm25), meaning (dense), or both (hybrid).
+    #[arg(long, value_name = "MODE", default_value_t = Mode::Hybrid, value_parser = values::mode())]
     mode: Mode,
     /// Hits wanted.
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -51,8 +52,8 @@ pub(crate) struct SearchArgs {
     /// Weight of the vectors in a hybrid search, 0 to 1.
     #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = share)]
     weight: f32,
-    /// How the two rankings become one: convex, rrf, min-max, z-score, dbsf.
-    #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = fusion)]
+    /// How a hybrid search makes one ranking of two.
+    #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = values::fusion())]
     fusion: FusionName,
     /// Say where every score comes from.
     #[arg(long)]
@@ -82,11 +83,6 @@ pub(crate) fn share(text: &str) -> Result<f32, String> {
     (0.0..=1.0).contains(&share).then_some(share).ok_or_else(|| format!("{text} does not lie in 0..=1"))
 }
 
-fn fusion(text: &str) -> Result<FusionName, String> {
-    serde_json::from_value(Value::from(text))
-        .map_err(|_| format!("`{text}` is none of convex, rrf, min-max, z-score, dbsf"))
-}
-
 pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let mut engine = args.searching.add_to(Engine::open(&args.index)?)?;
     if args.mode != Mode::Bm25 {
@@ -110,26 +106,24 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     for warning in &response.warnings {
         tell(&format!("search: warning: {}", one_line(warning)));
     }
-    if args.json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&response)?))
-    } else {
-        say(&describe(args, &response))
-    }
+    if args.json { say_json(&response) } else { say_exactly(&describe(args, &response)) }
 }
 
 fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
     let (bold, dim, plain) = if coloured() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
     let mut out = format!(
-        "{dim}{} hits{} by {} in {:.0} ms for{plain} {}\n",
-        response.hits.len(),
+        "{dim}{}{} by {} in {:.0} ms for{plain} {}\n",
+        counted(response.hits.len(), "hit"),
         response.total.map_or_else(String::new, |total| format!(" of {total}")),
         args.mode,
         response.took_ms,
-        args.query
+        one_line(&args.query)
     );
     for (place, hit) in (args.offset + 1..).zip(&response.hits) {
-        let (title, id) = (one_line(hit.title.as_deref().unwrap_or("")), one_line(&hit.id));
-        out.push_str(&format!("{place:3}. {bold}{title}{plain} {dim}[{id}] {:.4}", hit.score));
+        let id = one_line(&hit.id);
+        let title = hit.title.as_deref().map(one_line).filter(|title| !title.trim().is_empty());
+        let title = title.map_or_else(String::new, |title| format!("{bold}{title}{plain} "));
+        out.push_str(&format!("{place:3}. {title}{dim}[{id}] {:.4}", hit.score));
         if hit.arms.len() > 1 {
             for arm in &hit.arms {
                 let rank = arm.rank.map_or_else(|| "-".to_owned(), |rank| format!("#{rank}"));
@@ -170,7 +164,7 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
 fn tree(node: &Value, indent: usize, out: &mut String) {
     let value = node["value"].as_f64().unwrap_or_default();
     let title = node["description"].as_str().unwrap_or_default();
-    out.push_str(&format!("{:indent$}{value:.4}  {title}\n", ""));
+    out.push_str(&format!("{:indent$}{value:.4}  {}\n", "", one_line(title)));
     for child in node["details"].as_array().into_iter().flatten() {
         tree(child, indent + 2, out);
     }

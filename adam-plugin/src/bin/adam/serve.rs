@@ -12,7 +12,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::model::{Computing, Searching};
-use crate::screen::tell;
+use crate::screen::{counted, tell};
+use crate::signal::{Signal, Stop};
+use crate::values;
 
 /// Serve an index over HTTP: documents in, searches and embeddings out, and a page to try it at `/`.
 ///
@@ -45,8 +47,8 @@ pub(crate) struct ServeArgs {
     /// command line: prefer the variable.
     #[arg(long, value_name = "KEY", env = "ADAM_API_KEY", hide_env_values = true, hide_default_value = true)]
     api_key: Option<String>,
-    /// A name that the server answers to beside `localhost` and addresses, where it listens at loopback and has no key; for a
-    /// proxy that passes its own name on. Repeatable.
+    /// A name that the server answers to beside `localhost` and addresses, where it listens at loopback and has no key, and whose
+    /// pages may write; for a proxy that passes its own name on. Repeatable.
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_host: Vec<String>,
     /// Seconds between two commits of what was accepted; 0: only when asked, and at the end.
@@ -55,8 +57,8 @@ pub(crate) struct ServeArgs {
     /// Only searches and embeddings: another program may write to the index, or nobody may write to its folder.
     #[arg(long)]
     read_only: bool,
-    /// What becomes of a document whose text cannot be embedded: skip, text-only.
-    #[arg(long, value_name = "POLICY", default_value = "text-only", value_parser = policy)]
+    /// What happens to a document whose text cannot be embedded: it is skipped, or found by its words only.
+    #[arg(long, value_name = "POLICY", default_value = "text-only", value_parser = values::on_failure_of_a_server())]
     on_failure: OnFailure,
     /// Documents that go to the model together.
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -82,13 +84,13 @@ pub(crate) struct ServeArgs {
     /// Most hits of one search that it looks at.
     #[arg(long, value_name = "N", default_value_t = Limits::default().rerank)]
     max_rerank: usize,
-    /// Most requests at once; further ones hear 503.
+    /// Most requests at once; further ones are answered by 503.
     #[arg(long, value_name = "N", default_value_t = Limits::default().requests)]
     max_requests: usize,
-    /// Most open connections; further ones wait.
+    /// Most open connections; a further one takes the place of the one that has waited longest for its client.
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
     max_connections: usize,
-    /// Seconds for a request.
+    /// Seconds for a request, from the end of its body to its answer, and as many for the body.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     timeout: f64,
     /// Seconds that running requests get when the server is told to stop.
@@ -109,15 +111,6 @@ fn seconds(text: &str) -> Result<f64, String> {
 fn pause(text: &str) -> Result<f64, String> {
     let seconds = seconds(text)?;
     if seconds == 0.0 || seconds >= 0.01 { Ok(seconds) } else { Err(format!("`{text}` is less than 0.01, and not 0")) }
-}
-
-fn policy(text: &str) -> Result<OnFailure, String> {
-    match text.parse()? {
-        OnFailure::Fail => {
-            Err("one bad text of one client must not stop the others; there are skip and text-only".to_owned())
-        }
-        policy => Ok(policy),
-    }
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
@@ -183,63 +176,34 @@ async fn serve(args: &ServeArgs, service: Service) -> Result<()> {
         tell(&format!("serve: warning: {address} can be reached by other machines, and no API key is set (--api-key)"));
     }
     tell(&format!(
-        "serve: {} documents, model {}, at http://{address} (Ctrl-C stops)",
-        service.engine().documents(),
+        "serve: {}, model {}, at http://{address} (Ctrl-C stops)",
+        counted(service.engine().documents(), "document"),
         service.encoder().name()
     ));
-    let stop = async {
-        match signalled().await {
-            Ok(name) => tell(&format!(
-                "serve: {name}: takes no more connections, finishes what is running (again: ends at once)"
-            )),
-            // Without signals it can only be killed, which loses what is not committed; better to say so and go on.
-            Err(fault) => {
-                tell(&format!("serve: warning: cannot listen for signals: {fault}"));
-                std::future::pending::<()>().await;
-            }
-        }
-        tokio::spawn(async {
-            // Some send one signal twice at once, to a process and to its group; that is no wish to lose anything.
-            tokio::time::sleep(ONE_SIGNAL).await;
-            if signalled().await.is_ok() {
-                tell("serve: ended at once; what was not committed is lost");
-                std::process::exit(1);
-            }
-        });
+    let (told, stop) = tokio::sync::oneshot::channel();
+    let ask = move |signal: Signal| {
+        tell(&format!(
+            "serve: {}: takes no more connections, finishes what is running (again: ends at once)",
+            signal.name
+        ));
+        // A server that has ended by itself need not be told.
+        let _ = told.send(());
     };
+    let _stop = Stop::with(ask, "serve: ended at once; what was not committed is lost");
+    let stop = async { stop.await.unwrap_or_default() };
     let stopped = server.run(stop, Duration::from_secs_f64(args.grace)).await?;
     if stopped.cut_off {
         tell(&format!("serve: some requests were not done within {} s (--grace) and were cut off", args.grace));
     }
     tell(&format!(
-        "serve: stopped; the last commit took in {} waiting documents and deletions, {} documents in {}",
-        stopped.committed,
-        service.engine().documents(),
+        "serve: stopped; the last commit took in {} that waited, {} in {}",
+        counted(stopped.committed, "write"),
+        counted(service.engine().documents(), "document"),
         args.index.display()
     ));
     Ok(())
 }
 
-/// Signals within this time count as one.
-const ONE_SIGNAL: Duration = Duration::from_millis(300);
-
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
-}
-
-/// Waits for Ctrl-C or SIGTERM, and says which.
-#[cfg(unix)]
-async fn signalled() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    })
-}
-
-#[cfg(not(unix))]
-async fn signalled() -> std::io::Result<&'static str> {
-    tokio::signal::ctrl_c().await?;
-    Ok("Ctrl-C")
 }

@@ -126,7 +126,9 @@ impl Vectors {
     pub(crate) fn read(path: &Path, encoder: &dyn TextEncoder) -> Result<Self> {
         let shown = path.display();
         if path.extension().is_some_and(|extension| extension == "parquet") {
-            bail!("--vectors {shown}: a Parquet file is for other programs; `adam encode --output FILE.npy` writes what this option reads");
+            bail!(
+                "--vectors {shown}: a Parquet file is for other programs; `adam encode --output FILE.npy` writes what this option reads"
+            );
         }
         let names = beside(path, ".json");
         let text = durable::read(&names, MAX_NAMES)
@@ -218,7 +220,10 @@ fn read_array(path: &Path) -> Result<Array2<f32>> {
     let parsed = Header::from_reader(&mut file).with_context(|| format!("the header of {shown} cannot be read"))?;
     let kind = parsed.type_descriptor.as_string().map_or("", String::as_str);
     if !matches!(kind, "<f4" | ">f4") {
-        bail!("{shown} holds values of the type {}, and f32 is read (in NumPy: `array.astype(\"float32\")`)", parsed.type_descriptor);
+        bail!(
+            "{shown} holds values of the type {}, and f32 is read (in NumPy: `array.astype(\"float32\")`)",
+            parsed.type_descriptor
+        );
     }
     let values = parsed.shape.iter().try_fold(1u64, |product, &length| product.checked_mul(length as u64));
     let claimed = values.and_then(|values| values.checked_mul(4)?.checked_add(header));
@@ -256,7 +261,9 @@ mod tests {
     fn a_header_that_claims_more_than_the_file_holds_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let body = [0u8; 32];
-        for shape in ["(17179869184, 4)", "(1099511627776, 16)", "(18446744073709551615, 16)", "(3, 4)", "(1, 4)", "(8,)", "()"] {
+        for shape in
+            ["(17179869184, 4)", "(1099511627776, 16)", "(18446744073709551615, 16)", "(3, 4)", "(1, 4)", "(8,)", "()"]
+        {
             let said = read_array(&file(folder.path(), &described("<f4", shape), &body)).unwrap_err();
             assert!(format!("{said:#}").contains("v.npy"), "{shape}: {said:#}");
         }
