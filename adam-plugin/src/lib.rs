@@ -28,6 +28,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Searches, encoding and commits block the thread that calls them; the example `service` has them in `spawn_blocking`.
 
 mod card;
 pub mod check;

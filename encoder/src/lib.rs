@@ -40,6 +40,9 @@
 //! threads. [`Precision::Int8`] then more than doubles the speed. `benches/records/` has this beside other libraries, measured by
 //! `encoder/tests/parity/speed.py`.
 //!
+//! [`TextEncoder::encode`] and [`PairScorer::score`] block the thread that calls them: in async code call them by `spawn_blocking` or on
+//! threads of their own.
+//!
 //! # ONNX Runtime
 //!
 //! The library is found at run time ([`runtime::init`] says where it is looked for); nothing is linked. On CUDA, TF32 is off, so

@@ -270,6 +270,10 @@ pub struct VectorField {
 impl VectorField {
     /// Declares a vector field.
     ///
+    /// Make the index of the schema by [`Dense::create_in_dir`](crate::Dense::create_in_dir) or
+    /// [`Dense::index_builder`](crate::Dense::index_builder): tantivy's own `Index::create_in_dir` makes one that drops vectors in silence,
+    /// and cannot take them later.
+    ///
     /// # Errors
     /// [`DenseError::Options`] for a dimension of 0 or beyond 4,096, and for an index that faiss does not know, where it is
     /// there to be asked.

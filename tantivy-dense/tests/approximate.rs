@@ -13,7 +13,9 @@ use tantivy::query::TermQuery;
 use tantivy::schema::{Field, INDEXED, IndexRecordOption};
 use tantivy::{Index, IndexReader, IndexWriter, Searcher, Term};
 use tantivy_dense::ann::{AnnBuild, AnnPolicy, Similarity};
-use tantivy_dense::{Dense, DenseOptions, Element, KnnQuery, Metric, SearchPath, VectorOptions};
+use tantivy_dense::{
+    Arm, Dense, DenseOptions, Element, Fusion, Hybrid, KnnQuery, Metric, SearchPath, VectorOptions,
+};
 
 const DIMENSION: usize = 16;
 
@@ -431,5 +433,39 @@ fn an_index_that_cannot_be_used_is_reported_and_its_rows_are_scanned() {
                 assert_hits(&fixture, &searcher, &found.hits, &truth, 10, &format!("{reason:?}"));
             }
         }
+    }
+}
+
+/// A graph misses a few of the nearest, and other ones when it is asked for more: pages must be one ranking all the same, and reach
+/// every document that has a vector.
+#[test]
+fn pages_over_a_graph_show_each_document_once() {
+    let corpus = corpus(VectorOptions::cosine(DIMENSION), AnnPolicy::always("HNSW4", 50), 3, 400);
+    let searcher = corpus.reader.searcher();
+    for (at, query) in corpus.queries.iter().take(6).enumerate() {
+        let near = Arm::vector(corpus.knn(query, 1).ef(1));
+        let hybrid = match at % 2 {
+            0 => Hybrid::new().arm("near", near, 1.0).fusion(Fusion::Sum),
+            _ => Hybrid::new().arm("near", near, 0.5).arm("class", Arm::text(corpus.in_class(10)), 0.5),
+        };
+        let hybrid = hybrid.window(13);
+        let all = hybrid.search(&searcher, usize::MAX).unwrap();
+        let mut pages = Vec::new();
+        for size in [5, 1, 20, 8].into_iter().cycle() {
+            let page = hybrid.page(&searcher, pages.len(), size).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            pages.extend(page);
+        }
+        assert_eq!(pages, all);
+        let found: BTreeSet<u64> = all.iter().map(|hit| corpus.fixture.id_at(&searcher, hit.address)).collect();
+        assert_eq!(found.len(), all.len());
+        let with_vector = (0..1200).filter(|id| id % 11 != 0);
+        assert!(with_vector.into_iter().all(|id| found.contains(&id)));
+        let first = hybrid.explain(&searcher, &all[0]).unwrap().to_pretty_json();
+        assert!(first.contains("approximate: HNSW4"), "{first}");
+        let last = hybrid.explain(&searcher, &all[all.len() - 1]).unwrap().to_pretty_json();
+        assert!(last.contains("beyond the 13 best of each arm"), "{last}");
     }
 }

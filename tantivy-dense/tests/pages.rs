@@ -321,7 +321,9 @@ fn snippets_survive_a_hybrid_query() {
     let query = HybridQuery::new(hybrid, 50);
     let terms = |query: &dyn Query| {
         let mut terms = BTreeSet::new();
-        query.query_terms(&mut |term, _| drop(terms.insert(term.value().as_str().unwrap().to_owned())));
+        query.query_terms(&mut |term, _| {
+            terms.insert(term.value().as_str().unwrap().to_owned());
+        });
         terms.into_iter().collect::<Vec<_>>()
     };
     assert_eq!(terms(&query), ["w1", "w2", "w3", "w4"]);

@@ -92,47 +92,77 @@ async function unlock() {
   }
 }
 
+// What else is known of a document, a line each.
+function metadata(hit) {
+  const entries = Object.entries(hit.metadata || {});
+  if (entries.length === 0) return [];
+  const said = ([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`;
+  return [make("p", entries.map(said).join(" \u00b7 "), "metadata")];
+}
+
+const PAGE = 10;
 const latest = {};
-async function ask(mode) {
+// The hits from `offset` on; behind those that are shown, or in their place.
+async function ask(mode, offset = 0) {
   const column = byId(mode);
   const list = column.querySelector("ol");
+  const more = column.querySelector("button");
   const turn = (latest[mode] = (latest[mode] || 0) + 1);
-  const request = { query: byId("query").value, mode, top: 10, explain: true, snippets: true };
+  const request = { query: byId("query").value, mode, top: PAGE, offset, explain: true, snippets: true };
   if (mode === "hybrid") request.weight = Number(byId("weight").value);
+  if (offset > 0) {
+    // The next page of what is shown, whatever was typed since.
+    Object.assign(request, column.shown, { offset });
+  }
   let shown;
   let said = "";
+  let full = false;
+  more.disabled = true;
   try {
     const answer = await call("search", {
       method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request),
     });
-    said = `${counted(answer.hits.length, "hit")}, ${number(answer.took_ms, 1)} ms`;
+    said = `${counted(offset + answer.hits.length, "hit")}, ${number(answer.took_ms, 1)} ms`;
+    full = answer.hits.length === PAGE;
     shown = answer.hits.map((hit, i) => {
       const item = make("li");
       item.dataset.id = hit.id;
-      item.append(make("h3", `${i + 1}. ${hit.title || hit.id}`), snippet(hit), reasons(hit));
+      item.append(make("h3", `${offset + i + 1}. ${hit.title || hit.id}`), snippet(hit), ...metadata(hit), reasons(hit));
       return item;
     });
-    if (shown.length === 0) shown = [make("li", "nothing found")];
+    if (shown.length === 0 && offset === 0) shown = [make("li", "nothing found")];
+    if (offset === 0) shown.unshift(...answer.warnings.map((warning) => make("li", warning, "warning")));
   } catch (fault) {
     shown = [make("li", fault.message, "error")];
   }
   // A slower answer to an earlier question must not replace a later one.
   if (turn !== latest[mode]) return;
+  column.shown = request;
   column.querySelector("span").textContent = said;
-  list.replaceChildren(...shown);
+  if (offset > 0) list.append(...shown); else list.replaceChildren(...shown);
+  more.hidden = !full;
+  more.disabled = false;
 }
 
 function search() {
   if (!byId("query").value.trim()) return;
   const link = new URLSearchParams({ q: byId("query").value, weight: byId("weight").value });
   history.replaceState(null, "", `?${link}`);
-  ["bm25", "dense", "hybrid"].forEach(ask);
+  ["bm25", "dense", "hybrid"].forEach((mode) => ask(mode));
 }
 
 function showWeight() {
   const weight = Number(byId("weight").value);
   byId("shown").textContent = `${number(1 - weight, 2)} words, ${number(weight, 2)} meaning`;
 }
+
+["bm25", "dense", "hybrid"].forEach((mode) => {
+  const more = make("button", "more");
+  more.type = "button";
+  more.hidden = true;
+  more.addEventListener("click", () => ask(mode, byId(mode).querySelectorAll("li[data-id]").length));
+  byId(mode).append(more);
+});
 
 let waiting;
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); search(); });

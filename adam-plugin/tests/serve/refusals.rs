@@ -46,6 +46,11 @@ fn limits_are_kept_and_named() {
     refused("/search", json!({"query": "a", "top": 6}), 422, "1 to 5");
     refused("/search", json!({"query": "a", "top": 0}), 422, "1 to 5");
     refused("/search", json!({"query": "a", "offset": 9996}), 422, "0 to 9995");
+    refused("/search", json!({"query": "a", "window": 0}), 422, "1 to 10000");
+    refused("/search", json!({"query": "a", "window": 10001}), 422, "1 to 10000");
+    for mode in ["bm25", "dense", "hybrid"] {
+        refused("/search", json!({"query": " \t", "mode": mode}), 422, "empty");
+    }
     refused("/documents", json!({"id": "1", "text": long}), 413, "text of document 0");
     refused("/documents", json!({"id": "1", "title": long}), 413, "title of document 0");
     refused("/documents", json!([{"id": "1"}, {"id": "2"}, {"id": "3"}, {"id": "4"}, {"id": "5"}]), 413, "takes 4");

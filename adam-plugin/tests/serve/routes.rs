@@ -60,6 +60,19 @@ fn documents_go_in_are_found_and_go_away() {
         let one = client.get(&format!("/search?query=birds&mode=dense&top=1&offset={page}")).ids();
         assert_eq!(one, all[page..=page]);
     }
+    // Fused pages by the body and by the link, with a count of all.
+    let all = client.get("/search?query=birds%20glass&window=1&fusion=rrf&top=100&total=true");
+    assert_eq!(all.json()["total"], all.ids().len());
+    for page in 0..all.ids().len() {
+        let body = json!({"query": "birds glass", "window": 1, "fusion": "rrf", "top": 1, "offset": page});
+        assert_eq!(client.post("/search", &body).ids(), all.ids()[page..=page]);
+        let link = format!("/search?query=birds%20glass&window=1&fusion=rrf&top=1&offset={page}");
+        assert_eq!(client.get(&link).ids(), all.ids()[page..=page]);
+    }
+    assert!(all.json()["warnings"].as_array().is_some_and(Vec::is_empty));
+    let nothing = client.get("/search?query=%3F%3F&mode=bm25").json();
+    assert!(nothing["warnings"][0].as_str().unwrap().contains("no word that is searched"), "{nothing}");
+    assert_eq!(client.get("/search?query=").status, 422);
 
     // One document, by an id with a slash in it.
     let one = client.get("/documents/a%2Fb%3Fc");
