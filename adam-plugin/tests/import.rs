@@ -278,7 +278,7 @@ fn metadata_goes_into_the_fields_of_an_imported_index() {
         ..Document::default()
     };
     let metadata = serde_json::json!({"brand": ["acme", "late"], "stock": 7.0, "change": -7, "price": 7, "sold": true, "code": "A/8=",
-        "day": "2024-05-31T10:00:00+02:00", "address": "::9", "kind": "/shop/late", "hidden": "found", "name": null});
+        "day": ["2024-05-31T10:00:00+02:00", "2023-01-01"], "address": "::9", "kind": "/shop/late", "hidden": "found", "name": null});
     let mut writer = engine.writer(MEMORY, WriterSettings::default()).unwrap();
     writer.update_document(engine.document(new_one(metadata)).unwrap()).unwrap();
     // What was read can be written again, and is the same.
@@ -298,7 +298,8 @@ fn metadata_goes_into_the_fields_of_an_imported_index() {
         let hits = engine.search(&request).unwrap().hits;
         assert_eq!(hits.iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["late"], "{filter}");
         assert_eq!(hits[0].metadata.as_ref().unwrap()["price"], 7.0);
-        assert_eq!(hits[0].metadata.as_ref().unwrap()["day"], "2024-05-31T08:00:00Z");
+        let days = serde_json::json!(["2024-05-31T08:00:00Z", "2023-01-01T00:00:00Z"]);
+        assert_eq!(hits[0].metadata.as_ref().unwrap()["day"], days);
     }
     for (metadata, words) in [
         (
@@ -581,6 +582,36 @@ fn a_killed_import_goes_on() {
         })
         .unwrap_or_else(|| panic!("it does not say how many were there already: {err}"));
     assert_eq!(unchanged, kept);
+}
+
+/// What was read can be written again, also where several fields are shown as text.
+#[test]
+fn a_document_that_is_read_can_be_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
+    let mut schema = Schema::builder();
+    let sku = schema.add_text_field("sku", STRING | STORED);
+    let fields = ["name", "summary", "details"].map(|name| schema.add_text_field(name, TEXT | STORED));
+    std::fs::create_dir_all(&old).unwrap();
+    let index = Index::create_in_dir(&old, schema.build()).unwrap();
+    let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, MEMORY).unwrap();
+    writer.add_document(doc!(sku => "a", fields[0] => "kettle", fields[1] => "boils", fields[2] => "water")).unwrap();
+    writer.commit().unwrap();
+    writer.wait_merging_threads().unwrap();
+    let model = Arc::new(Words::new());
+    let fields = ["name", "summary", "details"].map(str::to_owned).to_vec();
+    let options = ImportOptions { fields, ..options(Some("sku")) };
+    import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
+    let engine = Engine::open(&new).unwrap().with_encoder(model).unwrap();
+    let before = engine.get("a").unwrap().unwrap();
+    assert_eq!((before.title.as_str(), before.text.as_str()), ("kettle", "boils"));
+    assert_eq!(before.metadata.as_ref().unwrap()["details"], "water");
+    let mut writer = engine.writer(MEMORY, WriterSettings::default()).unwrap();
+    writer.update_document(engine.document(before.clone()).unwrap()).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(writer.progress().unchanged, 1);
+    engine.reload().unwrap();
+    assert_eq!(engine.get("a").unwrap().unwrap(), before);
 }
 
 /// By the command line: losses are said before the work, and later documents fill the index's own fields.

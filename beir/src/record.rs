@@ -181,7 +181,12 @@ impl<'a> Fields<'a> {
                 Err(problem) => Err(Fault::shape(format!("the record's `{name}` {problem}"))),
             };
         }
-        Err(Fault::shape(format!("the record has no `{}`", names.first().unwrap_or(&"_id"))))
+        // Whoever has ids under another name sees which.
+        let mut fields: Vec<String> =
+            self.fields.iter().take(10).map(|(field, _)| field.chars().take(40).collect()).collect();
+        fields.sort();
+        let fields = if fields.is_empty() { "no fields".to_owned() } else { fields.join(", ") };
+        Err(Fault::shape(format!("the record has no `{}`; it has {fields}", names.first().unwrap_or(&"_id"))))
     }
 
     fn metadata(&mut self) -> Result<Map<String, Value>, Fault> {
@@ -397,7 +402,7 @@ mod tests {
         assert_eq!(problem(r#"{"_id": "a", "text": "#), "not valid JSON: EOF while parsing a value (column 21)");
         assert_eq!(problem("plain words"), "not a JSON object");
         assert_eq!(problem(r#"["a"]"#), "not a JSON object, but an array");
-        assert_eq!(problem(r#"{"text": "x"}"#), "the record has no `_id`");
+        assert_eq!(problem(r#"{"text": "x"}"#), "the record has no `_id`; it has text");
         assert_eq!(problem(r#"{"_id": " ", "text": "x"}"#), "the record's `_id` is empty");
         assert_eq!(problem(r#"{"_id": "x", "text": 3}"#), "`text` must be a string, found a number");
         assert_eq!(problem(r#"{"_id": "x", "title": ["a"]}"#), "`title` must be a string, found an array");

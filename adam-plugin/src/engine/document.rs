@@ -157,7 +157,7 @@ impl Engine {
         document
     }
 
-    /// A stored document by its id, its text from all fields that are shown beside the title.
+    /// A stored document by its id, as it can be given to [`Engine::document`] again: further shown fields are in its metadata, by name.
     ///
     /// # Errors
     /// tantivy's.
@@ -176,7 +176,7 @@ impl Engine {
         Ok(Some(Document {
             id: id.to_owned(),
             title: text(&mut self.fields.title.into_iter()),
-            text: text(&mut self.text_fields()),
+            text: text(&mut self.text_fields().take(1)),
             metadata: self.metadata(&stored),
             vector: None,
         }))

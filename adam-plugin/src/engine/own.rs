@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Number, Value};
 use tantivy::schema::{Facet, Field, FieldEntry, FieldType, OwnedValue, Schema};
-use tantivy::{DateTime, DocAddress, Searcher, TantivyDocument};
+use tantivy::{DocAddress, Searcher, TantivyDocument};
 
 use super::Engine;
 use super::document::owned_object;
 use crate::chunk::ChunkFields;
 use crate::columns::Columns;
 use crate::error::PluginError;
+use crate::filter::instant;
 use crate::hash::HashFields;
 
 impl Engine {
@@ -113,7 +114,7 @@ fn add_typed(document: &mut TantivyDocument, field: Field, entry: &FieldEntry, v
         (FieldType::Facet(_), Value::String(text)) => {
             document.add_facet(field, Facet::from_text(text).map_err(|_| wrong())?);
         }
-        (FieldType::Date(_), Value::String(text)) => document.add_date(field, date(text).ok_or_else(wrong)?),
+        (FieldType::Date(_), Value::String(text)) => document.add_date(field, instant(text).ok_or_else(wrong)?),
         // A number in a field of dates would be taken as it is, and fail when it is indexed.
         (FieldType::Date(_), _) => return Err(wrong()),
         (FieldType::JsonObject(_), Value::Object(object)) => document.add_object(field, owned_object(object)),
@@ -137,11 +138,6 @@ fn whole(number: &Number) -> Option<Number> {
     Some(Number::from(float as i64))
 }
 
-fn date(text: &str) -> Option<DateTime> {
-    use tantivy::time::{OffsetDateTime, format_description::well_known::Rfc3339};
-    DateTime::try_from_utc(OffsetDateTime::parse(text, &Rfc3339).ok()?)
-}
-
 /// What a field takes, in words.
 fn expected(entry: &FieldEntry) -> &'static str {
     match entry.field_type() {
@@ -150,7 +146,7 @@ fn expected(entry: &FieldEntry) -> &'static str {
         FieldType::I64(_) => "whole numbers",
         FieldType::F64(_) => "numbers",
         FieldType::Bool(_) => "true or false",
-        FieldType::Date(_) => "dates such as \"2024-05-31T10:00:00Z\"",
+        FieldType::Date(_) => "dates such as \"2024-05-31\" or \"2024-05-31T10:00:00Z\"",
         FieldType::Facet(_) => "facets such as \"/tools/kitchen\"",
         FieldType::Bytes(_) => "bytes as base64 text",
         FieldType::IpAddr(_) => "IP addresses",

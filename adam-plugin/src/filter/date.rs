@@ -44,6 +44,13 @@ impl Period {
     }
 }
 
+/// The beginning of what a date in a document stands for, for a field of dates; `None` for what is not a date or out of reach of
+/// tantivy (years 1678 to 2261).
+pub(crate) fn instant(text: &str) -> Option<tantivy::DateTime> {
+    let nanoseconds = i64::try_from(Period::parse(text)?.start).ok()?;
+    Some(tantivy::DateTime::from_timestamp_nanos(nanoseconds))
+}
+
 /// The day that an instant falls on, in UTC, as `2024-05-31`; `None` outside the years 1 to 9998.
 pub(super) fn day_of(instant: i128, days_later: i64) -> Option<String> {
     let days = i64::try_from(instant.div_euclid(SECOND * i128::from(DAY))).ok()?.checked_add(days_later)?;

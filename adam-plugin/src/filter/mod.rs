@@ -23,6 +23,7 @@ use crate::chunk::is_shared;
 use crate::error::PluginError;
 use compile::Compiler;
 pub(crate) use compile::{column, escaped};
+pub(crate) use date::instant;
 pub use expression::{Comparison, Condition, Expression, Path};
 pub(crate) use names::{Contents, kinds, names, written};
 pub(crate) use parse::MAX_BYTES;
