@@ -93,7 +93,7 @@ fn evaluation_on_wrong_judgements_and_queries() -> Result<()> {
 
     let header = "query-id\tcorpus-id\tscore\n";
     for (file, text, names) in [
-        ("qrels/test.tsv", format!("{header}b0\tp0\t1\nb1\tno-such-document\t1\n"), ["test.tsv", "no-such-document"]),
+        ("qrels/test.tsv", format!("{header}b0\tp0\t1\nb1\tp1\tmuch\n"), ["test.tsv line 3", "much"]),
         ("queries.jsonl", "{\"_id\": \"b0\"}\n".to_owned(), ["queries.jsonl", "1"]),
         ("qrels/test.tsv", format!("{header}b0 p0\n"), ["test.tsv", "2"]),
     ] {
@@ -109,6 +109,12 @@ fn evaluation_on_wrong_judgements_and_queries() -> Result<()> {
     }
     let said = run("adam", &["eval", "--index", &index, "--data", &pocket(), "--split", "dev"])?;
     complains(&said, &["dev"]);
+
+    // A judgement of a document that is gone does not end it.
+    let data = folder.path().join("data");
+    spoiled(&data, "qrels/test.tsv", &format!("{header}b0\tp0\t1\nb1\tno-such-document\t1\n"))?;
+    let said = adam_tests::run_ok("adam", &["eval", "--index", &index, "--data", &data.display().to_string()])?;
+    assert!(said.err.contains("1 judged document of 2 not in"), "{}", said.err);
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 mod common;
 mod configuration;
 mod documents;
+mod evaluation;
 mod files;
 mod models;
 mod ranking;

@@ -1,15 +1,19 @@
 //! `adam eval`: how good the index answers a collection's judged queries.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
 
 use adam_plugin::engine::{FusionName, WEIGHT};
 use adam_plugin::{Engine, Mode, SearchRequest};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use beir::significance::{CompareOptions, compare_evaluations};
-use beir::{Collection, EvalOptions, Evaluation, Metric, Qrels, Run, evaluate};
+use beir::{Collection, EvalOptions, Evaluation, Metric, Missing, Qrels, Queries, Run, SelfHits, evaluate};
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value, json};
 
+use crate::WrongCall;
 use crate::model::{Rerank, Running, Searching};
 use crate::screen::{Progress, counted, has_folder, one_line, say_exactly, table, tell};
 use crate::search::share;
@@ -33,7 +37,7 @@ pub(crate) struct EvalArgs {
     /// Folder of the index.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
     index: PathBuf,
-    /// BEIR folder or .zip with queries and judgements.
+    /// BEIR folder or .zip with queries and judgements; no corpus is needed, since the index is judged.
     #[arg(long, value_name = "DATA")]
     data: PathBuf,
     /// Which judgements.
@@ -51,6 +55,14 @@ pub(crate) struct EvalArgs {
     /// A ranking in TREC format to set beside ours, as a row of that name; dense search is tested against it. Repeatable.
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
     compare: Vec<(String, PathBuf)>,
+    /// What a judged query without hits means, also one whose text is not there: zero, or skip to leave it out of the means.
+    #[arg(long, value_name = "HOW", default_value = "zero",
+        value_parser = PossibleValuesParser::new(["zero", "skip"]).try_map(|text| text.parse::<Missing>()))]
+    missing: Missing,
+    /// Drop the hit that bears the query's id, whatever its text, unless it is judged. Without it, the hit is dropped only where
+    /// the query's text is that document's.
+    #[arg(long)]
+    drop_self: bool,
     /// Weight of the vectors in hybrid search, 0 to 1.
     #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = share)]
     weight: f32,
@@ -77,79 +89,217 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
+    let outputs = Outputs::of(args)?;
     let mut engine = args.searching.add_to(Engine::open(&args.index)?)?;
-    for path in args.json.iter().chain(&args.run) {
-        has_folder(path)?;
-    }
     let collection = Collection::open(&args.data)?;
     let queries = collection.queries()?;
-    let known: std::collections::HashSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
-    let mut documents = std::collections::HashSet::new();
-    for document in collection.documents()? {
-        documents.insert(document?.id);
-    }
-    let qrels = collection.checked_qrels(&args.split, |id| known.contains(id), |id| documents.contains(id))?;
+    let qrels = collection.qrels(&args.split)?;
     let judged: Vec<(&str, &str)> = queries
         .iter()
         .filter(|query| qrels.get(&query.id).is_some())
         .map(|query| (query.id.as_str(), query.text.as_str()))
         .collect();
     if judged.is_empty() {
-        bail!("{}: no query of the split `{}` is judged", args.data.display(), args.split);
+        let why = queries.without_text().first().map_or(String::new(), |wrong| format!("; {wrong}"));
+        bail!("{}: no judged query of the split `{}` has a text{why}", args.data.display(), args.split);
     }
+    warn_of_queries(args, &qrels, &queries);
+    warn_of_documents(args, &engine, &qrels)?;
+    if args.run.is_some() {
+        for (id, _) in &judged {
+            Run::check_id(id).map_err(|problem| anyhow!("--run: query id `{}` {problem}", one_line(id)))?;
+        }
+    }
+    let itself = self_hits(args, &engine, &judged)?;
+    let options = EvalOptions { missing: args.missing, itself: Some(&itself) };
+    let judge = |run: &Run| evaluate(&qrels, run, &METRICS, &options);
     let mut others = Vec::new();
     for (name, path) in &args.compare {
         let run = Run::read(path)?;
-        others.push(Row { name: name.to_owned(), evaluation: judge(&qrels, &run) });
+        others.push(Row { name: name.to_owned(), evaluation: judge(&run) });
     }
     if args.mode.iter().any(|&mode| mode != Mode::Bm25) {
         engine = engine.with_pinned_encoder(args.model.as_deref(), &args.running.options())?;
     }
     engine = args.rerank.add_to(engine, &args.running)?;
 
-    let mut rows = Vec::new();
+    let (mut rows, mut dropped, mut failed) = (Vec::new(), 0, None);
     for &mode in &args.mode {
-        let run = rank(args, &engine, mode, &judged)?;
-        if !run.iter().any(|(_, hits)| hits.iter().any(|(id, _)| documents.contains(id.as_str()))) {
-            let (index, data) = (args.index.display(), args.data.display());
-            tell(&format!(
-                "eval: warning: nothing that {mode} finds in {index} is a document of {data}; is it the index of this collection?"
-            ));
+        let mut run = Run::new();
+        for (id, mut hits) in rank(args, &engine, mode, &judged)? {
+            dropped += usize::from(itself.drop_from(&qrels, &id, &mut hits));
+            hits.truncate(DEPTH);
+            run.insert(id, hits);
         }
-        if let Some(path) = &args.run {
-            let mut path = path.clone().into_os_string();
-            if args.mode.len() > 1 {
-                path.push(format!(".{mode}"));
-            }
-            run.write(PathBuf::from(path), "adam")?;
+        // What the searches were for is the table: it is printed whatever becomes of the files.
+        if let Some(path) = outputs.run_of(mode)
+            && let Err(fault) = run.write(path, "adam")
+        {
+            failed.get_or_insert(anyhow::Error::from(fault));
         }
-        rows.push(Row { name: mode.to_string(), evaluation: judge(&qrels, &run) });
+        rows.push(Row { name: mode.to_string(), evaluation: judge(&run) });
+    }
+    dropped += others.iter().map(|row| row.evaluation.dropped()).sum::<usize>();
+    if dropped > 0 {
+        tell(&format!(
+            "eval: {} left out: {} found under the own id as a document of the index",
+            counted(dropped, "hit"),
+            counted(itself.len(), "query")
+        ));
     }
     if let Some(path) = &args.json {
         let report: Map<String, Value> = rows.iter().map(|row| (row.name.clone(), figures(&row.evaluation))).collect();
-        std::fs::write(path, serde_json::to_vec_pretty(&report)?)
-            .with_context(|| format!("writing {}", path.display()))?;
+        let text = serde_json::to_vec_pretty(&report)?;
+        if let Err(fault) = std::fs::write(path, text).with_context(|| format!("writing {}", path.display())) {
+            failed.get_or_insert(fault);
+        }
     }
-    say_exactly(&report(&rows, &others)?)
+    say_exactly(&report(&rows, &others)?)?;
+    failed.map_or(Ok(()), Err)
 }
 
-fn rank(args: &EvalArgs, engine: &Engine, mode: Mode, judged: &[(&str, &str)]) -> Result<Run> {
+/// The files to write, checked before the searches that would be lost with them.
+struct Outputs {
+    runs: Vec<(Mode, PathBuf)>,
+}
+
+impl Outputs {
+    fn of(args: &EvalArgs) -> Result<Self> {
+        let mut runs = Vec::new();
+        if let Some(path) = &args.run {
+            for &mode in &args.mode {
+                let mut path = path.clone().into_os_string();
+                if args.mode.len() > 1 {
+                    path.push(format!(".{mode}"));
+                }
+                runs.push((mode, PathBuf::from(path)));
+            }
+        }
+        if let Some((_, twice)) = runs.iter().find(|(_, path)| Some(path) == args.json.as_ref()) {
+            bail!(WrongCall(format!("--json and --run would both write {}", twice.display())));
+        }
+        for path in args.json.iter().chain(runs.iter().map(|(_, path)| path)) {
+            can_be_written(path)?;
+        }
+        Ok(Self { runs })
+    }
+
+    fn run_of(&self, mode: Mode) -> Option<&Path> {
+        self.runs.iter().find(|(of, _)| *of == mode).map(|(_, path)| path.as_path())
+    }
+}
+
+/// Opens a file for writing and leaves it as it is, or is not.
+fn can_be_written(path: &Path) -> Result<()> {
+    has_folder(path)?;
+    let cannot = || format!("{} cannot be written", path.display());
+    if path.is_file() {
+        OpenOptions::new().append(true).open(path).with_context(cannot)?;
+    } else if !path.exists() {
+        OpenOptions::new().write(true).create_new(true).open(path).with_context(cannot)?;
+        std::fs::remove_file(path).with_context(cannot)?;
+    } else if path.is_dir() {
+        bail!("{} cannot be written: it is a folder", path.display());
+    }
+    Ok(())
+}
+
+/// Judged queries that cannot be asked.
+fn warn_of_queries(args: &EvalArgs, qrels: &Qrels, queries: &Queries) {
+    let known: BTreeSet<&str> = queries.iter().map(|query| query.id.as_str()).collect();
+    let missing: Vec<&String> =
+        qrels.iter().map(|(query, _)| query).filter(|id| !known.contains(id.as_str())).collect();
+    let Some(first) = missing.first() else { return };
+    tell(&format!(
+        "eval: warning: {} without a text in {}, such as `{}`: {}",
+        counted(missing.len(), "judged query"),
+        args.data.display(),
+        one_line(first),
+        match args.missing {
+            Missing::Zero => "without hits, which counts 0 (--missing skip leaves it out)",
+            Missing::Skip => "left out of the means (--missing skip)",
+        }
+    ));
+}
+
+/// Judged documents that the index does not hold, and ids that a run file cannot express.
+fn warn_of_documents(args: &EvalArgs, engine: &Engine, qrels: &Qrels) -> Result<()> {
+    let mut missing: BTreeSet<&str> = qrels.iter().flat_map(|(_, judged)| judged.keys().map(String::as_str)).collect();
+    let total = missing.len();
+    let (mut spaces, mut unfit) = (false, None);
+    engine.for_each_id(|id| {
+        missing.remove(id);
+        if args.run.is_some() {
+            spaces |= id.contains(char::is_whitespace);
+            if unfit.is_none()
+                && let Err(problem) = Run::check_id(id)
+            {
+                unfit = Some(format!("--run: document id `{}` {problem}", one_line(id)));
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(unfit) = unfit {
+        bail!(unfit);
+    }
+    if spaces {
+        tell(
+            "eval: warning: ids hold spaces; where they are among the hits, the run has tabs between its columns, which adam reads and trec_eval does not",
+        );
+    }
+    let index = args.index.display();
+    if missing.len() == total && total > 0 {
+        tell(&format!(
+            "eval: warning: none of the judged documents ({total}) is in {index}; is it the index of this collection?"
+        ));
+    } else if let Some(first) = missing.first() {
+        tell(&format!(
+            "eval: warning: {} of {total} not in {index}, such as `{}`: counted as not found",
+            counted(missing.len(), "judged document"),
+            one_line(first)
+        ));
+    }
+    Ok(())
+}
+
+/// The judged queries that are documents of the index.
+fn self_hits(args: &EvalArgs, engine: &Engine, judged: &[(&str, &str)]) -> Result<SelfHits> {
+    if args.drop_self {
+        return Ok(SelfHits::all(judged.iter().map(|(id, _)| *id)));
+    }
+    let mut documents = std::collections::HashMap::new();
+    for (id, _) in judged {
+        if let Some(found) = engine.get(id)? {
+            let document = beir::Document { id: found.id, title: found.title, text: found.text };
+            documents.insert(*id, document);
+        }
+    }
+    Ok(SelfHits::find(judged.iter().copied(), |id| documents.remove(id)))
+}
+
+/// The hits of every query, one more than are judged: one may be the query itself.
+fn rank(
+    args: &EvalArgs,
+    engine: &Engine,
+    mode: Mode,
+    judged: &[(&str, &str)],
+) -> Result<Vec<(String, Vec<(String, f64)>)>> {
     let mut bar = Progress::new(&mode.to_string(), judged.len() as u64);
-    let mut run = Run::new();
+    let mut ranked = Vec::with_capacity(judged.len());
     for (done, (id, text)) in judged.iter().enumerate() {
         let request = SearchRequest {
             mode,
-            // One more, since a query that is a document of the corpus finds itself, and that one does not count.
             top: DEPTH + 1,
             weight: args.weight,
             fusion: FusionName::default(),
             rerank: args.rerank.depth(),
             ..SearchRequest::new(*text)
         };
-        run.insert(*id, without_itself(id, engine.rank(&request)?));
+        ranked.push(((*id).to_owned(), engine.rank(&request)?));
         bar.set(done as u64 + 1, "");
     }
     bar.finish(&counted(judged.len(), "query"));
+<<<<<<< HEAD
     Ok(run)
 }
 
@@ -162,6 +312,9 @@ fn without_itself(query: &str, mut hits: Vec<(String, f64)>) -> Vec<(String, f64
 
 fn judge(qrels: &Qrels, run: &Run) -> Evaluation {
     evaluate(qrels, run, &METRICS, &EvalOptions::default())
+=======
+    Ok(ranked)
+>>>>>>> 3701e91 (adam eval needs no corpus, counts what judgements lack, keeps judged pairs, checks its outputs before the searches; fuzzing of collections; cases)
 }
 
 fn figures(evaluation: &Evaluation) -> Value {
@@ -193,14 +346,19 @@ fn report(rows: &[Row], others: &[Row]) -> Result<String> {
     let mut text = table(&head, &lines);
     let row = |mode: Mode| rows.iter().find(|row| row.name == mode.to_string());
     let mut sentences = Vec::new();
-    if let Some(dense) = row(Mode::Dense) {
+    // What others made is set beside dense search, or the mode that was measured last.
+    if let Some(own) = row(Mode::Dense).or(rows.last()) {
         for other in others {
-            sentences.push(sentence(dense, other)?);
+            sentences.push(sentence(own, other)?);
         }
     }
-    if let (Some(hybrid), Some(bm25), Some(dense)) = (row(Mode::Hybrid), row(Mode::Bm25), row(Mode::Dense)) {
-        let ndcg = |row: &Row| row.evaluation.mean(Metric::Ndcg(10));
-        let better = if ndcg(bm25) >= ndcg(dense) { bm25 } else { dense };
+    let ndcg = |row: &&Row| row.evaluation.mean(Metric::Ndcg(10));
+    // Of equals the first, which is the cheaper one.
+    let better = [row(Mode::Bm25), row(Mode::Dense)]
+        .into_iter()
+        .flatten()
+        .reduce(|first, second| if ndcg(&first) >= ndcg(&second) { first } else { second });
+    if let (Some(hybrid), Some(better)) = (row(Mode::Hybrid), better) {
         sentences.push(sentence(hybrid, better)?);
     }
     for sentence in sentences {
@@ -221,21 +379,4 @@ fn sentence(a: &Row, b: &Row) -> Result<String> {
         "{} {verdict} {}: nDCG@10 {:+.4}, {p}, 95 % interval {:+.4} to {:+.4}",
         a.name, b.name, compared.difference, compared.low, compared.high
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_query_that_finds_itself_still_has_its_hundred_hits() {
-        let hits = |count: usize| -> Vec<(String, f64)> {
-            (0..count).map(|place| (format!("d{place}"), -(place as f64))).collect()
-        };
-        let judged = without_itself("d3", hits(DEPTH + 1));
-        assert_eq!(judged.len(), DEPTH);
-        assert!(judged.iter().all(|(document, _)| document != "d3"));
-        assert_eq!(without_itself("q", hits(DEPTH + 1)), hits(DEPTH));
-        assert!(without_itself("d0", hits(1)).is_empty());
-    }
 }
