@@ -247,7 +247,14 @@ fn form_of(line: &str) -> Result<(Form, bool), String> {
     let by_tabs = line.trim_end().split('\t').count();
     if let Some(three) = columns(line, 3).filter(|_| by_tabs != 4) {
         let (first, second) = (three[0].to_ascii_lowercase(), three[1].to_ascii_lowercase());
-        let is_header = !is_number(three[2]);
+        // A first row whose grade is a word is no header, and must not pass for one: ids have digits, names of columns seldom.
+        let last = three[2].to_ascii_lowercase();
+        let known = first.contains("query")
+            || first.contains("corpus")
+            || ["qid", "topic"].contains(&first.as_str())
+            || ["score", "grade", "label", "rel", "relevance"].contains(&last.as_str());
+        let has_digits = three.iter().any(|column| column.contains(|character: char| character.is_ascii_digit()));
+        let is_header = !is_number(three[2]) && (known || !has_digits);
         let names_document =
             |name: &str| name.starts_with("corpus") || name.starts_with("doc") || name.starts_with("passage");
         let document_first = is_header && names_document(&first) && (second.starts_with("query") || second == "qid");
@@ -337,6 +344,7 @@ mod tests {
         assert!(said("q1,d1,1\n").starts_with("qrels.tsv line 1: not a row of judgements; its columns have commas"));
         assert!(said("a\tb\tc\n1\td1\n").starts_with("qrels.tsv line 2: a row of 2 columns"));
         assert_eq!(said("a\tb\tc\n1\td1\tyes\n"), "qrels.tsv line 2: grade `yes` is not a whole number");
+        assert_eq!(said("q1\td1\tyes\n"), "qrels.tsv line 1: grade `yes` is not a whole number");
         assert_eq!(said("1\td1\t0.5\n"), "qrels.tsv line 1: grade `0.5` is not a whole number");
         assert_eq!(said("1 0 d1 yes\n"), "qrels.tsv line 1: grade `yes` is not a whole number");
         for grade in ["NaN", "inf", "1e300", "2147483648", "0x1"] {
