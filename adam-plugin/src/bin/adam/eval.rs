@@ -299,22 +299,7 @@ fn rank(
         bar.set(done as u64 + 1, "");
     }
     bar.finish(&counted(judged.len(), "query"));
-<<<<<<< HEAD
-    Ok(run)
-}
-
-/// The hits to judge of a query, best first.
-fn without_itself(query: &str, mut hits: Vec<(String, f64)>) -> Vec<(String, f64)> {
-    hits.retain(|(document, _)| document != query);
-    hits.truncate(DEPTH);
-    hits
-}
-
-fn judge(qrels: &Qrels, run: &Run) -> Evaluation {
-    evaluate(qrels, run, &METRICS, &EvalOptions::default())
-=======
     Ok(ranked)
->>>>>>> 3701e91 (adam eval needs no corpus, counts what judgements lack, keeps judged pairs, checks its outputs before the searches; fuzzing of collections; cases)
 }
 
 fn figures(evaluation: &Evaluation) -> Value {
