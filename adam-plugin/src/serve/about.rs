@@ -151,7 +151,10 @@ pub(super) struct Ready {
               (status = 503, description = "Something is in the way, and `reason` says what", body = Ready)))]
 pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, Json<Ready>) {
     let standing = service.standing();
+    let folder = service.engine().check_folder();
+    let search = folder.is_ok();
     let reason = match &standing {
+        _ if !search => folder.err().map(|fault| cause_of(&fault.to_string())),
         None | Some(Standing::Writing) => None,
         Some(Standing::Stopped(problem)) => {
             Some(format!("the index cannot be written, since {}; the server keeps trying", cause_of(problem)))
@@ -163,8 +166,8 @@ pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, Json<R
         Some(Standing::Closed) => Some("the server is stopping".to_owned()),
     };
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let write = standing == Some(Standing::Writing);
-    (status, Json(Ready { ready: reason.is_none(), search: true, write, reason }))
+    let write = search && standing == Some(Standing::Writing);
+    (status, Json(Ready { ready: reason.is_none(), search, write, reason }))
 }
 
 /// The counters, for Prometheus.

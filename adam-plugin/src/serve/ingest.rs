@@ -464,4 +464,64 @@ mod tests {
         ingest.close().unwrap();
         assert_eq!(ingest.failed.get(), 2);
     }
+
+    /// A model that gets no further until the test lets it.
+    struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>);
+
+    impl TextEncoder for Stuck {
+        fn dimension(&self) -> usize {
+            2
+        }
+
+        fn fingerprint(&self) -> &str {
+            "stuck 1"
+        }
+
+        fn name(&self) -> &str {
+            "stuck"
+        }
+
+        fn encode(&self, texts: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
+            let _ = self.0.lock().unwrap().recv();
+            Ok(texts.iter().map(|_| vec![1.0, 0.0]).collect())
+        }
+    }
+
+    #[test]
+    fn a_writer_that_hangs_does_not_keep_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let (go_on, gate) = std::sync::mpsc::channel::<()>();
+        let model = Arc::new(Stuck(Mutex::new(gate)));
+        let pinned = PinnedModel::of(model.as_ref());
+        let engine = Arc::new(Engine::open_or_create(folder.path(), model, pinned).unwrap());
+        let failed = IntCounter::new("failed", "not embedded").unwrap();
+        let ingest = Ingest::open(engine, 15_000_000, WriterSettings::default(), None, failed).unwrap();
+        add(&ingest, "a");
+        // Somebody waits for a commit, and so holds the writer.
+        let waiting = {
+            let ingest = Arc::clone(&ingest);
+            std::thread::spawn(move || ingest.commit(None).map(|done| done.fresh))
+        };
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(ingest.standing(), Standing::Writing, "for a while that is all right");
+        let told = Instant::now();
+        let fault = ingest.close_within(told, Duration::from_millis(400)).unwrap_err();
+        assert!(matches!(fault, PluginError::WriterStuck { waiting: 1, .. }), "{fault}");
+        assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+        assert_eq!(ingest.standing(), Standing::Closed);
+        drop(go_on);
+        assert!(waiting.join().unwrap().unwrap());
+    }
+
+    #[test]
+    fn an_idle_writer_and_one_at_work_are_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let ingest = open(folder.path(), OnFailure::Fail);
+        for number in 0..100 {
+            add(&ingest, &format!("d{number}"));
+        }
+        assert_eq!(ingest.close_within(Instant::now(), Duration::from_secs(30)).unwrap(), 100);
+        assert_eq!(ingest.engine.documents(), 100);
+        assert_eq!(ingest.close_within(Instant::now(), Duration::from_secs(30)).unwrap(), 0, "closed already");
+    }
 }

@@ -9,6 +9,7 @@ mod filters;
 mod http;
 mod lifetime;
 mod openapi;
+mod poison;
 mod refusals;
 mod routes;
 

@@ -86,13 +86,13 @@ fn the_key_opens_and_nothing_else_does() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), ServiceOptions { api_key: Some("sesame".to_owned()), ..by_hand() });
     let mut client = server.client();
-    for open in ["/", "/page.js", "/health", "/openapi.json"] {
+    for open in ["/", "/page.js", "/health", "/ready", "/openapi.json"] {
         assert_eq!(client.get(open).status, 200, "{open}");
     }
     let document = client.get("/openapi.json").json();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let open = path == "/health";
+            let open = path == "/health" || path == "/ready";
             assert_eq!(operation["security"].is_null(), open, "{path}");
             assert_eq!(operation["responses"]["401"].is_null(), open, "{path}");
             for key in [None, Some("Bearer wrong"), Some("Bearer sesame2"), Some("sesame"), Some("Basic sesame")] {

@@ -10,12 +10,18 @@ use ureq::{Agent, Body};
 
 /// Most redirects of one request.
 const REDIRECTS: usize = 8;
-/// How long anything may take before the first byte of an answer comes, each step by itself.
-const STEP: Duration = Duration::from_secs(30);
-/// How long a body may take in any case ...
-const BODY: Duration = Duration::from_secs(60);
-/// ... and the least that must come in a second beyond that, in bytes.
-const RATE: u64 = 16 << 10;
+/// How long a hub may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For each step before the first byte of an answer, and between two bytes.
+    step: Duration,
+    /// For a body in any case.
+    body: Duration,
+    /// The least that must come in a second beyond that, in bytes.
+    rate: u64,
+}
+
+const PATIENCE: Patience = Patience { step: Duration::from_secs(30), body: Duration::from_secs(60), rate: 16 << 10 };
 /// Where models come from unless `HF_ENDPOINT` says otherwise.
 const ENDPOINT: &str = "https://huggingface.co";
 
@@ -24,6 +30,7 @@ pub(super) struct Client {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
+    patience: Patience,
 }
 
 /// A file that was fetched whole.
@@ -55,25 +62,25 @@ impl Client {
             let token = crate::folder::read_limited(&home.join("token"), 4096).ok()?;
             Some(String::from_utf8(token).ok()?).filter(|token| !token.trim().is_empty())
         });
-        Self::new(&endpoint, token.as_deref())
+        Self::new(&endpoint, token.as_deref(), PATIENCE)
     }
 
-    fn new(endpoint: &str, token: Option<&str>) -> Result<Self, String> {
+    fn new(endpoint: &str, token: Option<&str>, patience: Patience) -> Result<Self, String> {
         let endpoint = endpoint.trim().trim_end_matches('/').to_owned();
         origin(&endpoint).map_err(|problem| format!("HF_ENDPOINT is {endpoint:?}, which {problem}"))?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_resolve(Some(STEP))
-            .timeout_connect(Some(STEP))
-            .timeout_send_request(Some(STEP))
-            .timeout_recv_response(Some(STEP))
-            .timeout_per_read(Some(STEP))
+            .timeout_resolve(Some(patience.step))
+            .timeout_connect(Some(patience.step))
+            .timeout_send_request(Some(patience.step))
+            .timeout_recv_response(Some(patience.step))
+            .timeout_per_read(Some(patience.step))
             .user_agent(concat!("adam/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Ok(Self { agent, endpoint, token: token.map(|token| token.trim().to_owned()) })
+        Ok(Self { agent, endpoint, token: token.map(|token| token.trim().to_owned()), patience })
     }
 
     /// A short answer, whole.
@@ -165,13 +172,11 @@ impl Client {
         mut take: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), String> {
         let mut body = answer.response.into_body();
-        let announced = body.content_length().or(answer.size);
         let too_large =
             |size: u64| format!("it has {size} bytes and more; at most {limit} are taken of a file of this kind");
-        for size in [body.content_length(), answer.size].into_iter().flatten() {
-            if size > limit {
-                return Err(too_large(size));
-            }
+        let announced: Vec<u64> = [body.content_length(), answer.size].into_iter().flatten().collect();
+        if let Some(size) = announced.iter().find(|size| **size > limit) {
+            return Err(too_large(*size));
         }
         let begun = Instant::now();
         let mut received = 0u64;
@@ -187,16 +192,14 @@ impl Client {
             if received > limit {
                 return Err(too_large(received));
             }
-            if begun.elapsed() > BODY + Duration::from_secs(received / RATE) {
+            if begun.elapsed() > self.patience.body + Duration::from_secs(received / self.patience.rate) {
                 return Err(format!("it comes too slowly: {received} bytes in {} s", begun.elapsed().as_secs()));
             }
             take(&buffer[..count])?;
         }
-        match announced {
-            Some(announced) if announced != received => {
-                Err(format!("it broke off: {received} bytes came of {announced}"))
-            }
-            _ => Ok(()),
+        match announced.iter().find(|size| **size != received) {
+            Some(size) => Err(format!("it broke off: {received} bytes came of {size}")),
+            None => Ok(()),
         }
     }
 }
@@ -308,9 +311,62 @@ mod tests {
     #[test]
     fn an_endpoint_is_an_address() {
         for bad in ["", "hub", "file:///tmp", "ftp://hub", "http://"] {
-            let said = Client::new(bad, None).err().unwrap();
+            let said = Client::new(bad, None, PATIENCE).err().unwrap();
             assert!(said.contains("HF_ENDPOINT"), "{said}");
         }
-        Client::new("http://127.0.0.1:1/", Some(" token\n")).unwrap();
+        Client::new("http://127.0.0.1:1/", Some(" token\n"), PATIENCE).unwrap();
+    }
+
+    /// Answers each request with these bytes, one every so often, and tells what was asked.
+    fn drip(bytes: &'static [u8], pause: Duration) -> (String, std::sync::mpsc::Receiver<String>) {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (mut stream, mut request) = (stream, [0; 4096]);
+                let count = stream.read(&mut request).unwrap_or(0);
+                let _ = tell.send(String::from_utf8_lossy(&request[..count]).into_owned());
+                for byte in bytes {
+                    if stream.write_all(&[*byte]).is_err() {
+                        break;
+                    }
+                    std::thread::sleep(pause);
+                }
+                std::thread::sleep(pause);
+            }
+        });
+        (address, told)
+    }
+
+    #[test]
+    fn a_hub_that_drips_or_stops_is_given_up() {
+        let patience = Patience { step: Duration::from_secs(2), body: Duration::from_millis(300), rate: 1 << 20 };
+        let fetch = |address: &str| {
+            let begun = Instant::now();
+            let said = Client::new(address, None, patience).unwrap().get("/x", 1 << 20).unwrap_err();
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+            said
+        };
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+        // A byte every 20 ms, and none of them late.
+        assert!(fetch(&drip(whole, Duration::from_millis(20)).0).contains("too slowly"));
+        // Nothing at all.
+        let said = fetch(&drip(b"", Duration::from_secs(30)).0);
+        assert!(said.contains("cannot be reached"), "{said}");
+        // Nothing after the head.
+        let said = fetch(&drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", Duration::from_millis(1)).0);
+        assert!(said.contains("broke off"), "{said}");
+    }
+
+    #[test]
+    fn the_token_is_for_the_hub_alone() {
+        let (cdn, asked_there) = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Duration::ZERO);
+        let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {cdn}/y\r\nContent-Length: 0\r\n\r\n");
+        let (hub, asked_here) = drip(Box::leak(redirect.into_bytes().into_boxed_slice()), Duration::ZERO);
+        assert_eq!(Client::new(&hub, Some("secret"), PATIENCE).unwrap().get("/x", 100).unwrap(), b"ok");
+        assert!(asked_here.recv().unwrap().contains("Bearer secret"));
+        assert!(!asked_there.recv().unwrap().contains("secret"));
     }
 }

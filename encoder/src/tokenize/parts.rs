@@ -202,3 +202,155 @@ impl PreTokenizer for Cuts {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::tokenize::Tokenizer;
+
+    fn file(normalizer: &Value, pre_tokenizer: &Value) -> Vec<u8> {
+        let letters = "abcdefghijklmnopqrstuvwxyz0123456789'!. ▁Ġé";
+        let mut vocab = serde_json::Map::new();
+        vocab.insert("[UNK]".to_owned(), json!(0));
+        for (at, letter) in letters.chars().enumerate() {
+            vocab.insert(letter.to_string(), json!(at + 1));
+        }
+        let model = json!({"type": "BPE", "dropout": null, "unk_token": "[UNK]", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab, "merges": []});
+        let added = json!([{"id": 900, "content": "ab!", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": true, "special": false}]);
+        json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": normalizer,
+            "pre_tokenizer": pre_tokenizer, "post_processor": null, "decoder": null, "model": model})
+        .to_string()
+        .into_bytes()
+    }
+
+    fn ours(normalizer: &Value, pre_tokenizer: &Value) -> Result<Tokenizer> {
+        Tokenizer::from_bytes(file(normalizer, pre_tokenizer))
+    }
+
+    fn replace(pattern: &Value, content: &str) -> Value {
+        json!({"type": "Replace", "pattern": pattern, "content": content})
+    }
+
+    fn sequence(normalizers: &[Value]) -> Value {
+        json!({"type": "Sequence", "normalizers": normalizers})
+    }
+
+    fn split(pattern: &Value, behavior: &str, invert: bool) -> Value {
+        json!({"type": "Split", "pattern": pattern, "behavior": behavior, "invert": invert})
+    }
+
+    #[test]
+    fn within_the_limits_nothing_is_different() {
+        let gpt = r"'s|'t| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+        let normalizers = [
+            Value::Null,
+            json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true}),
+            sequence(&[
+                replace(&json!({"String": "``"}), "\""),
+                json!({"type": "NFKC"}),
+                replace(&json!({"Regex": " {2,}"}), " "),
+                replace(&json!({"String": " "}), "▁"),
+                json!({"type": "Prepend", "prepend": "▁"}),
+                sequence(&[json!({"type": "Lowercase"}), replace(&json!({"Regex": "a*"}), "x")]),
+            ]),
+            replace(&json!({"String": ""}), "."),
+            replace(&json!({"Regex": "[ab]$"}), ""),
+        ];
+        let cuts = [
+            Value::Null,
+            split(&json!({"Regex": gpt}), "Isolated", false),
+            split(&json!({"Regex": gpt}), "Removed", true),
+            split(&json!({"String": "."}), "MergedWithPrevious", false),
+            json!({"type": "Sequence", "pretokenizers": [
+                split(&json!({"Regex": r"\p{N}{1,3}"}), "Isolated", false),
+                split(&json!({"String": " "}), "MergedWithNext", false),
+                {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": false}]}),
+            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}),
+        ];
+        let texts =
+            ["", " ", "ab! aab!b", "It's 12345 ``crows''   é ﷺ ﬁ 日本 😀\n\n x", "a", "aaaa.bbbb. .c", "Ab! AB! ba"];
+        let mut compared = 0;
+        for normalizer in &normalizers {
+            for cut in &cuts {
+                let theirs = tokenizers::Tokenizer::from_bytes(file(normalizer, cut)).unwrap();
+                let ours = ours(normalizer, cut).unwrap();
+                for text in texts {
+                    // Some of these make the library panic, whoever calls it.
+                    let expected = quietly(|| theirs.encode(text, false).unwrap());
+                    let found = quietly(|| ours.encode(text, false).unwrap());
+                    assert_eq!(found.is_some(), expected.is_some(), "{normalizer} {cut} {text:?}");
+                    let (Some(expected), Some(found)) = (expected, found) else { continue };
+                    compared += 1;
+                    assert_eq!(found.get_ids(), expected.get_ids(), "{normalizer} {cut} {text:?}");
+                    assert_eq!(found.get_offsets(), expected.get_offsets(), "{normalizer} {cut} {text:?}");
+                }
+            }
+        }
+        assert!(compared > 180, "{compared}");
+    }
+
+    fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn nor_for_other_texts(text in "[ab c'é1!.\u{fdfa}\n]{0,40}") {
+            let normalizer = sequence(&[json!({"type": "NFKD"}), replace(&json!({"Regex": r"\s+|b"}), "▁▁")]);
+            let cut = split(&json!({"Regex": r"▁+|\p{L}+|[^▁]"}), "MergedWithNext", false);
+            let theirs = tokenizers::Tokenizer::from_bytes(file(&normalizer, &cut)).unwrap();
+            let expected = theirs.encode(text.as_str(), false).unwrap();
+            let found = ours(&normalizer, &cut).unwrap().encode(text.as_str(), false).unwrap();
+            prop_assert_eq!(found.get_ids(), expected.get_ids());
+            prop_assert_eq!(found.get_offsets(), expected.get_offsets());
+        }
+    }
+
+    #[test]
+    fn texts_that_grow_without_end_are_stopped() {
+        let letters = json!({"String": "a"});
+        let grows = replace(&letters, &"a".repeat(1000));
+        let empty = json!({"String": ""});
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+        let nothing = Value::Null;
+        for (normalizer, cut, text) in [
+            (sequence(&[grows.clone(), grows.clone(), grows.clone(), grows]), nothing.clone(), "a".repeat(10)),
+            (replace(&letters, &"b".repeat(1 << 20)), nothing.clone(), "a".repeat(100_000)),
+            (sequence(&vec![replace(&empty, "a"); 40]), nothing.clone(), "a".repeat(10)),
+            (json!({"type": "Prepend", "prepend": "a".repeat(1 << 22)}), nothing.clone(), "a".to_owned()),
+            (nothing, json!({"type": "Sequence", "pretokenizers": vec![bytes; 31]}), "é".repeat(1000)),
+        ] {
+            // A tokenizer whose added tokens grow without end is none; else the text is refused.
+            let said = match ours(&normalizer, &cut) {
+                Ok(tokenizer) => tokenizer.encode(text, false).unwrap_err().to_string(),
+                Err(refused) => refused.to_string(),
+            };
+            assert!(said.contains("bytes and more of"), "{said}");
+        }
+    }
+
+    #[test]
+    fn steps_and_tables_are_counted_before_they_are_used() {
+        let lower = json!({"type": "Lowercase"});
+        let said = ours(&sequence(&vec![lower; CHANGES + 1]), &Value::Null).err().unwrap().to_string();
+        assert!(said.contains("normalisers"), "{said}");
+        let digits = json!({"type": "Digits", "individual_digits": true});
+        let cuts = json!({"type": "Sequence", "pretokenizers": vec![digits; CUTS + 1]});
+        let said = ours(&Value::Null, &cuts).err().unwrap().to_string();
+        assert!(said.contains("pre-tokenizers"), "{said}");
+        let table = |bytes: &[u8]| {
+            let text = base64::engine::general_purpose::STANDARD.encode(bytes);
+            let normalizer = sequence(&[json!({"type": "Precompiled", "precompiled_charsmap": text})]);
+            ours(&normalizer, &Value::Null).err().unwrap().to_string()
+        };
+        assert!(table(&[0xff, 0xff, 0xff, 0xff, 1, 2]).contains("4294967295 bytes follow"));
+        assert!(table(&[1]).contains("is empty"));
+        let long = [&[0u8; 4][..], &[b'a'; 2000]].concat();
+        assert!(table(&long).contains("more than 1024 bytes"));
+    }
+}
