@@ -643,10 +643,14 @@ fn an_imported_index_takes_documents_by_the_command_line() {
     );
     common::done(&["index", "--data", &late, "--index", &new, "--keep", "stock"]);
     for filter in ["price:9.5", "kind:/shop/late", "stock:3..3", "day:2024-05-31T10:00:00Z.."] {
-        let out = common::done(&["search", "--index", &new, "--mode", "bm25", "--filter", filter, "--json", "copper kettle"]);
+        let out =
+            common::done(&["search", "--index", &new, "--mode", "bm25", "--filter", filter, "--json", "copper kettle"]);
         let found: serde_json::Value = serde_json::from_str(&out).unwrap();
         let hit = found["hits"].as_array().unwrap().iter().find(|hit| hit["id"] == "late").unwrap();
-        assert_eq!((&hit["metadata"]["price"], &hit["metadata"]["stock"]), (&serde_json::json!(9.5), &serde_json::json!(3)));
+        assert_eq!(
+            (&hit["metadata"]["price"], &hit["metadata"]["stock"]),
+            (&serde_json::json!(9.5), &serde_json::json!(3))
+        );
     }
     let wrong = write(
         "wrong.jsonl",

@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 use tantivy::directory::error::OpenReadError;
 use tantivy::schema::{Document, Schema};
 use tantivy::{
-    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, IndexWriter, Opstamp, Searcher, Segment,
-    SegmentPlugin, SegmentReader, TantivyDocument, Warmer,
+    Directory, DocAddress, Index, IndexBuilder, IndexReader, IndexReaderBuilder, IndexWriter, Opstamp, Searcher,
+    Segment, SegmentPlugin, SegmentReader, TantivyDocument, Warmer,
 };
 
 use crate::ann::{AnnFile, AnnPolicy};

@@ -13,9 +13,7 @@ use tantivy::query::TermQuery;
 use tantivy::schema::{Field, INDEXED, IndexRecordOption};
 use tantivy::{Index, IndexReader, IndexWriter, Searcher, Term};
 use tantivy_dense::ann::{AnnBuild, AnnPolicy, Similarity};
-use tantivy_dense::{
-    Arm, Dense, DenseOptions, Element, Fusion, Hybrid, KnnQuery, Metric, SearchPath, VectorOptions,
-};
+use tantivy_dense::{Arm, Dense, DenseOptions, Element, Fusion, Hybrid, KnnQuery, Metric, SearchPath, VectorOptions};
 
 const DIMENSION: usize = 16;
 

@@ -106,7 +106,7 @@ fn constrain(document: &mut Value, service: &Service) {
     let vector = json!({
         "type": ["array", "null"], "minItems": dimension, "maxItems": dimension,
         "items": {"type": "number", "format": "float", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
-        "contains": {"anyOf": [{"minimum": 1e-6}, {"maximum": -1e-6}]},
+        "contains": {"not": {"const": 0}},
         "description": "Its vector, where somebody made it already with the index's own model; not all zero.",
     });
     let schemas = "/components/schemas";
@@ -118,9 +118,8 @@ fn constrain(document: &mut Value, service: &Service) {
     });
     put(document, &format!("{schemas}/DocumentBody/properties/id"), id.clone());
     put(document, &format!("{schemas}/DocumentBody/properties/_id"), id);
-    // Either name will do.
+    // Either name will do, or another that `id_field` says.
     put(document, &format!("{schemas}/DocumentBody/required"), json!([]));
-    put(document, &format!("{schemas}/DocumentBody/anyOf"), json!([{"required": ["_id"]}, {"required": ["id"]}]));
     put(document, &format!("{schemas}/SearchBody/properties/filters"), filters.clone());
     put(document, &format!("{schemas}/SearchBody/properties/top/maximum"), json!(limits.hits));
     put(document, &format!("{schemas}/SearchBody/properties/offset/maximum"), json!(MAX_HITS - limits.hits));
@@ -143,7 +142,6 @@ fn constrain(document: &mut Value, service: &Service) {
         {"type": "array", "minItems": 1, "items": {"$ref": "#/components/schemas/DocumentBody"}},
     ]});
     put(document, "/paths/~1documents/post/requestBody/content/application~1json/schema", many);
-    aliases(document);
     if service.engine().reranker().is_some() {
         put(document, &format!("{schemas}/SearchBody/properties/rerank/maximum"), json!(limits.rerank));
     } else if let Some(body) = document.pointer_mut("/components/schemas/SearchBody/properties") {
@@ -164,20 +162,27 @@ fn constrain(document: &mut Value, service: &Service) {
             _ => {}
         }
     }
+    aliases(document);
 }
 
 /// Other names that the server takes, which utoipa does not know of.
 fn aliases(document: &mut Value) {
     let schemas = "/components/schemas";
-    let Some(body) = document.pointer_mut(&format!("{schemas}/DocumentBody")).and_then(Value::as_object_mut) else {
-        return;
-    };
-    body.remove("required");
-    body.insert("oneOf".to_owned(), json!([{"required": ["id"]}, {"required": ["_id"]}]));
-    if let Some(properties) = body.get_mut("properties").and_then(Value::as_object_mut)
-        && let Some(id) = properties.get("id").cloned()
-    {
-        properties.insert("_id".to_owned(), id);
+    let search = format!("{schemas}/SearchBody");
+    if let Some(filters) = document.pointer(&format!("{search}/properties/filters")).cloned() {
+        put(document, &format!("{search}/properties/filter"), filters);
+        put(document, &format!("{search}/not"), json!({"required": ["filter", "filters"]}));
+    }
+    let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);
+    if let Some(parameters) = parameters {
+        for (name, other) in [("query", "q"), ("filters", "filter")] {
+            let Some(at) = parameters.iter().position(|parameter| parameter["name"] == name) else { continue };
+            parameters[at]["required"] = json!(false);
+            let mut alias = parameters[at].clone();
+            alias["name"] = json!(other);
+            alias["description"] = json!(format!("Another name of `{name}`"));
+            parameters.insert(at + 1, alias);
+        }
     }
     let names = document.pointer_mut(&format!("{schemas}/PromptName/enum")).and_then(Value::as_array_mut);
     names.into_iter().for_each(|names| names.push(json!("passage")));

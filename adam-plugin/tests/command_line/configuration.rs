@@ -134,7 +134,7 @@ fn help_manual_and_completions_know_every_command() {
         assert!(page.contains(part), "{part}: {page}");
     }
     let page = std::fs::read_to_string(folder.path().join("adam.1")).unwrap();
-    for part in [".SH EXAMPLES", ".SH EXIT STATUS", ".SH NOTES", "143", "ADAM_CONFIG"] {
+    for part in [".SH EXAMPLES", ".SH \"EXIT STATUS\"", ".SH NOTES", "143", "ADAM_CONFIG"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     for words in ["Exit codes", "adam.toml", "ADAM_SEARCH_TOP", "RUST_LOG"] {

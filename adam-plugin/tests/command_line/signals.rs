@@ -78,7 +78,7 @@ fn index_commits_what_it_has_at_each_signal_and_goes_on() {
     let there = documents(&index);
     let words = ["index", "--model", &world.model(), "--data", &data, "--index", &index];
     let child = start(adam().args(words));
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(400));
     signal(child.id(), "TERM");
     let (ended, said) = end(child);
     assert!(ended == Some(143) && documents(&index) >= there, "{said}");

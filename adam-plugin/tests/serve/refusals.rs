@@ -217,7 +217,7 @@ fn hostile_requests_are_refused_clearly() {
     // Query strings, paths, methods, types of content, and bytes that are no HTTP.
     for (path, status) in [
         ("/search", 422),
-        ("/search?q=a", 422),
+        ("/search?q=a", 200),
         ("/search?query=a&query=b", 422),
         ("/search?query=a&top=x", 422),
         ("/search?query=a&weight=NaN", 422),
