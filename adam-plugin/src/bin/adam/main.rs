@@ -28,10 +28,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use screen::tell;
 
-/// Puts a sentence encoder into a tantivy index: index text with its vectors, search by words and meaning.
+/// Index text with BM25 and with vectors of a sentence encoder in one tantivy index, and search by words and by meaning.
 ///
-/// One folder is an index: the text for BM25, a vector for every document, and a card that says which model made them. A
-/// search needs nothing but that folder; a search by meaning finds the model by the card.
+/// An index is one folder: text for BM25, a vector for every document, and a card that names the model that made the vectors. A
+/// search needs that folder only; a search by meaning opens the model that the card names.
 #[derive(Parser)]
 #[command(name = "adam", version, max_term_width = 100, after_long_help = EXAMPLES)]
 struct Line {
@@ -51,7 +51,7 @@ Examples:
   adam eval --index scifact-index --data scifact.zip --split test
   adam serve --index scifact-index --listen 127.0.0.1:8080
 
-Every option can also come from the environment, as ADAM_SEARCH_TOP=5 for --top of `adam search`, or from a file:
+Every option can also be set in the environment (ADAM_SEARCH_TOP=5 sets --top of `adam search`) or in a file:
 
   # adam.toml, for `adam --config adam.toml ...` or ADAM_CONFIG=adam.toml
   index = \"scifact-index\"
@@ -60,12 +60,16 @@ Every option can also come from the environment, as ADAM_SEARCH_TOP=5 for --top 
   top = 5
   filter = [\"year:2015..\", \"lang:en\"]
 
-The command line comes before the environment, the environment before the file.
+The command line wins over the environment, and the environment over the file.
 
-Exit codes: 0 done, 1 the work failed, 2 the call was wrong; 130, 143 and 129 where Ctrl-C, SIGTERM or SIGHUP stopped it
-(`adam index` commits what it has first; `adam serve` commits all it accepted and ends with 0).
+Exit codes:
+  0               done
+  1               the work failed
+  2               the call was wrong: an option, its value, or the configuration file
+  130, 143, 129   stopped by Ctrl-C (SIGINT), SIGTERM or SIGHUP. `adam index` commits what it has first. `adam serve`
+                  finishes running requests, commits all that it accepted, and ends with 0
 
-Errors and warnings go to standard error; RUST_LOG=info or debug says more, RUST_LOG=error or off less.";
+Errors and warnings are printed to standard error. RUST_LOG=info or debug prints more, RUST_LOG=error or off less.";
 
 /// What is logged unless RUST_LOG says otherwise: errors, and the warnings of our own crates.
 const LOG: &str = "error,adam=warn,adam_plugin=warn,adam_encoder=warn,tantivy_dense=warn";

@@ -40,8 +40,8 @@ impl Running {
 /// Where vectors are compared.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Searching {
-    /// Compare vectors on a device, exactly: gpu[:NUMBER] (in a build with the feature gpu), or host, which answers queries that
-    /// come at the same time together. Where it cannot be used, the processor searches as without it.
+    /// Compare vectors exactly on a device: gpu[:NUMBER] (in a build with the feature gpu), or host, which answers simultaneous
+    /// queries together. If the device is unavailable, the search runs on the CPU as without this option.
     #[arg(long, value_name = "DEVICE", env = "ADAM_SEARCH_DEVICE", value_parser = values::device())]
     search_device: Option<Device>,
 }
@@ -67,10 +67,10 @@ pub(crate) struct Computing {
     /// Longest text in tokens; what is longer is cut [default: as the index was made; for a new one as the model's folder says].
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-    /// Text put before every query, where the model wants one and its folder does not say so, as "query: " for E5.
+    /// Text put before every query, if the model needs one and its folder does not say so; e.g. "query: " for E5.
     #[arg(long, value_name = "TEXT")]
     query_prompt: Option<String>,
-    /// Text put before every document, as "passage: " for E5.
+    /// Text put before every document; e.g. "passage: " for E5.
     #[arg(long, value_name = "TEXT")]
     document_prompt: Option<String>,
     #[command(flatten)]

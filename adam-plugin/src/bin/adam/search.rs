@@ -70,7 +70,7 @@ pub(crate) struct SearchArgs {
     running: Running,
     #[command(flatten)]
     searching: Searching,
-    /// The question.
+    /// What to search for.
     query: String,
 }
 

@@ -18,8 +18,9 @@ use crate::values;
 
 /// Serve an index over HTTP: documents in, searches and embeddings out, and a page to try it at `/`.
 ///
-/// Where the folder holds no index yet, --model makes one. Documents are committed when a client asks, every --commit-every seconds,
-/// and at the end: Ctrl-C or SIGTERM stops accepting, finishes what is running and commits all that was accepted.
+/// If the folder holds no index yet, --model creates one. Documents are committed when a client asks for it, every --commit-every
+/// seconds, and at the end: on Ctrl-C, SIGTERM or SIGHUP the server accepts no more connections, finishes running requests, and
+/// commits all documents that it accepted. A second signal ends it at once.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -31,8 +32,13 @@ Examples:
   curl localhost:8080/documents?commit=true -H 'content-type: application/json' -d '{\"id\": \"crow\", \"text\": \"Crows bend wires.\"}'
   curl localhost:8080/delete -H 'content-type: application/json' -d '{\"filters\": [\"year:..1999\"]}'
 
-Routes: GET and POST /search; POST /documents, GET and DELETE /documents/{id}, POST /delete and /commit; POST /embed and
-/v1/embeddings; GET /info, /health, /ready, /metrics. GET /openapi.json describes them all.")]
+Routes:
+  GET, POST /search
+  POST /documents, /delete, /commit
+  GET, DELETE /documents/{id}
+  POST /embed, /, /v1/embeddings
+  GET /info, /health, /ready, /metrics
+  GET /openapi.json describes them all.")]
 pub(crate) struct ServeArgs {
     /// Folder of the index.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
@@ -47,14 +53,14 @@ pub(crate) struct ServeArgs {
     /// command line: prefer the variable.
     #[arg(long, value_name = "KEY", env = "ADAM_API_KEY", hide_env_values = true, hide_default_value = true)]
     api_key: Option<String>,
-    /// A name that the server answers to beside `localhost` and addresses, where it listens at loopback and has no key, and whose
-    /// pages may write; for a proxy that passes its own name on. Repeatable.
+    /// Host name of a proxy that passes its own name on. Without an API key, a server at loopback answers only to `localhost` and IP
+    /// addresses, and pages of other sites cannot write; this name is allowed both. Repeatable.
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_host: Vec<String>,
-    /// Seconds between two commits of what was accepted; 0: only when asked, and at the end.
+    /// Seconds between two commits; 0 commits only when a client asks for it, and at the end.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = pause)]
     commit_every: f64,
-    /// Only searches and embeddings: another program may write to the index, or nobody may write to its folder.
+    /// Answer searches and embeddings only. Use it if another program writes to the index, or if its folder is read-only.
     #[arg(long)]
     read_only: bool,
     /// What happens to a document whose text cannot be embedded: it is skipped, or found by its words only.
@@ -87,13 +93,13 @@ pub(crate) struct ServeArgs {
     /// Most requests at once; further ones are answered by 503.
     #[arg(long, value_name = "N", default_value_t = Limits::default().requests)]
     max_requests: usize,
-    /// Most open connections; a further one takes the place of the one that has waited longest for its client.
+    /// Most open connections. When all are taken, a new one replaces the connection whose client has been idle or slow for longest.
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
     max_connections: usize,
-    /// Seconds for a request, from the end of its body to its answer, and as many for the body.
+    /// Seconds for a request, from the end of its body to its answer; its body has as many again.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
     timeout: f64,
-    /// Seconds that running requests get when the server is told to stop.
+    /// Seconds for running requests to finish when the server is told to stop.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0, value_parser = seconds)]
     grace: f64,
     #[command(flatten)]

@@ -138,7 +138,7 @@ fn after_help(command: &Command) -> Roff {
         }
         // Lines as they are: most of them are calls.
         roff.control("nf", []);
-        for line in paragraph.trim_start_matches(start).trim_start_matches(['\n', ' ']).lines() {
+        for line in paragraph.trim_start_matches(start).trim_start_matches('\n').lines() {
             roff.text([roman(line)]);
         }
         roff.control("fi", []);
