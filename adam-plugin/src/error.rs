@@ -208,6 +208,9 @@ impl From<TantivyError> for PluginError {
                 Self::Locked { holder: "another program or writer".to_owned() }
             }
             TantivyError::LockFailure(LockError::IoError(fault), _) => Self::NoLock(fault),
+            TantivyError::OpenReadError(OpenReadError::IoError { io_error, filepath }) => {
+                Self::io("read", filepath, std::io::Error::new(io_error.kind(), io_error.to_string()))
+            }
             other => Self::Tantivy(other),
         }
     }

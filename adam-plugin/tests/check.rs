@@ -125,8 +125,12 @@ fn lists_and_card_are_checked() {
 fn files_of_another_index_are_found_out() {
     let home = home();
     let path = index(home.path(), "index", &BIRDS);
-    let other = index(home.path(), "other", &TREES);
-    for extension in ["term", "store", "vec"] {
+    let other = index(
+        home.path(),
+        "other",
+        &TREES.map(|tree| [tree, " reads of ", tree].concat()).each_ref().map(String::as_str),
+    );
+    for extension in ["term", "store", "vec", "fieldnorm"] {
         for (file, from) in files(&path, extension).iter().zip(files(&other, extension)) {
             let whole = std::fs::read(file).unwrap();
             std::fs::remove_file(file).unwrap();

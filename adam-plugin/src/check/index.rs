@@ -4,11 +4,14 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use tantivy::directory::error::OpenReadError;
+use tantivy::fieldnorm::FieldNormReader;
 use tantivy::index::SegmentMeta;
 use tantivy::schema::{Field, FieldType, IndexRecordOption, Value};
-use tantivy::{DocId, DocSet, Index, SegmentReader, TantivyDocument, Term};
+use tantivy::tokenizer::{MAX_TOKEN_LEN, TextAnalyzer};
+use tantivy::{DocId, DocSet, Index, InvertedIndexReader, SegmentReader, TantivyDocument, Term};
 use tantivy_dense::Dense;
 
 use super::{CheckReport, Kind};
@@ -21,7 +24,7 @@ use crate::folder::{Contents, FILE_LIST, IndexFolder, MAX_META, META, is_leftove
 const EXTENSIONS: [&str; 7] = ["term", "idx", "pos", "store", "fast", "fieldnorm", "vec"];
 
 /// Words of a field that are looked up for each document.
-const WORDS: usize = 4;
+const WORDS: u32 = 4;
 
 /// Blocks of stored documents kept while they are read in order.
 const CACHED_BLOCKS: usize = 4;
@@ -237,10 +240,16 @@ fn words_of_segment(engine: &Engine, reader: &SegmentReader, key: Field) -> Resu
     let index = engine.index();
     let schema = index.schema();
     let store = reader.get_store_reader(CACHED_BLOCKS).map_err(tantivy::TantivyError::from)?;
-    let mut analysers = Vec::new();
+    let mut texts = Vec::new();
     for (field, entry) in schema.fields() {
         if matches!(entry.field_type(), FieldType::Str(_)) && entry.is_indexed() {
-            analysers.push((field, index.tokenizer_for_field(field)?, reader.inverted_index(field)?));
+            let lengths = entry.has_fieldnorms().then(|| reader.get_fieldnorms_reader(field)).transpose()?;
+            texts.push(IndexedText {
+                field,
+                analyser: index.tokenizer_for_field(field)?,
+                words: reader.inverted_index(field)?,
+                lengths,
+            });
         }
     }
     let mut count = 0;
@@ -250,32 +259,60 @@ fn words_of_segment(engine: &Engine, reader: &SegmentReader, key: Field) -> Resu
         let Some(name) = document.get_first(key).and_then(|value| value.as_str().map(str::to_owned)) else { continue };
         let document = engine.restored(document);
         count += 1;
-        for (field, analyser, words) in &mut analysers {
-            let Some(text) = document.get_first(*field).and_then(|value| value.as_str().map(str::to_owned)) else {
-                continue;
-            };
-            let mut tokens = analyser.token_stream(&text);
-            for _ in 0..WORDS {
-                if !tokens.advance() {
-                    break;
-                }
-                let word = &tokens.token().text;
-                let term = Term::from_field_text(*field, word);
-                let postings =
-                    words.read_postings(&term, IndexRecordOption::Basic).map_err(tantivy::TantivyError::from)?;
-                if postings.is_none_or(|mut postings| !contains(&mut postings, doc)) {
-                    let field = schema.get_field_name(*field);
-                    return Ok((
-                        count,
-                        Some(format!(
-                            "its files do not belong together: document `{name}` is not found by `{word}`, a word of its stored `{field}`"
-                        )),
-                    ));
-                }
+        for text in &mut texts {
+            if let Some(problem) = text.problem(&document, doc)? {
+                let field = schema.get_field_name(text.field);
+                return Ok((
+                    count,
+                    Some(format!(
+                        "its files do not belong together: {problem} of the stored `{field}` of document `{name}`"
+                    )),
+                ));
             }
         }
     }
     Ok((count, None))
+}
+
+/// A field of text, as a segment has it.
+struct IndexedText {
+    field: Field,
+    analyser: TextAnalyzer,
+    words: Arc<InvertedIndexReader>,
+    lengths: Option<FieldNormReader>,
+}
+
+impl IndexedText {
+    /// What does not fit the stored text of a document: a word that does not find it, or the number of words.
+    fn problem(&mut self, document: &TantivyDocument, doc: DocId) -> Result<Option<String>, PluginError> {
+        let values: Vec<&str> = document.get_all(self.field).filter_map(|value| value.as_str()).collect();
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let mut counted: u32 = 0;
+        for value in values {
+            let mut tokens = self.analyser.token_stream(value);
+            while tokens.advance() {
+                let word = &tokens.token().text;
+                if word.len() > MAX_TOKEN_LEN {
+                    continue;
+                }
+                counted = counted.saturating_add(1);
+                if counted > WORDS {
+                    continue;
+                }
+                let term = Term::from_field_text(self.field, word);
+                let postings =
+                    self.words.read_postings(&term, IndexRecordOption::Basic).map_err(tantivy::TantivyError::from)?;
+                if postings.is_none_or(|mut postings| !contains(&mut postings, doc)) {
+                    return Ok(Some(format!("no search finds it by `{word}`, a word")));
+                }
+            }
+        }
+        let kept = self.lengths.as_ref().map(|lengths| lengths.fieldnorm_id(doc));
+        let differs = kept.is_some_and(|kept| kept != FieldNormReader::fieldnorm_to_id(counted));
+        Ok(differs.then(|| format!("the index does not have {counted}, the number of words")))
+    }
 }
 
 fn contains(postings: &mut impl DocSet, doc: DocId) -> bool {

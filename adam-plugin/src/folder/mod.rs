@@ -204,7 +204,7 @@ impl IndexFolder {
         };
         let writing = Writing { lock: id, lock_file: path, meta };
         self.shared.identity().hold(self.path(), writing).map_err(LockError::wrap_io_error)?;
-        Ok(DirectoryLock::from(Box::new(WriterLock { file, shared: Arc::clone(&self.shared) })))
+        Ok(DirectoryLock::from(Box::new(WriterLock { file, id, shared: Arc::clone(&self.shared) })))
     }
 
     /// The lock that keeps files from being deleted while they are opened, without leave to write. Writers elsewhere take the
@@ -247,13 +247,17 @@ const HOLDER: &str = "process ";
 /// The lock of the writer. Dropping the file releases it.
 struct WriterLock {
     file: File,
+    id: FileId,
     shared: Arc<Shared>,
 }
 
 impl Drop for WriterLock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);
-        self.shared.identity().writing = None;
+        let mut identity = self.shared.identity();
+        if identity.writing.as_ref().is_some_and(|writing| writing.lock == self.id) {
+            identity.writing = None;
+        }
     }
 }
 

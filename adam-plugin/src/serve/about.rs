@@ -1,5 +1,7 @@
 //! What the server says of itself.
 
+use std::sync::Arc;
+
 use adam_encoder::{TextEncoder, TextKind};
 use axum::Json;
 use axum::extract::State;
@@ -165,6 +167,14 @@ pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, Json<R
         }
         Some(Standing::Closed) => Some("the server is stopping".to_owned()),
     };
+    let engine = Arc::clone(service.engine());
+    // It looks at the disk, which may be slow.
+    let changed = match tokio::task::spawn_blocking(move || engine.check_folder()).await {
+        Ok(Err(fault)) => Some(ApiError::of(fault).message().to_owned()),
+        Ok(Ok(())) | Err(_) => None,
+    };
+    let search = changed.is_none();
+    let reason = changed.or(reason);
     let status = if reason.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let write = search && standing == Some(Standing::Writing);
     (status, Json(Ready { ready: reason.is_none(), search, write, reason }))
