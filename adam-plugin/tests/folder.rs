@@ -176,9 +176,9 @@ fn a_reader_follows_an_index_of_the_same_model_and_no_other() {
     for (model, follows) in [("words 1", true), ("words 2", false)] {
         let home = tempfile::tempdir().unwrap();
         let (index, away) = (home.path().join("index"), home.path().join("away"));
-        let engine = open(&index, "words 1").unwrap();
-        add(&engine, &["a"]).unwrap();
-        engine.reload().unwrap();
+        let writer = open(&index, "words 1").unwrap();
+        add(&writer, &["a"]).unwrap();
+        let engine = Engine::open(&index).unwrap().with_encoder(Arc::new(Words::of(48, "words 1"))).unwrap();
         let other = other(home.path(), model);
         std::fs::rename(&index, &away).unwrap();
         for refused in [said(ids(&engine, Mode::Dense)), said(engine.get("a")), said(engine.reload())] {
@@ -188,6 +188,8 @@ fn a_reader_follows_an_index_of_the_same_model_and_no_other() {
         if follows {
             assert_eq!(ids(&engine, Mode::Dense).unwrap(), ["x", "y"]);
             assert_eq!(ids(&engine, Mode::Bm25).unwrap(), ["x", "y"]);
+            // What this one wrote is not there.
+            assert!(matches!(writer.check_folder(), Err(PluginError::FolderChanged { .. })));
         } else {
             for mode in [Mode::Dense, Mode::Bm25, Mode::Hybrid] {
                 let refused = said(ids(&engine, mode));

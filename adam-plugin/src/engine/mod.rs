@@ -352,14 +352,14 @@ impl Engine {
     /// Refuses an index whose folder is not the one that was opened any more: moved, deleted, replaced, with another card, or
     /// written to after its lock was deleted. Searches and lookups begin with it; it costs a look at two or three names.
     ///
-    /// Where nobody writes through this engine, a folder that was replaced by another state of the same index, with the same
-    /// model and fields, is followed.
+    /// An engine that has only read follows a folder that was put in the place of its own, if that has the same model and fields:
+    /// the index in a newer state. One that has written does not: what it wrote is not there.
     ///
     /// # Errors
     /// [`PluginError::FolderChanged`], and when the folder cannot be looked at.
     pub fn check_folder(&self) -> Result<(), PluginError> {
         match self.folder.check() {
-            Err(changed @ PluginError::FolderChanged { .. }) if !self.folder.is_written_to() => self.follow(changed),
+            Err(changed @ PluginError::FolderChanged { .. }) if !self.folder.is_own() => self.follow(changed),
             checked => checked,
         }
     }

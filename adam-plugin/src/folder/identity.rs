@@ -50,6 +50,8 @@ pub(super) struct Identity {
     folder: FileId,
     card: Option<(Stamp, Card)>,
     pub(super) writing: Option<Writing>,
+    /// Whether the folder was ever written to from here: what was put in its place lacks that.
+    pub(super) is_own: bool,
 }
 
 /// While the writer's lock is held.
@@ -64,7 +66,7 @@ pub(super) struct Writing {
 impl Identity {
     pub(super) fn of(folder: &Path) -> Result<Self, PluginError> {
         let found = std::fs::metadata(folder).map_err(|source| PluginError::io("read", folder, source))?;
-        Ok(Self { folder: FileId::of(&found), card: read_card(folder)?, writing: None })
+        Ok(Self { folder: FileId::of(&found), card: read_card(folder)?, writing: None, is_own: false })
     }
 
     pub(super) fn card(&self) -> Option<&Card> {
@@ -125,6 +127,7 @@ impl Identity {
     pub(super) fn hold(&mut self, folder: &Path, writing: Writing) -> std::io::Result<()> {
         self.folder = FileId::of(&std::fs::metadata(folder)?);
         self.writing = Some(writing);
+        self.is_own = true;
         Ok(())
     }
 

@@ -82,9 +82,9 @@ impl IndexFolder {
         self.shared.identity().check(self.path())
     }
 
-    /// Whether a writer of this process holds the folder.
-    pub(crate) fn is_written_to(&self) -> bool {
-        self.shared.identity().writing.is_some()
+    /// Whether the folder was written to through this handle, now or before.
+    pub(crate) fn is_own(&self) -> bool {
+        self.shared.identity().is_own
     }
 
     /// Goes over to the folder that was put in the place of this one.

@@ -23,6 +23,7 @@ pub(crate) enum Subject {
     Words,
     Ranking,
     Models,
+    Folders,
     Http,
     Terminal,
 }
@@ -44,6 +45,7 @@ impl Subject {
             Self::Words => "Words and scripts",
             Self::Ranking => "Ranking and pages",
             Self::Models => "Model folders",
+            Self::Folders => "Folders of an index",
             Self::Http => "HTTP",
             Self::Terminal => "Terminal",
         }
