@@ -189,13 +189,22 @@ pub enum PluginError {
     Encoder(#[from] EncoderError),
     /// The vector field failed.
     #[error(transparent)]
-    Dense(#[from] DenseError),
+    Dense(DenseError),
     /// tantivy takes its locks in the index's folder.
     #[error("no lock can be taken in the folder of the index, as writing needs one: {0}")]
     NoLock(Arc<std::io::Error>),
     /// tantivy failed.
     #[error("{0}")]
     Tantivy(TantivyError),
+}
+
+impl From<DenseError> for PluginError {
+    fn from(error: DenseError) -> Self {
+        match error {
+            DenseError::Tantivy(error) => error.into(),
+            other => Self::Dense(other),
+        }
+    }
 }
 
 impl From<TantivyError> for PluginError {
