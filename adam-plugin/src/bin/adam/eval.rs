@@ -141,11 +141,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     }
     dropped += others.iter().map(|row| row.evaluation.dropped()).sum::<usize>();
     if dropped > 0 {
-        tell(&format!(
-            "eval: {} left out: {} found under the own id as a document of the index",
-            counted(dropped, "hit"),
-            counted(itself.len(), "query")
-        ));
+        let why = match (args.drop_self, itself.len()) {
+            (true, _) => "under the ids of their queries (--drop-self)".to_owned(),
+            (false, 1) => "1 query is itself a document of the index".to_owned(),
+            (false, several) => format!("{several} queries are themselves documents of the index"),
+        };
+        tell(&format!("eval: {} left out: {why}", counted(dropped, "hit")));
     }
     if let Some(path) = &args.json {
         let report: Map<String, Value> = rows.iter().map(|row| (row.name.clone(), figures(&row.evaluation))).collect();
