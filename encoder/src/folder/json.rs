@@ -59,12 +59,21 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, EncoderEr
     if bytes.len() as u64 > limit {
         return Err(EncoderError::TooLarge { path: path.to_path_buf(), size: bytes.len() as u64, limit });
     }
+    if is_lfs_pointer(&bytes) {
+        return Err(EncoderError::model(path, "is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`"));
+    }
     Ok(bytes)
 }
 
 /// Whether something is at a path, be it a file or a link that leads nowhere: then reading it says what is wrong.
 pub(crate) fn is_there(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
+}
+
+/// What a checkout without Git LFS has in place of a large file: a few lines that name it.
+fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(200)];
+    start.starts_with(b"version ") && start.windows(7).any(|part| part == b"git-lfs")
 }
 
 /// One JSON object and the file it came from.
@@ -96,6 +105,11 @@ impl JsonFile {
 
     pub(crate) fn get(&self, key: &str) -> Option<&Value> {
         self.keys.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Keys with a value that is not null.
+    pub(super) fn present(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.keys.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.as_str(), value))
     }
 
     fn wrong(&self, key: &str, expected: &str, value: &Value) -> EncoderError {

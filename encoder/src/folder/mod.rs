@@ -6,9 +6,11 @@
 mod json;
 pub(crate) mod layers;
 mod modules;
+mod normalizer;
 mod onnx;
 pub(crate) mod pooling;
 mod protobuf;
+mod sentence;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,7 @@ pub(crate) use layers::Step;
 pub(crate) use layers::WEIGHT_LIMIT;
 #[cfg(feature = "hub")]
 pub(crate) use onnx::{EXTERNAL_LIMIT, ONNX_LIMIT};
+pub(crate) use normalizer::{Adjusted, adjust};
 pub(crate) use onnx::{OnnxFile, SharedWeight, WeightValues};
 pub(crate) use pooling::Pooling;
 
@@ -98,17 +101,11 @@ impl ModelFolder {
             &transformer.join("config.json"),
             "it describes the transformer; a model folder in Hugging Face layout has it",
         )?;
-        let settings = read_sentence_config(&transformer)?;
+        let settings = sentence::read(&transformer)?;
         let tokenizer_config = JsonFile::read_if_there(&transformer.join("tokenizer_config.json"))?;
 
         let positions = read_positions(&config)?;
-        let mut max_length = None;
-        let mut lower_case = false;
-        if let Some(settings) = &settings {
-            refuse_multi_vector(settings)?;
-            max_length = settings.length("max_seq_length")?;
-            lower_case = settings.flag("do_lower_case")?.unwrap_or(false);
-        }
+        let sentence::SentenceSettings { mut max_length, lower_case } = settings;
         if max_length.is_none()
             && let Some(tokenizer_config) = &tokenizer_config
         {
@@ -188,51 +185,6 @@ fn check_is_folder(root: &Path) -> Result<(), EncoderError> {
     }
 }
 
-/// `sentence_bert_config.json`, or one of the names it had for other models before.
-fn read_sentence_config(transformer: &Path) -> Result<Option<JsonFile>, EncoderError> {
-    for model in ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"] {
-        let path = transformer.join(format!("sentence_{model}_config.json"));
-        if let Some(file) = JsonFile::read_if_there(&path)? {
-            return Ok(Some(file));
-        }
-    }
-    Ok(None)
-}
-
-/// Newer releases of sentence-transformers keep settings here that change what a vector is.
-fn refuse_multi_vector(settings: &JsonFile) -> Result<(), EncoderError> {
-    for key in ["query_length", "document_length", "query_expansion"] {
-        if settings.get(key).is_some() {
-            return Err(EncoderError::key(
-                settings.path(),
-                key,
-                "belongs to a multi-vector model; only models with one vector for a text are supported",
-            ));
-        }
-    }
-    if let Some(task) = settings.text("transformer_task")?
-        && !matches!(task, "feature-extraction" | "sequence-classification")
-    {
-        return Err(EncoderError::key(
-            settings.path(),
-            "transformer_task",
-            format!(
-                "is \"{task}\"; supported are \"feature-extraction\" and, for re-rankers, \"sequence-classification\""
-            ),
-        ));
-    }
-    if let Some(options) = settings.object("processing_kwargs")?
-        && let Some(name) = options.keys().find(|name| name.as_str() != "common" && name.as_str() != "text")
-    {
-        return Err(EncoderError::key(
-            settings.path(),
-            format!("processing_kwargs.{name}"),
-            "is not supported; only plain text goes in",
-        ));
-    }
-    Ok(())
-}
-
 /// The number of positions the model can take, where it has a table of them.
 fn read_positions(config: &JsonFile) -> Result<Option<usize>, EncoderError> {
     let Some(value) = config.get("max_position_embeddings") else {
@@ -273,6 +225,23 @@ fn read_prompts(root: &Path) -> Result<Prompts, EncoderError> {
     let Some(file) = JsonFile::read_if_there(&root.join("config_sentence_transformers.json"))? else {
         return Ok(Prompts::default());
     };
+    if let Some(kind) = file.text("model_type")?
+        && kind != "SentenceTransformer"
+        && kind != "CrossEncoder"
+    {
+        return Err(EncoderError::key(
+            file.path(),
+            "model_type",
+            format!("is \"{kind}\"; only a SentenceTransformer has one dense vector for a text"),
+        ));
+    }
+    if file.get("truncate_dim").is_some() {
+        return Err(EncoderError::key(
+            file.path(),
+            "truncate_dim",
+            "is not supported; take it out, and vectors keep all of their values",
+        ));
+    }
     let Some(prompts) = file.object("prompts")? else {
         return Ok(Prompts::default());
     };

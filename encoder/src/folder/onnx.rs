@@ -57,12 +57,6 @@ impl OnnxFile {
 
     fn read(path: PathBuf) -> Result<Self, EncoderError> {
         let bytes = read_limited(&path, ONNX_LIMIT)?;
-        if bytes.starts_with(b"version ") && bytes[..bytes.len().min(200)].windows(7).any(|part| part == b"git-lfs") {
-            return Err(EncoderError::model(
-                &path,
-                "is a Git LFS pointer and not the model; fetch it with `git lfs pull`",
-            ));
-        }
         let outline = protobuf::outline(&bytes)
             .ok()
             .filter(|outline| outline.has_graph)

@@ -15,7 +15,7 @@ use tokenizers::{
 };
 
 use crate::error::EncoderError;
-use crate::folder::{JsonFile, ModelFolder, read_limited};
+use crate::folder::{Adjusted, JsonFile, ModelFolder, adjust, read_limited};
 use crate::guard::guarded;
 use outline::Outline;
 use parts::{Changes, Cuts};
@@ -52,7 +52,6 @@ pub struct TextTokenizer {
     path: PathBuf,
     hash: String,
     max_length: usize,
-    lower_case: bool,
     keeps_end: bool,
     pad_id: u32,
     threads: usize,
@@ -90,6 +89,7 @@ impl TextTokenizer {
         tokenizer.with_padding(None);
 
         let config = JsonFile::read_if_there(&folder.transformer.join("tokenizer_config.json"))?;
+        let changed = Self::adjust(&mut tokenizer, &outline, config.as_ref(), folder.lower_case, &path)?;
         let side = match &config {
             Some(config) => config.text("truncation_side")?,
             None => None,
@@ -125,16 +125,50 @@ impl TextTokenizer {
             .and_then(|token| tokenizer.token_to_id(token))
             .unwrap_or(folder.pad_id);
         Ok(Self {
-            hash: crate::fingerprint::hex_of(&bytes),
+            hash: match changed {
+                None => crate::fingerprint::hex_of(&bytes),
+                Some(changed) => crate::fingerprint::hex_of(&[&bytes, changed.as_bytes()].concat()),
+            },
             tokenizer,
             path,
             max_length,
-            lower_case: folder.lower_case,
             keeps_end,
             pad_id,
             threads,
             pool: OnceLock::new(),
         })
+    }
+
+    /// Makes the tokenizer read texts as the other files of its folder have it. Gives what overrules the tokenizer's own file.
+    fn adjust(
+        tokenizer: &mut Tokenizer,
+        outline: &Outline,
+        config: Option<&JsonFile>,
+        lower_case: bool,
+        path: &Path,
+    ) -> Result<Option<String>, EncoderError> {
+        let Adjusted { normalizer, pre_tokenizer, overruled } =
+            adjust(&outline.normalizer, &outline.pre_tokenizer, config, lower_case)?;
+        let fault = |problem: String| {
+            EncoderError::model(config.map_or(path, JsonFile::path), format!("asks for a tokenizer that cannot be made: {problem}"))
+        };
+        let normalizer: Option<Changes> =
+            normalizer.map(serde_json::from_value).transpose().map_err(|error| fault(error.to_string()))?;
+        let cuts: Option<Cuts> =
+            pre_tokenizer.map(serde_json::from_value).transpose().map_err(|error| fault(error.to_string()))?;
+        if let Some(cuts) = cuts {
+            tokenizer.with_pre_tokenizer(Some(cuts));
+        }
+        if let Some(normalizer) = normalizer {
+            guarded(
+                || {
+                    pattern::within(pattern::TIME, || tokenizer.with_normalizer(Some(normalizer)).map(|_| ()))
+                        .map_err(|error| fault(error.to_string()))
+                },
+                |problem| fault(format!("it ends in a panic: {problem}")),
+            )?;
+        }
+        Ok(overruled)
     }
 
     /// Longest sequence in tokens, special tokens included; the rest of a text is cut off.
@@ -147,7 +181,7 @@ impl TextTokenizer {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn count(&self, text: &str) -> Result<usize, EncoderError> {
-        Ok(self.run(&self.prepare(text))?.len() + self.special_tokens(false))
+        Ok(self.run(self.bounded(text))?.len() + self.special_tokens(false))
     }
 
     /// The byte range in `text` of every token of the text's own, special tokens left out, nothing cut off. Chunks that
@@ -174,11 +208,10 @@ impl TextTokenizer {
 
     /// Tokens of `prompt` followed by `text`.
     pub(crate) fn encode(&self, prompt: &str, prompt_tokens: usize, text: &str) -> Result<Tokens, EncoderError> {
-        let whole = if prompt.is_empty() {
-            self.prepare(text)
-        } else {
+        let whole = match prompt {
+            "" => Cow::Borrowed(self.bounded(text)),
             // What no prefix of the text can add needs no copy.
-            self.cased(Cow::Owned([prompt, self.bounded(text)].concat()))
+            prompt => Cow::Owned([prompt, self.bounded(text)].concat()),
         };
         let encoding = self.cut(self.run(self.enough(&whole)?)?, None)?;
         Ok(tokens_of(&encoding, prompt_tokens))
@@ -186,8 +219,8 @@ impl TextTokenizer {
 
     /// Tokens of a pair, both cut to fit together.
     pub(crate) fn encode_pair(&self, first: &str, second: &str) -> Result<Tokens, EncoderError> {
-        let (first, second) = (self.prepare(first), self.prepare(second));
-        let (first, mut second) = (self.run(self.enough(&first)?)?, self.run(self.enough(&second)?)?);
+        let (first, second) = (self.bounded(first), self.bounded(second));
+        let (first, mut second) = (self.run(self.enough(first)?)?, self.run(self.enough(second)?)?);
         second.set_type_ids(vec![1; second.len()]);
         let encoding = self.cut(first, Some(second))?;
         Ok(tokens_of(&encoding, 0))
@@ -198,7 +231,7 @@ impl TextTokenizer {
         if prompt.is_empty() {
             return Ok(0);
         }
-        let encoding = self.cut(self.run(&self.prepare(prompt))?, None)?;
+        let encoding = self.cut(self.run(self.bounded(prompt))?, None)?;
         let ends_special = encoding.get_special_tokens_mask().last() == Some(&1);
         Ok(encoding.len().saturating_sub(usize::from(ends_special)))
     }
@@ -271,14 +304,6 @@ impl TextTokenizer {
 
     fn fault(&self, error: &dyn std::error::Error) -> EncoderError {
         EncoderError::Tokenize { path: self.path.clone(), problem: error.to_string() }
-    }
-
-    fn prepare<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.cased(Cow::Borrowed(self.bounded(text)))
-    }
-
-    fn cased<'a>(&self, text: Cow<'a, str>) -> Cow<'a, str> {
-        if self.lower_case { Cow::Owned(text.to_lowercase()) } else { text }
     }
 
     fn most_bytes(&self) -> usize {

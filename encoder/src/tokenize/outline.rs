@@ -17,6 +17,10 @@ const PIECE: usize = 1024;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Outline {
+    /// What is done to a text before it is cut.
+    pub(super) normalizer: Value,
+    /// How it is cut into words.
+    pub(super) pre_tokenizer: Value,
     truncation: Value,
     post_processor: Value,
 }
