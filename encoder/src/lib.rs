@@ -63,6 +63,7 @@ mod session;
 mod tokenize;
 
 pub use error::EncoderError;
+pub use folder::{check_pair_folder, check_sentence_folder};
 pub use hub::{Hub, ModelName};
 pub use options::{EncoderOptions, Precision, Provider, TextEncoder, TextKind};
 pub use pair::PairScorer;

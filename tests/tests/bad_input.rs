@@ -134,7 +134,7 @@ fn wrong_calls_exit_with_2() -> Result<()> {
     complains(&said, &["no-such-file.toml"]);
     assert_eq!(said.code, Some(1));
 
-    // A wrong setting is a wrong call; a wrong line of the file is the file's fault, by its name.
+    // A wrong setting is a wrong call, and so is one of the file, which is named.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("run.toml");
     fs::write(&file, "[distil]\nepochs = 2\n")?;
@@ -148,7 +148,7 @@ fn wrong_calls_exit_with_2() -> Result<()> {
     }
     fs::write(&file, "[distil]\nepoch = 2\n")?;
     let said = run("adam-train", &["check", &file_name])?;
-    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert_eq!(said.code, Some(2), "{}", said.err);
     assert!(said.err.contains("run.toml"), "{}", said.err);
     Ok(())
 }

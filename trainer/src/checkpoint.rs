@@ -129,7 +129,7 @@ impl Checkpoints {
         let bytes = std::fs::read(&tensor_path).map_err(|e| TrainError::io(&tensor_path, e))?;
         progress.tensors = hex(&Sha256::digest(&bytes));
         progress.format = FORMAT;
-        let text = serde_json::to_vec_pretty(&progress).map_err(|e| TrainError::config(e.to_string()))?;
+        let text = serde_json::to_vec_pretty(&progress).map_err(|e| TrainError::internal(e.to_string()))?;
         write_whole(&json_path, &text)?;
         let (later, past): (Vec<usize>, Vec<usize>) = self.steps().into_iter().partition(|&step| step > progress.step);
         for old in later.into_iter().chain(past.into_iter().skip(2)) {

@@ -12,6 +12,9 @@ pub enum TrainError {
     /// The program contradicts itself, or a thread of it has ended: no setting helps.
     #[error("internal fault: {0}")]
     Internal(String),
+    /// A tokenizer does not take a text.
+    #[error("{0}")]
+    Tokenizer(String),
     /// A data or model file is not what it should be.
     #[error("{path}: {problem}", path = .path.display())]
     Data {
@@ -59,7 +62,7 @@ pub enum TrainError {
         path = .0.display()
     )]
     Busy(PathBuf),
-    /// The user asked to stop; a checkpoint was written.
+    /// The run was asked to stop; a checkpoint was written.
     #[error("interrupted; what was done is kept, the same command goes on from there")]
     Interrupted,
     /// libtorch failed.

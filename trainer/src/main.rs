@@ -9,15 +9,17 @@ use adam_train::data::FORMATS;
 use adam_train::report::{Reporter, tell};
 use adam_train::stages::Stage;
 use clap::{Parser, Subcommand};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Distils a cross-encoder teacher into a small sentence encoder, and exports it as ONNX.
 ///
 /// One TOML file describes a run: where the data is, which model to start from, how each stage works. Every key but the
-/// paths has a default. A run that was stopped, by Ctrl-C or otherwise, goes on where it was when the same command is given
+/// paths has a default. A run that was stopped, by Ctrl-C, SIGTERM or otherwise, goes on where it was when the same command is given
 /// again; what a change of settings does not touch is not done twice.
 #[derive(Parser)]
 #[command(name = "adam-train", version, max_term_width = 100, after_long_help = EXAMPLES)]
@@ -43,7 +45,8 @@ Examples:
   adam-train export --model all-MiniLM-L6-v2 --output minilm-onnx
       Any BERT-family sentence encoder as a folder with ONNX.
 
-Exit codes: 0 done, 1 the work failed, 2 the call was wrong.";
+Exit codes: 0 done; 1 the work failed; 2 the call or the configuration is wrong; 130 stopped by Ctrl-C, 143 by SIGTERM:
+what was done is kept, and the same command goes on.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -84,12 +87,24 @@ fn main() -> ExitCode {
     // Wrong calls end here with code 2, `--help` with 0.
     let line = Line::parse();
     show_messages();
-    match carry_out(line.command) {
+    let stop = match stop_on_signals() {
+        Ok(stop) => stop,
+        Err(error) => return ended(&error, 0),
+    };
+    match carry_out(line.command, &stop.asked) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&format!("error: {error}"));
-            ExitCode::from(if matches!(error, TrainError::Config(_)) { 2 } else { 1 })
-        }
+        Err(error) => ended(&error, stop.signal.load(Ordering::SeqCst)),
+    }
+}
+
+/// Says why it ended, and gives the exit code: 128 and the signal for a run that was asked to stop, 2 where the call or its
+/// configuration is wrong, 1 for all else.
+fn ended(error: &TrainError, signal: i32) -> ExitCode {
+    tell(&format!("error: {error}"));
+    match error {
+        TrainError::Interrupted => ExitCode::from(u8::try_from(128 + signal).unwrap_or(130)),
+        TrainError::Config(_) => ExitCode::from(2),
+        _ => ExitCode::from(1),
     }
 }
 
@@ -118,8 +133,7 @@ fn messages() -> tracing_subscriber::EnvFilter {
         .unwrap_or_else(|_| "error,adam_train=warn,adam_encoder=warn,tantivy_dense=warn".into())
 }
 
-fn carry_out(command: Command) -> Result<(), TrainError> {
-    let stop = stop_on_interrupt()?;
+fn carry_out(command: Command, stop: &AtomicBool) -> Result<(), TrainError> {
     let reporter = Reporter::new();
     let (args, last) = match command {
         Command::Run(args) => (args, Stage::Eval),
@@ -133,27 +147,40 @@ fn carry_out(command: Command) -> Result<(), TrainError> {
             Ok(args) => (args, Stage::Export),
             Err(args) => return show(&export::run(&args)?),
         },
-        Command::Grid(args) => return show(&grid::run(&args, &reporter, &stop)?),
+        Command::Grid(args) => return show(&grid::run(&args, &reporter, stop)?),
         Command::Config => return show(DEFAULTS),
         Command::Formats => return show(FORMATS),
         Command::Check { args, json } => return show(&format!("{}\n", run::check(&args, json)?.trim_end())),
     };
-    if let Some(verdict) = run::run(&args, last, &reporter, &stop)? {
+    if let Some(verdict) = run::run(&args, last, &reporter, stop)? {
         show(&format!("{}\n", verdict.line()))?;
     }
     Ok(())
 }
 
-/// The first Ctrl-C asks the stage to write a checkpoint and end; the second ends at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>, TrainError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+/// What a signal asked for.
+#[derive(Clone, Default)]
+struct Stop {
+    /// Looked at between steps.
+    asked: Arc<AtomicBool>,
+    /// Number of the signal; 0 while none has come.
+    signal: Arc<AtomicI32>,
+}
+
+/// The first Ctrl-C or SIGTERM asks the stage to write a checkpoint and end; the second ends at once. A handler of our own, as the first
+/// process of a container has none otherwise. SIGHUP is left as it is: under `nohup` it is to be ignored.
+fn stop_on_signals() -> Result<Stop, TrainError> {
+    let stop = Stop::default();
+    let told = stop.clone();
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(|e| TrainError::io("signals", e))?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if told.asked.swap(true, Ordering::SeqCst) {
+                std::process::exit(128 + signal);
+            }
+            told.signal.store(signal, Ordering::SeqCst);
+            tell("stopping after this step; once more to stop at once");
         }
-        tell("stopping after this step; once more to stop at once");
-    })
-    .map_err(|e| TrainError::config(format!("Ctrl-C cannot be handled: {e}")))?;
+    });
     Ok(stop)
 }

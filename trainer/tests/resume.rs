@@ -178,20 +178,24 @@ fn ctrl_c_and_kill_lose_nothing() {
     let place = Place::new(60);
     let (whole, file, output) = long_run(&place);
 
-    // Ctrl-C: a checkpoint, a sentence, exit code 1.
-    let mut child = start(&file);
-    wait_for_steps(&output, &mut child, 5);
-    signal(&child, "-INT");
-    let ended = child.wait_with_output().unwrap();
-    let text = said(&ended);
-    assert_eq!(ended.status.code(), Some(1), "{text}");
-    for part in ["stopping after this step", "a checkpoint is written", "the same command goes on from there"] {
-        assert!(text.contains(part), "{part} in\n{text}");
-    }
-    let kept = checkpoints(&output, "distil");
-    assert!(!kept.is_empty());
+    // Ctrl-C, and what a container's end sends: a checkpoint, a sentence, the signal's exit code.
     let at = |path: &Path| -> usize { path.file_stem().unwrap().to_str().unwrap()[6..].parse().unwrap() };
-    let first = at(kept.last().unwrap());
+    let mut first = 0;
+    for (name, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut child = start(&file);
+        wait_for_steps(&output, &mut child, first + 5);
+        signal(&child, name);
+        let ended = child.wait_with_output().unwrap();
+        let text = said(&ended);
+        assert_eq!(ended.status.code(), Some(code), "{text}");
+        for part in ["stopping after this step", "a checkpoint is written", "the same command goes on from there"] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let kept = checkpoints(&output, "distil");
+        let last = at(kept.last().unwrap());
+        assert!(last > first, "no checkpoint after {name}");
+        first = last;
+    }
 
     // kill -9, in the middle of anything.
     let mut child = start(&file);
@@ -376,7 +380,7 @@ fn readers_that_leave_do_no_harm() {
     // As `2>&1 | tee log` and Ctrl-C do it.
     drop((child.stdout.take(), child.stderr.take()));
     signal(&child, "-INT");
-    assert_eq!(child.wait().unwrap().code(), Some(1), "as any run that was interrupted");
+    assert_eq!(child.wait().unwrap().code(), Some(130), "as any run that was interrupted");
     assert!(!checkpoints(&output, "distil").is_empty());
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_adam-train"))

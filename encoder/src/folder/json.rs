@@ -60,7 +60,10 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, EncoderEr
         return Err(EncoderError::TooLarge { path: path.to_path_buf(), size: bytes.len() as u64, limit });
     }
     if is_lfs_pointer(&bytes) {
-        return Err(EncoderError::model(path, "is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`"));
+        return Err(EncoderError::model(
+            path,
+            "is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`",
+        ));
     }
     Ok(bytes)
 }

@@ -77,6 +77,23 @@ pub(crate) struct ModelFolder {
     pub(crate) tokenizer: PathBuf,
 }
 
+/// Reads the configuration of a sentence encoder's folder as [`SentenceEncoder::open`](crate::SentenceEncoder::open) does, without its
+/// model: for programs that make such folders.
+///
+/// # Errors
+/// When a file is missing or broken, or asks for something this crate does not do; the file and the key are named.
+pub fn check_sentence_folder(folder: &Path) -> Result<(), EncoderError> {
+    ModelFolder::open(folder).map(drop)
+}
+
+/// As [`check_sentence_folder`] for a cross-encoder's folder.
+///
+/// # Errors
+/// As [`check_sentence_folder`].
+pub fn check_pair_folder(folder: &Path) -> Result<(), EncoderError> {
+    ModelFolder::open_pair(folder).map(drop)
+}
+
 impl ModelFolder {
     /// Reads a sentence encoder's folder.
     pub(crate) fn open(root: &Path) -> Result<Self, EncoderError> {

@@ -9,8 +9,11 @@ use crate::error::EncoderError;
 const PLAIN_CLASSES: [&str; 3] = ["PreTrainedTokenizer", "PreTrainedTokenizerFast", "TokenizersBackend"];
 
 /// Options of `tokenizer_config.json` that overrule BERT's normaliser in `tokenizer.json`, and what they are called there.
-const OF_BERT: [(&str, &str); 3] =
-    [("do_lower_case", "lowercase"), ("strip_accents", "strip_accents"), ("tokenize_chinese_chars", "handle_chinese_chars")];
+const OF_BERT: [(&str, &str); 3] = [
+    ("do_lower_case", "lowercase"),
+    ("strip_accents", "strip_accents"),
+    ("tokenize_chinese_chars", "handle_chinese_chars"),
+];
 
 /// What the other files change.
 #[derive(Debug, Default)]
@@ -107,9 +110,7 @@ mod tests {
 
     #[test]
     fn other_files_overrule_the_tokenizers() {
-        let bert = |lowercase: bool, strip: Option<bool>| {
-            json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": strip, "lowercase": lowercase})
-        };
+        let bert = |lowercase: bool, strip: Option<bool>| json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": strip, "lowercase": lowercase});
         let first = |normalizer, config, lower_case| adjusted(normalizer, config, lower_case).0[0].clone();
         assert_eq!(first(bert(false, None), json!({}), false), "École WIRE");
         assert_eq!(first(bert(false, None), json!({"do_lower_case": true}), false), "ecole wire");

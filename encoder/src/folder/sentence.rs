@@ -128,7 +128,9 @@ fn processing(file: &JsonFile) -> Result<(), EncoderError> {
         let inner = value.as_object().into_iter().flatten();
         // `truncation: true` is what is done anyway.
         let other = |(name, value): &(&String, &Value)| {
-            !value.is_null() && !PADDING.contains(&name.as_str()) && !(*name == "truncation" && **value == Value::Bool(true))
+            !value.is_null()
+                && !PADDING.contains(&name.as_str())
+                && !(*name == "truncation" && **value == Value::Bool(true))
         };
         if let Some((name, _)) = inner.into_iter().find(other) {
             return Err(EncoderError::key(
@@ -169,7 +171,9 @@ mod tests {
 
     #[test]
     fn every_key_is_honoured_or_refused_by_name() {
-        let read = read_text(r#"{"max_seq_length": 256, "do_lower_case": true, "unpad_inputs": false, "query_length": null}"#).unwrap();
+        let read =
+            read_text(r#"{"max_seq_length": 256, "do_lower_case": true, "unpad_inputs": false, "query_length": null}"#)
+                .unwrap();
         assert_eq!((read.max_length, read.lower_case), (Some(256), true));
         read_text(r#"{"model_args": {"torch_dtype": "float16"}, "tokenizer_args": {}, "processing_kwargs": {"text": {"padding": true}}}"#)
             .unwrap();
@@ -177,9 +181,15 @@ mod tests {
             (r#"{"tokenizer_args": {"do_lower_case": true}}"#, "tokenizer_args.do_lower_case"),
             (r#"{"processor_kwargs": {"add_eos_token": true}}"#, "processor_kwargs.add_eos_token"),
             (r#"{"model_kwargs": {"hidden_act": "relu"}}"#, "model_kwargs.hidden_act"),
-            (r#"{"processing_kwargs": {"text": {"add_special_tokens": false}}}"#, "processing_kwargs.text.add_special_tokens"),
+            (
+                r#"{"processing_kwargs": {"text": {"add_special_tokens": false}}}"#,
+                "processing_kwargs.text.add_special_tokens",
+            ),
             (r#"{"processing_kwargs": {"image": {}}}"#, "processing_kwargs.image"),
-            (r#"{"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}}"#, "pooler_output"),
+            (
+                r#"{"modality_config": {"text": {"method": "forward", "method_output_name": "pooler_output"}}}"#,
+                "pooler_output",
+            ),
             (r#"{"module_output_name": "sentence_embedding"}"#, "module_output_name"),
             (r#"{"tokenizer_name_or_path": "x/y"}"#, "tokenizer_name_or_path"),
             (r#"{"query_expansion": {"length": 3}}"#, "query_expansion"),

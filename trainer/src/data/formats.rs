@@ -168,7 +168,7 @@ pub(super) fn read(format: Format, config: &DataConfig) -> Result<TrainingData, 
     // Where a folder holds a table of training rows, what lies beside it is none.
     let train = train_table(config);
     match format {
-        Format::Auto => return Err(TrainError::config("the format of the data was not told")),
+        Format::Auto => return Err(TrainError::internal("the format of the data was not told")),
         Format::Beir => collection::read(config, &mut builder)?,
         Format::MsMarco => ms_marco::read(config, &mut builder)?,
         Format::Triplets | Format::FlagEmbedding | Format::Tevatron => train_rows(config, &train, texts, &mut builder)?,

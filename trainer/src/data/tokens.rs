@@ -188,7 +188,7 @@ fn bare(tokenizer: &Tokenizer) -> Result<Tokenizer, TrainError> {
     let mut tokenizer = tokenizer.clone();
     tokenizer
         .with_truncation(None)
-        .map_err(|e| TrainError::config(format!("the tokenizer does not let go of its truncation: {e}")))?;
+        .map_err(|e| TrainError::internal(format!("the tokenizer does not let go of its truncation: {e}")))?;
     tokenizer.with_padding(None);
     Ok(tokenizer)
 }
@@ -196,7 +196,7 @@ fn bare(tokenizer: &Tokenizer) -> Result<Tokenizer, TrainError> {
 fn hash_of(tokenizer: &Tokenizer) -> Result<[u8; 32], TrainError> {
     let json = tokenizer
         .to_string(false)
-        .map_err(|e| TrainError::config(format!("the tokenizer cannot be written as JSON: {e}")))?;
+        .map_err(|e| TrainError::internal(format!("the tokenizer cannot be written as JSON: {e}")))?;
     Ok(Sha256::digest(json.as_bytes()).into())
 }
 
@@ -228,7 +228,7 @@ fn tokenize_bare<'a>(
                 let text = text(i);
                 let encoding = tokenizer.encode_fast(text.as_ref(), false);
                 let encoding =
-                    encoding.map_err(|e| TrainError::config(format!("the tokenizer refuses text {i}: {e}")))?;
+                    encoding.map_err(|e| TrainError::Tokenizer(format!("the tokenizer refuses text {i}: {e}")))?;
                 let ids = encoding.get_ids();
                 Ok(ids[..ids.len().min(cap as usize)].to_vec())
             })

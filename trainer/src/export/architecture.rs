@@ -76,6 +76,9 @@ impl Config {
     /// Reads a JSON object.
     pub(crate) fn read(path: &Path) -> Result<Self, ExportError> {
         let text = std::fs::read(path).map_err(ExportError::io(path))?;
+        if super::source::is_lfs_pointer(&text) {
+            return Err(ExportError::model(path, format!("is {}", super::tokenizer::LFS)));
+        }
         match serde_json::from_slice(&text) {
             Ok(Value::Object(keys)) => Ok(Self { path: path.to_path_buf(), keys }),
             Ok(_) => Err(ExportError::model(path, "is JSON, but not an object")),

@@ -63,6 +63,9 @@ pub enum ExportError {
         /// The text with the largest difference.
         text: String,
     },
+    /// A file of the model's folder asks for something that is not supported.
+    #[error(transparent)]
+    Folder(adam_encoder::EncoderError),
     /// Running the written model failed.
     #[error("the written model does not run: {0}")]
     Run(#[from] adam_encoder::EncoderError),

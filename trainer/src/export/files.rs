@@ -9,6 +9,7 @@ use super::error::ExportError;
 use super::folder::Kind;
 use super::head::{Head, Pooling};
 use super::source::Source;
+use super::tokenizer::{read_tokenizer, with_lower_case};
 
 /// Files that are copied as they are, where the source has them.
 const COPIED: [&str; 6] =
@@ -36,7 +37,7 @@ impl Settings<'_> {
         if self.kind == Kind::Sentence {
             self.modules(folder)?;
         }
-        let sentence = json!({"max_seq_length": self.max_length, "do_lower_case": false});
+        let sentence = json!({"max_seq_length": self.max_length, "do_lower_case": self.source.lower_case});
         write_json(&folder.join("sentence_bert_config.json"), &sentence)
     }
 
@@ -73,8 +74,11 @@ impl Settings<'_> {
         let source = &self.source.root;
         let path = source.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).map_err(ExportError::io(&path))?;
-        let tokenizer = tokenizers::Tokenizer::from_bytes(text.as_bytes())
-            .map_err(|error| ExportError::model(&path, format!("is not a tokenizer: {error}")))?;
+        let fault = |error: &dyn std::fmt::Display| ExportError::model(&path, format!("is not a tokenizer: {error}"));
+        let mut tokenizer = read_tokenizer(source)?;
+        if self.source.lower_case {
+            with_lower_case(&mut tokenizer).map_err(|e| fault(&e))?;
+        }
         let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0) as usize;
         if largest >= self.source.architecture.vocabulary {
             return Err(ExportError::model(
@@ -88,8 +92,16 @@ impl Settings<'_> {
         let truncation = json!({
             "direction": "Right", "max_length": self.max_length, "strategy": "LongestFirst", "stride": 0,
         });
-        let changed = with_members(&text, &[("truncation", truncation.to_string()), ("padding", "null".to_owned())])
-            .ok_or_else(|| ExportError::model(&path, "is not a JSON object"))?;
+        let mut members = vec![("truncation", truncation.to_string()), ("padding", "null".to_owned())];
+        // What other files say of the same is written into this one, as most readers look at no other.
+        let normalizer = |tokenizer: &tokenizers::Tokenizer| serde_json::to_value(tokenizer.get_normalizer());
+        let own = tokenizers::Tokenizer::from_bytes(text.as_bytes()).map_err(|e| fault(&e))?;
+        let (before, after) =
+            (normalizer(&own).map_err(|e| fault(&e))?, normalizer(&tokenizer).map_err(|e| fault(&e))?);
+        if before != after {
+            members.push(("normalizer", after.to_string()));
+        }
+        let changed = with_members(&text, &members).ok_or_else(|| ExportError::model(&path, "is not a JSON object"))?;
         write_text(&folder.join("tokenizer.json"), &changed)?;
 
         for name in COPIED {
@@ -183,9 +195,12 @@ impl Settings<'_> {
             modules.push(module(2, "2_Normalize", "Normalize"));
         }
         write_json(&folder.join("modules.json"), &Value::Array(modules))?;
+        let mut prompts = self.source.prompts.clone();
+        prompts.insert("query".to_owned(), self.query_prompt.to_owned());
+        prompts.insert("document".to_owned(), self.document_prompt.to_owned());
         let sentence = json!({
-            "prompts": {"query": self.query_prompt, "document": self.document_prompt},
-            "default_prompt_name": null,
+            "prompts": prompts,
+            "default_prompt_name": self.source.default_prompt,
             "similarity_fn_name": self.similarity,
         });
         write_json(&folder.join("config_sentence_transformers.json"), &sentence)

@@ -177,7 +177,7 @@ pub fn export(options: &ExportOptions) -> Result<Exported, ExportError> {
     settings.write(folder)?;
     source.weights.write(&folder.join("model.safetensors"))?;
 
-    let reference = Reference::new(folder, options.kind, &head, &source.weights, &options.texts)?;
+    let reference = Reference::new(&settings, &options.texts)?;
     let mut exported = Exported {
         folder: options.output.clone(),
         dimension: source.architecture.hidden,
@@ -351,7 +351,7 @@ fn write_report(
         "prompts": {"query": settings.query_prompt, "document": settings.document_prompt},
         "seeds": options.seeds,
         "parity": {
-            "reference": "the trainer's forward pass in libtorch, f32, on the CPU",
+            "reference": "the source folder as sentence-transformers reads texts, the trainer's forward pass in libtorch, f32, on the CPU",
             "limit_f32": LIMIT,
             "limit_f16": LIMIT_F16,
         },

@@ -17,6 +17,7 @@ pub mod onnx;
 mod parity;
 mod quantise;
 pub(crate) mod source;
+pub(crate) mod tokenizer;
 mod weights;
 
 pub use card::{MetricRow, ModelCard};

@@ -1,4 +1,7 @@
-//! The written model against the trainer's own forward pass, on the same texts.
+//! The written model against its source, on the same texts.
+//!
+//! The reference reads the source's folder and never the written one: prompts are put before texts here, letters made small here, and the
+//! trainer's own forward pass does the rest. The other side is the written folder as `adam` opens it, queries and documents.
 
 use std::cmp::Ordering::{Equal, Less};
 use std::fmt;
@@ -6,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use adam_encoder::{EncoderOptions, PairScorer, Precision, SentenceEncoder, TextEncoder, TextKind};
 use tch::Tensor;
-use tokenizers::Tokenizer;
+use tokenizers::TruncationParams;
 
 use super::error::ExportError;
-use super::files::make_folder;
+use super::files::{Settings, make_folder};
 use super::folder::{Kind, Remove};
 use super::head::Head;
+use super::tokenizer::read_tokenizer;
 use super::weights::Weights;
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
@@ -28,9 +32,12 @@ pub(super) const LIMIT_F16: f64 = 1e-2;
 /// An int8 model below this mean cosine gets a warning.
 pub(super) const LEAST_COSINE: f64 = 0.98;
 
-/// Short and long, several scripts, nothing at all: what a search sees.
-const TEXTS: [&str; 24] = [
+/// Short and long, several scripts, capitals and accents, nothing at all: what a search sees.
+const TEXTS: [&str; 27] = [
     "do crows use tools",
+    "Do CROWS Use Tools",
+    "ÉCOLE, Élève, Ñandú, ΣΊΣΥΦΟΣ, İstanbul, STRASSE, Ǆ",
+    "cafe\u{301} ﬁnance ＡＢＣ",
     "Crows bend wire into hooks to reach food that they could not reach otherwise.",
     "0-dimensional biomaterials show inductive properties.",
     "what causes the northern lights",
@@ -79,44 +86,56 @@ impl fmt::Display for Parity {
     }
 }
 
-/// Texts and what the trainer's own model makes of them.
+/// Texts and what the source's model makes of them.
 pub(super) struct Reference {
     texts: Vec<(String, String)>,
+    /// What each text of a sentence encoder is; documents first.
+    kinds: Vec<TextKind>,
     rows: Vec<Vec<f32>>,
     kind: Kind,
 }
 
 impl Reference {
-    /// Runs the trainer's own forward pass over the finished small files and weights in `folder`.
-    pub(super) fn new(
-        folder: &Path,
-        kind: Kind,
-        head: &Head,
-        weights: &Weights,
-        more: &[String],
-    ) -> Result<Self, ExportError> {
+    /// Runs the trainer's own forward pass over the source's files and weights.
+    pub(super) fn new(settings: &Settings<'_>, more: &[String]) -> Result<Self, ExportError> {
+        let (kind, source) = (settings.kind, settings.source);
         let long = TEXTS.repeat(40).join(" ");
         let mut singles: Vec<String> = TEXTS.iter().map(|text| (*text).to_owned()).collect();
         singles.push(long);
         singles.extend_from_slice(more);
+        let mut kinds = vec![TextKind::Document; singles.len()];
         let texts: Vec<(String, String)> = match kind {
-            Kind::Sentence => singles.into_iter().map(|text| (text, String::new())).collect(),
+            Kind::Sentence => {
+                if settings.query_prompt != settings.document_prompt {
+                    kinds.extend(vec![TextKind::Query; singles.len()]);
+                    singles.extend_from_within(..);
+                }
+                singles.into_iter().map(|text| (text, String::new())).collect()
+            }
             // Each text with the one after it, so that long and short meet.
             Kind::Pair => {
                 (0..singles.len()).map(|at| (singles[at].clone(), singles[(at + 1) % singles.len()].clone())).collect()
             }
         };
-        let path = folder.join("tokenizer.json");
-        let tokenizer = Tokenizer::from_file(&path)
-            .map_err(|error| ExportError::model(&path, format!("is not a tokenizer: {error}")))?;
+        let path = source.root.join("tokenizer.json");
+        let fault = |error: &dyn fmt::Display| ExportError::model(&path, format!("cannot encode a text: {error}"));
+        let mut tokenizer = read_tokenizer(&source.root)?;
+        let cut = TruncationParams { max_length: settings.max_length, ..TruncationParams::default() };
+        tokenizer.with_truncation(Some(cut)).map_err(|e| fault(&e))?;
+        let read = |prompt: &str, text: &str| -> String {
+            let text = format!("{prompt}{text}");
+            if source.lower_case { text.chars().flat_map(char::to_lowercase).collect() } else { text }
+        };
         let encodings = texts
             .iter()
-            .map(|(first, second)| match kind {
-                Kind::Sentence => tokenizer.encode(first.as_str(), true),
-                Kind::Pair => tokenizer.encode((first.as_str(), second.as_str()), true),
+            .zip(&kinds)
+            .map(|((first, second), text_kind)| match (kind, text_kind) {
+                (Kind::Sentence, TextKind::Query) => tokenizer.encode(read(settings.query_prompt, first), true),
+                (Kind::Sentence, TextKind::Document) => tokenizer.encode(read(settings.document_prompt, first), true),
+                (Kind::Pair, _) => tokenizer.encode((read("", first), read("", second)), true),
             })
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| ExportError::model(&path, format!("cannot encode a text: {error}")))?;
+            .map_err(|e| fault(&e))?;
         let sequences: Vec<Sequence<'_>> = encodings
             .iter()
             .map(|encoding| Sequence {
@@ -124,9 +143,9 @@ impl Reference {
                 second: encoding.get_type_ids().iter().position(|kind| *kind == 1).unwrap_or(encoding.get_ids().len()),
             })
             .collect();
-        let rows =
-            forward(folder, head, weights, &sequences).map_err(|error| ExportError::Forward(error.to_string()))?;
-        Ok(Self { texts, rows, kind })
+        let rows = forward(&source.root, settings.head, &source.weights, &sequences)
+            .map_err(|error| ExportError::Forward(error.to_string()))?;
+        Ok(Self { texts, kinds, rows, kind })
     }
 
     /// Compares one ONNX file. `folder` is the exported folder, `file` a path in it.
@@ -137,17 +156,15 @@ impl Reference {
         // The encoder chooses among the files it finds, so it is shown a folder with this one only.
         let alone = Remove(sibling(folder, "check"));
         link_with_only(folder, &alone.0, file, precision)?;
-        let options = EncoderOptions {
-            precision,
-            // The reference reads the bare texts.
-            document_prompt: Some(String::new()),
-            ..EncoderOptions::default()
-        };
+        let options = EncoderOptions { precision, ..EncoderOptions::default() };
         let (parity, worst) = match self.kind {
             Kind::Sentence => {
                 let encoder = SentenceEncoder::open(&alone.0, &options)?;
                 let texts: Vec<&str> = self.texts.iter().map(|(text, _)| text.as_str()).collect();
-                compare_vectors(&self.rows, &encoder.encode(&texts, TextKind::Document)?)
+                let documents = self.kinds.iter().filter(|kind| **kind == TextKind::Document).count();
+                let mut found = encoder.encode(&texts[..documents], TextKind::Document)?;
+                found.extend(encoder.encode(&texts[documents..], TextKind::Query)?);
+                compare_vectors(&self.rows, &found)
             }
             Kind::Pair => {
                 let scorer = PairScorer::open(&alone.0, &options)?;
@@ -170,7 +187,14 @@ impl Reference {
     }
 }
 
-/// The trainer's own forward pass.
+fn pooling_of(pooling: super::Pooling) -> Pooling {
+    match pooling {
+        super::Pooling::Mean => Pooling::Mean,
+        super::Pooling::Cls => Pooling::Cls,
+    }
+}
+
+/// The trainer's own forward pass over a model's folder.
 fn forward(
     folder: &Path,
     head: &Head,
@@ -179,19 +203,20 @@ fn forward(
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     let limits = BatchLimits { max_tokens: 2048, max_texts: 16, max_padding: 1.0 };
     match head {
-        Head::Sentence { .. } => {
-            let rows = Student::open(folder, Machine::CPU)?.embed_all(sequences, &limits, &mut |_| {})?;
+        Head::Sentence { pooling, .. } => {
+            let mut student = Student::open(folder, Machine::CPU)?;
+            student.pooling = pooling_of(*pooling);
+            let rows = student.embed_all(sequences, &limits, &mut |_| {})?;
             let width = rows.size().last().copied().unwrap_or(1).max(1) as usize;
             let values: Vec<f32> = Vec::try_from(rows.f_contiguous()?.f_view([-1])?)?;
             Ok(values.chunks(width).map(<[f32]>::to_vec).collect())
         }
         Head::Pair { dense: None, pooling, .. } => {
-            let pooling = match pooling {
-                super::Pooling::Mean => Pooling::Mean,
-                super::Pooling::Cls => Pooling::Cls,
-            };
-            let scores =
-                CrossEncoder::open(folder, pooling, Machine::CPU, 0)?.score_all(sequences, &limits, &mut |_| {})?;
+            let scores = CrossEncoder::open(folder, pooling_of(*pooling), Machine::CPU, 0)?.score_all(
+                sequences,
+                &limits,
+                &mut |_| {},
+            )?;
             Ok(scores.into_iter().map(|score| vec![score]).collect())
         }
         Head::Pair { dense: Some(dense), score, .. } => {

@@ -1,5 +1,6 @@
 //! The model folder an export starts from: what it says about pooling, length, prompts and tokenizer.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -25,6 +26,11 @@ pub(crate) struct Source {
     pub(crate) query_prompt: String,
     /// Put before every document.
     pub(crate) document_prompt: String,
+    /// All prompts by name, and the one for texts of which nothing is said.
+    pub(crate) prompts: BTreeMap<String, String>,
+    pub(crate) default_prompt: Option<String>,
+    /// Whether texts become small letters before all else.
+    pub(crate) lower_case: bool,
     /// How vectors are compared.
     pub(crate) similarity: String,
 }
@@ -42,17 +48,59 @@ fn check(root: &Path) -> Result<(), ExportError> {
     Ok(())
 }
 
+/// Whether bytes are what a checkout without Git LFS has in place of a large file.
+pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    let start = &bytes[..bytes.len().min(200)];
+    start.starts_with(b"version ") && start.windows(7).any(|part| part == b"git-lfs")
+}
+
 /// How a folder's model reads texts; no weights are read for it.
+#[derive(Debug)]
 pub(crate) struct Reading {
     /// The longest text in tokens that the model takes, special tokens included.
     pub(crate) longest: usize,
     /// The longest text in tokens the folder asks for.
     max_length: usize,
+    /// Whether texts become small letters before all else.
+    pub(crate) lower_case: bool,
     /// Put before every query.
     pub(crate) query_prompt: String,
     /// Put before every document.
     pub(crate) document_prompt: String,
+    /// All prompts by name, and the one for texts of which nothing is said.
+    prompts: BTreeMap<String, String>,
+    default_prompt: Option<String>,
     similarity: String,
+}
+
+/// Names that `sentence_bert_config.json` had for other models before.
+pub(crate) const SENTENCE_CONFIGS: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+/// Whether `sentence_bert_config.json` asks for small letters.
+pub(crate) fn lower_case(root: &Path) -> Result<bool, ExportError> {
+    let Some(config) = sentence_config(root)? else { return Ok(false) };
+    match config.keys.get("do_lower_case") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(asked)) => Ok(*asked),
+        Some(other) => Err(config.fault("do_lower_case", format!("must be true or false, and is {other}"))),
+    }
+}
+
+fn sentence_config(root: &Path) -> Result<Option<Config>, ExportError> {
+    for name in SENTENCE_CONFIGS {
+        if let Some(config) = Config::read_if_there(&root.join(name))? {
+            return Ok(Some(config));
+        }
+    }
+    Ok(None)
 }
 
 impl Reading {
@@ -63,7 +111,7 @@ impl Reading {
     }
 
     fn by(root: &Path, architecture: &Architecture) -> Result<Self, ExportError> {
-        let sentence = Config::read_if_there(&root.join("sentence_bert_config.json"))?;
+        let sentence = sentence_config(root)?;
         let tokenizer = Config::read_if_there(&root.join("tokenizer_config.json"))?;
         let asked = match &sentence {
             Some(config) => config.number("max_seq_length")?,
@@ -77,18 +125,38 @@ impl Reading {
             .filter(|limit| (1.0..1e6).contains(limit))
             .map(|limit| limit as usize);
         let max_length = asked.or(tokenizer_limit).unwrap_or(usize::MAX).min(architecture.longest());
-        let prompts = Config::read_if_there(&root.join("config_sentence_transformers.json"))?;
-        let prompt = |names: &[&str]| -> String {
-            let all = prompts.as_ref().and_then(|config| config.keys.get("prompts")).and_then(Value::as_object);
-            names.iter().find_map(|name| all?.get(*name)?.as_str()).unwrap_or_default().to_owned()
-        };
-        let similarity =
-            prompts.as_ref().and_then(|config| config.text("similarity_fn_name")).unwrap_or("cosine").to_owned();
+        let config = Config::read_if_there(&root.join("config_sentence_transformers.json"))?;
+        let (mut prompts, mut default_prompt, mut similarity) = (BTreeMap::new(), None, "cosine".to_owned());
+        if let Some(config) = &config {
+            for (name, text) in config.keys.get("prompts").and_then(Value::as_object).into_iter().flatten() {
+                match text {
+                    Value::Null => {}
+                    Value::String(text) => drop(prompts.insert(name.clone(), text.clone())),
+                    other => {
+                        return Err(config.fault(&format!("prompts.{name}"), format!("must be text, and is {other}")));
+                    }
+                }
+            }
+            default_prompt = config.text("default_prompt_name").map(str::to_owned);
+            if let Some(name) = &default_prompt
+                && !prompts.contains_key(name)
+            {
+                return Err(
+                    config.fault("default_prompt_name", format!("is {name:?}, which `prompts` does not contain"))
+                );
+            }
+            similarity = config.text("similarity_fn_name").unwrap_or("cosine").to_owned();
+        }
+        let fallback = default_prompt.as_ref().and_then(|name| prompts.get(name)).cloned().unwrap_or_default();
+        let prompt = |names: &[&str]| names.iter().find_map(|name| prompts.get(*name)).unwrap_or(&fallback).clone();
         Ok(Self {
             longest: architecture.longest(),
             max_length,
+            lower_case: lower_case(root)?,
             query_prompt: prompt(&["query"]),
             document_prompt: prompt(&["document", "passage", "corpus"]),
+            prompts,
+            default_prompt,
             similarity,
         })
     }
@@ -111,12 +179,22 @@ impl Source {
             max_length: reading.max_length,
             query_prompt: reading.query_prompt,
             document_prompt: reading.document_prompt,
+            prompts: reading.prompts,
+            default_prompt: reading.default_prompt,
+            lower_case: reading.lower_case,
             similarity: reading.similarity,
         })
     }
 
     /// How the folder's `modules.json` makes one vector of many; the mean, not scaled, where there is none.
     pub(crate) fn sentence_head(&self) -> Result<Head, ExportError> {
+        let head = self.modules()?;
+        // Every key that changes a vector and is not known is refused there, by its name.
+        adam_encoder::check_sentence_folder(&self.root).map_err(ExportError::Folder)?;
+        Ok(head)
+    }
+
+    fn modules(&self) -> Result<Head, ExportError> {
         let path = self.root.join("modules.json");
         if !path.is_file() {
             return Ok(Head::Sentence { pooling: Pooling::Mean, normalised: false });
@@ -162,6 +240,7 @@ impl Source {
     /// What stands on a cross-encoder's encoder: as the trainer saved it, or one of Hugging Face's classifiers with one
     /// label.
     pub(crate) fn pair_head(&self) -> Result<Head, ExportError> {
+        adam_encoder::check_pair_folder(&self.root).map_err(ExportError::Folder)?;
         let path = self.root.join(TEACHER_FILE);
         if path.is_file() {
             let file = Config::read(&path)?;
@@ -201,12 +280,18 @@ fn read_pooling(path: &Path) -> Result<Pooling, ExportError> {
         Some(Value::Array(modes)) => modes.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
-    for (key, value) in &config.keys {
+    // Where the newer key is there, the older ones say nothing.
+    for (key, value) in config.keys.iter().filter(|_| !config.keys.contains_key("pooling_mode")) {
         if let Some(mode) = key.strip_prefix("pooling_mode_")
             && value == &Value::Bool(true)
         {
             modes.push(mode.to_owned());
         }
+    }
+    if config.keys.get("include_prompt") == Some(&Value::Bool(false)) {
+        return Err(
+            config.fault("include_prompt", "is false; only models that pool the prompt's tokens too are supported")
+        );
     }
     match modes.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["mean" | "mean_tokens"] => Ok(Pooling::Mean),

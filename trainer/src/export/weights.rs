@@ -49,6 +49,9 @@ impl Weights {
             return Err(ExportError::model(&path, format!("has {size} bytes; at most {FILE_LIMIT} are read")));
         }
         let bytes = std::fs::read(&path).map_err(ExportError::io(&path))?;
+        if super::source::is_lfs_pointer(&bytes) {
+            return Err(ExportError::model(&path, format!("is {}", super::tokenizer::LFS)));
+        }
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| ExportError::model(&path, format!("is not a whole safetensors file: {error}")))?;
         let mut tensors = BTreeMap::new();

@@ -21,7 +21,7 @@ pub(super) fn packed(joint: &Tensor, input: &Packed, heads: i64) -> Result<Tenso
     if joint.device().is_cuda() {
         let parts = joint.f_view([input.tokens, 3, heads, -1])?.f_unbind(1)?;
         let [query, key, value] = parts.as_slice() else {
-            return Err(TrainError::config("libtorch did not part query, key and value"));
+            return Err(TrainError::internal("libtorch did not part query, key and value"));
         };
         let mixed = varlen_attention(query, key, value, &input.offsets, input.longest)?;
         return Ok(mixed.f_reshape([input.tokens, -1])?);
@@ -47,7 +47,7 @@ fn side_by_side(
     // Unbound rather than selected one by one: the gradients then come together in one step.
     let parts = joint.f_view([batch, length, 3, heads, -1])?.f_transpose(1, 3)?.f_unbind(2)?;
     let [query, key, value] = parts.as_slice() else {
-        return Err(TrainError::config("libtorch did not part query, key and value"));
+        return Err(TrainError::internal("libtorch did not part query, key and value"));
     };
     if bias.is_none() && !joint.device().is_cuda() && joint.kind() == Kind::BFloat16 && length <= SHORT {
         let scale = 1.0 / (query.size()[3] as f64).sqrt();

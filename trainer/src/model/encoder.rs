@@ -128,7 +128,7 @@ impl Encoder {
     pub fn forward(&self, input: &Input, mode: Mode) -> Result<Tensor, TrainError> {
         let a = &self.architecture;
         if input.longest() > a.longest() as i64 {
-            return Err(TrainError::config(format!(
+            return Err(TrainError::internal(format!(
                 "a text has {} tokens, and the model takes {} at most",
                 input.longest(),
                 a.longest()

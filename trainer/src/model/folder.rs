@@ -3,6 +3,8 @@
 use super::input::Sequence;
 use crate::adam::dark::SpecialTokens;
 use crate::error::TrainError;
+use crate::export::source::{SENTENCE_CONFIGS, lower_case};
+use crate::export::tokenizer::{read_tokenizer, with_lower_case};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fs::File;
@@ -33,7 +35,7 @@ pub struct ModelTokenizer {
 }
 
 impl ModelTokenizer {
-    /// Reads `tokenizer.json` of a model folder.
+    /// Reads the tokenizer of a model folder, as sentence-transformers has it read texts.
     ///
     /// # Errors
     /// When the file is missing or broken, or puts special tokens where no model wants them.
@@ -43,9 +45,10 @@ impl ModelTokenizer {
             return Err(TrainError::data(&path, "is missing; a model folder has it"));
         }
         let fault = |e: tokenizers::Error| TrainError::data(&path, format!("is not a tokenizer: {e}"));
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(fault)?;
-        tokenizer.with_truncation(None).map_err(fault)?;
-        tokenizer.with_padding(None);
+        let mut tokenizer = read_tokenizer(folder)?;
+        if lower_case(folder)? {
+            with_lower_case(&mut tokenizer).map_err(fault)?;
+        }
 
         let alone = tokenizer.encode_fast("a", true).map_err(fault)?;
         let marks = alone.get_special_tokens_mask();
@@ -150,13 +153,13 @@ pub fn copy_model_files(from: &Path, to: &Path) -> Result<(), TrainError> {
         "sentencepiece.bpe.model",
         "added_tokens.json",
         "modules.json",
-        "sentence_bert_config.json",
+        "spiece.model",
         "config_sentence_transformers.json",
         "1_Pooling/config.json",
         "2_Normalize/config.json",
     ];
     std::fs::create_dir_all(to).map_err(|e| TrainError::io(to, e))?;
-    for name in FILES {
+    for name in FILES.iter().chain(&SENTENCE_CONFIGS) {
         let (source, target) = (from.join(name), to.join(name));
         if source.is_file() {
             if let Some(folder) = target.parent() {
@@ -187,6 +190,7 @@ pub fn fingerprint(folder: &Path) -> Result<String, TrainError> {
         "model.safetensors",
     ];
     let mut names: Vec<String> = FILES.map(str::to_owned).to_vec();
+    names.extend(SENTENCE_CONFIGS[1..].iter().map(|name| (*name).to_owned()));
     for place in ["", "onnx/"] {
         names.extend(onnx_files(&folder.join(place))?.into_iter().map(|name| format!("{place}{name}")));
     }

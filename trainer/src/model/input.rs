@@ -55,7 +55,7 @@ impl Layout {
     /// When there is no sequence, one is empty, or libtorch fails.
     pub fn input(&self, sequences: &[&Sequence<'_>]) -> Result<Input, TrainError> {
         if sequences.is_empty() || sequences.iter().any(|s| s.is_empty()) {
-            return Err(TrainError::config("a model was given a text without tokens"));
+            return Err(TrainError::internal("a model was given a text without tokens"));
         }
         let input = if self.packed {
             Input::Packed(Packed::new(sequences)?)
@@ -154,7 +154,7 @@ impl Padded {
     pub fn new(sequences: &[&Sequence<'_>], pad: i64, device: Device) -> Result<Self, TrainError> {
         let length = sequences.iter().map(|s| s.len()).max().unwrap_or(0);
         if sequences.iter().any(|s| s.is_empty()) || length == 0 {
-            return Err(TrainError::config("a model was given a text without tokens"));
+            return Err(TrainError::internal("a model was given a text without tokens"));
         }
         let (rows, cells) = (sequences.len(), sequences.len() * length);
         let mut ids = vec![pad; cells];
@@ -219,7 +219,7 @@ impl Packed {
             ids.extend(sequence.ids.iter().map(|&id| i64::from(id)));
             types.extend((0..sequence.len()).map(|place| sequence.kind(place)));
             positions.extend(0..sequence.len() as i64);
-            let end = i32::try_from(ids.len()).map_err(|_| TrainError::config("a batch has too many tokens"))?;
+            let end = i32::try_from(ids.len()).map_err(|_| TrainError::internal("a batch has too many tokens"))?;
             offsets.push(end);
         }
         let lengths: Vec<i64> = sequences.iter().map(|s| s.len() as i64).collect();

@@ -97,7 +97,7 @@ impl Parameters {
         self.places
             .get(name)
             .map(|&place| &self.tensors[place])
-            .ok_or_else(|| TrainError::config(format!("the model has no tensor `{name}`")))
+            .ok_or_else(|| TrainError::internal(format!("the model has no tensor `{name}`")))
     }
 
     /// The trainable tensors' names, in order.
@@ -147,7 +147,7 @@ impl Parameters {
     /// When number or shapes do not fit.
     pub fn restore(&mut self, values: &[Tensor]) -> Result<(), TrainError> {
         if values.len() != self.tensors.len() {
-            return Err(TrainError::config(format!(
+            return Err(TrainError::internal(format!(
                 "a checkpoint holds {} tensors, and the model has {}",
                 values.len(),
                 self.tensors.len()
@@ -155,7 +155,7 @@ impl Parameters {
         }
         for ((name, tensor), value) in self.names.iter().zip(&mut self.tensors).zip(values) {
             if tensor.size() != value.size() {
-                return Err(TrainError::config(format!("a checkpoint holds `{name}` in another shape")));
+                return Err(TrainError::internal(format!("a checkpoint holds `{name}` in another shape")));
             }
             tch::no_grad(|| tensor.f_copy_(value))?;
         }
@@ -197,6 +197,9 @@ pub(crate) fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, Trai
         return Err(TrainError::data(path, format!("has {size} bytes; at most {FILE_LIMIT} are read")));
     }
     let bytes = std::fs::read(path).map_err(|e| TrainError::io(path, e))?;
+    if crate::export::source::is_lfs_pointer(&bytes) {
+        return Err(TrainError::data(path, format!("is {}", crate::export::tokenizer::LFS)));
+    }
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|e| TrainError::data(path, format!("is not a whole safetensors file: {e}")))?;
     let mut tensors = BTreeMap::new();

@@ -71,6 +71,9 @@ fn parameters(path: &Path, layers: &[usize]) -> Result<u64, TrainError> {
     let mut file = File::open(path).map_err(io)?;
     let mut length = [0; 8];
     file.read_exact(&mut length).map_err(io)?;
+    if &length == b"version " {
+        return Err(TrainError::data(path, format!("is {}", crate::export::tokenizer::LFS)));
+    }
     let length = u64::from_le_bytes(length);
     if length > MOST_HEADER {
         return Err(TrainError::data(path, "not a safetensors file: its header would be larger than 64 MiB"));

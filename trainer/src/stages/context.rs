@@ -285,9 +285,9 @@ pub(crate) fn stamp(folder: &Path, key: &str, seconds: f64, outcome: &impl Seria
         format: FORMAT,
         key: key.to_owned(),
         seconds,
-        outcome: serde_json::to_value(outcome).map_err(|e| TrainError::config(e.to_string()))?,
+        outcome: serde_json::to_value(outcome).map_err(|e| TrainError::internal(e.to_string()))?,
     };
-    let text = serde_json::to_vec_pretty(&stamp).map_err(|e| TrainError::config(e.to_string()))?;
+    let text = serde_json::to_vec_pretty(&stamp).map_err(|e| TrainError::internal(e.to_string()))?;
     write_whole(&folder.join("stamp.json"), &text)?;
     Ok(stamp)
 }

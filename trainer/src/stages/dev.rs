@@ -74,7 +74,7 @@ impl DevSet {
             queries: self.queries.len(),
             teacher: teacher.mean(metric),
             student: student.mean(metric),
-            p_value: compared.map_err(|e| TrainError::config(e.to_string()))?.p_value,
+            p_value: compared.map_err(|e| TrainError::internal(e.to_string()))?.p_value,
         })
     }
 

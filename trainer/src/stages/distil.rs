@@ -133,7 +133,7 @@ impl Lesson<'_> {
                 .map(|query| {
                     let list = self.lists.natural(&self.cache, query, epoch);
                     let list = list
-                        .ok_or_else(|| TrainError::config("a teacher score is missing; run the score stage again"))?;
+                        .ok_or_else(|| TrainError::internal("a teacher score is missing; run the score stage again"))?;
                     let (positive, negatives) = list.natural_logits();
                     Ok(margin(positive, &negatives))
                 })

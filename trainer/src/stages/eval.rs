@@ -114,7 +114,7 @@ impl TestSet {
         run.write(folder.join("test.run"), "adam")?;
         let evaluation = evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default());
         let measured = Measured::of(&evaluation, evaluation_queries(&evaluation));
-        let text = serde_json::to_vec_pretty(&measured).map_err(|e| TrainError::config(e.to_string()))?;
+        let text = serde_json::to_vec_pretty(&measured).map_err(|e| TrainError::internal(e.to_string()))?;
         write_whole(&folder.join("test.json"), &text)?;
         Ok(measured)
     }

@@ -225,7 +225,7 @@ pub fn grid(
             cells.entry(letter).or_default().push((seed, cell, per_query));
             let made = summarise(config, options, &pipeline, &cells)?;
             write_whole(&config.run.output.join("grid.md"), made.to_markdown().as_bytes())?;
-            let json = serde_json::to_vec_pretty(&made).map_err(|e| TrainError::config(e.to_string()))?;
+            let json = serde_json::to_vec_pretty(&made).map_err(|e| TrainError::internal(e.to_string()))?;
             write_whole(&config.run.output.join("grid.json"), &json)?;
             report = Some(made);
         }
@@ -256,7 +256,7 @@ fn one(pipeline: &Pipeline<'_>, alone: &RunLock, config: &Config, options: &Grid
         selected: mean("selected"),
         seconds: pipeline.distil_seconds()?,
     };
-    let text = serde_json::to_vec_pretty(&cell).map_err(|e| TrainError::config(e.to_string()))?;
+    let text = serde_json::to_vec_pretty(&cell).map_err(|e| TrainError::internal(e.to_string()))?;
     write_whole(&path, &text)?;
     if !options.keep_models {
         // Some hundred megabytes a run; the stamps go with them, so that a run whose result is void is made again whole.

@@ -115,7 +115,7 @@ impl Lists<'_> {
     /// When a logit is missing: the score stage has not run with these settings.
     pub(crate) fn full(&self, cache: &ScoreCache, query: usize, epoch: u32) -> Result<QueryList, TrainError> {
         let missing = || {
-            TrainError::config(format!(
+            TrainError::internal(format!(
                 "the teacher's score of a candidate of query {} is missing; run the score stage again",
                 self.queries[query].id
             ))

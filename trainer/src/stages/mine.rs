@@ -174,7 +174,7 @@ pub fn mine(
         return Err(TrainError::config(format!("[mine] {problem}")));
     }
     if config.dense && vectors.is_none() {
-        return Err(TrainError::config("[mine] `dense = true` needs the student's vectors"));
+        return Err(TrainError::internal("[mine] `dense = true` needs the student's vectors"));
     }
     if !config.dense {
         vectors = None;

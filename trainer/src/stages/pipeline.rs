@@ -559,7 +559,7 @@ impl<'a> Pipeline<'a> {
         if let Some(changed) = before.and_then(|before| changes(&before, &manifest)) {
             self.context.reporter.say(&format!("settings changed since the last run: {changed}"));
         }
-        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::config(e.to_string()))?;
+        let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::internal(e.to_string()))?;
         crate::checkpoint::write_whole(&path, &text)
     }
 

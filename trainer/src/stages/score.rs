@@ -173,7 +173,7 @@ pub(crate) fn score(
     let calibration = calibrate(&logits, context.config.loss.teacher_temperature as f32);
     let text = calibration.to_text();
     crate::checkpoint::write_whole(&folder.join("calibration.txt"), text.as_bytes())?;
-    let json = serde_json::to_vec_pretty(&calibration).map_err(|e| TrainError::config(e.to_string()))?;
+    let json = serde_json::to_vec_pretty(&calibration).map_err(|e| TrainError::internal(e.to_string()))?;
     crate::checkpoint::write_whole(&folder.join("calibration.json"), &json)?;
     context.reporter.say(text.trim_end());
     let held_out = held_out(context, base, &scorer, &mut cache, &lists)?;
@@ -198,7 +198,7 @@ fn held_out(
     run(context, scorer, cache, &missing, &mut bar)?;
     drop(bar);
     let logits = keys.iter().map(|key| cache.get(key)).collect::<Option<Vec<f32>>>();
-    let logits = logits.ok_or_else(|| TrainError::config("a score that was just written is not there"))?;
+    let logits = logits.ok_or_else(|| TrainError::internal("a score that was just written is not there"))?;
     let student = context.student(base)?;
     let limits = limits_without_gradients(&context.config.distil, context.machine);
     let found = dev.compare(logits, &student, &StudentInputs::new(context, &student)?, &limits)?;
@@ -212,7 +212,7 @@ fn text<'a>(context: &'a Context<'_>, query: usize) -> &'a str {
 }
 
 fn natural(lists: &Lists<'_>, cache: &ScoreCache, query: usize, epoch: u32) -> Result<QueryList, TrainError> {
-    lists.natural(cache, query, epoch).ok_or_else(|| TrainError::config("a score that was just written is not there"))
+    lists.natural(cache, query, epoch).ok_or_else(|| TrainError::internal("a score that was just written is not there"))
 }
 
 fn run(

@@ -284,7 +284,7 @@ impl Scorer {
                         let text = written(context, pair.passage, mask.as_deref())?;
                         let made = texts.tokens.tokenizer().encode_fast(text, false);
                         let made = made.map_err(|e| {
-                            TrainError::config(format!("the teacher's tokenizer refuses a passage: {e}"))
+                            TrainError::Tokenizer(format!("the teacher's tokenizer refuses a passage: {e}"))
                         })?;
                         sequences.push(texts.tokens.pair(query, made.get_ids(), config.query_length, length));
                     }
@@ -318,7 +318,7 @@ fn written(context: &Context<'_>, tokens: &[u32], mask: Option<&str>) -> Result<
     let student = context.texts.tokens.tokenizer();
     let text = student
         .decode(tokens, false)
-        .map_err(|e| TrainError::config(format!("tokens cannot be written as text: {e}")))?;
+        .map_err(|e| TrainError::internal(format!("tokens cannot be written as text: {e}")))?;
     Ok(with_mask(text, mask_name(&context.texts.tokens).as_deref(), mask))
 }
 

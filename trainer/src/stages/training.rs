@@ -182,7 +182,7 @@ impl Loop<'_> {
                         }
                     }
                 })
-                .map_err(|e| TrainError::config(format!("a thread for the data cannot be started: {e}")))?;
+                .map_err(|e| TrainError::internal(format!("a thread for the data cannot be started: {e}")))?;
             self.steps(objective, state, &room, receiver)
         })
     }
@@ -205,7 +205,7 @@ impl Loop<'_> {
         while place.step < total {
             let (step, began) = (place.step, Instant::now());
             let Prepared { queries, work, more } = data.recv().unwrap_or_else(|_| {
-                Err(TrainError::config("the thread that makes batches has ended; its message is above"))
+                Err(TrainError::internal("the thread that makes batches has ended; its message is above"))
             })?;
             let flops: f64 = work.lengths().map(|n| 3.0 * n as f64 * objective.flops_per_token(n)).sum();
             let StepReport { loss, tokens, padded, values } = objective.step(step, work, more, room)?;

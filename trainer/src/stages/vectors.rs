@@ -63,7 +63,7 @@ impl Vectors {
     pub(crate) fn share(&self, path: &Path, encoder: &dyn TextEncoder, ids: &[String]) -> Result<(), TrainError> {
         let rows = ArrayView2::from_shape((ids.len(), self.dimension), &self.values);
         let mut bytes = Vec::new();
-        rows.map_err(|e| TrainError::config(e.to_string()))?
+        rows.map_err(|e| TrainError::internal(e.to_string()))?
             .write_npy(&mut bytes)
             .map_err(|e| TrainError::data(path, e.to_string()))?;
         write_whole(path, &bytes)?;

@@ -104,7 +104,7 @@ pub(super) fn adamw(
     let means = pointers(moments.iter().map(|m| &m.0));
     let squares = pointers(moments.iter().map(|m| &m.1));
     if means.len() != list.len() {
-        return Err(TrainError::config("the optimiser's state is of another model"));
+        return Err(TrainError::internal("the optimiser's state is of another model"));
     }
     // SAFETY: three lists of `count` valid tensors and two more; those that are written to are borrowed mutably.
     outcome(unsafe {

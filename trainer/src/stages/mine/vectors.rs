@@ -36,7 +36,8 @@ pub struct VectorTable {
 
 fn slice(table: &[f32], dimension: usize, range: Range<usize>) -> Result<Vec<Vec<f32>>, TrainError> {
     let rows = table.get(range.start * dimension..range.end * dimension);
-    let rows = rows.ok_or_else(|| TrainError::config(format!("the table of vectors ends before row {}", range.end)))?;
+    let rows =
+        rows.ok_or_else(|| TrainError::internal(format!("the table of vectors ends before row {}", range.end)))?;
     Ok(rows.chunks_exact(dimension.max(1)).map(<[f32]>::to_vec).collect())
 }
 
@@ -66,15 +67,15 @@ pub(super) fn checked(
     what: &str,
 ) -> Result<Vec<Vec<f32>>, TrainError> {
     if vectors.len() != count {
-        return Err(TrainError::config(format!("{} {what} vectors came for {count} texts", vectors.len())));
+        return Err(TrainError::internal(format!("{} {what} vectors came for {count} texts", vectors.len())));
     }
     let odd = vectors.iter().find(|v| v.len() != dimension || v.iter().any(|x| !x.is_finite()));
     match odd {
-        Some(vector) if vector.len() != dimension => Err(TrainError::config(format!(
+        Some(vector) if vector.len() != dimension => Err(TrainError::internal(format!(
             "a {what} vector has {} values where the model says {dimension}",
             vector.len()
         ))),
-        Some(_) => Err(TrainError::config(format!("a {what} vector holds a value that is not finite"))),
+        Some(_) => Err(TrainError::internal(format!("a {what} vector holds a value that is not finite"))),
         None => Ok(vectors),
     }
 }
