@@ -11,8 +11,6 @@ use crate::torch::AdamW;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use tch::Tensor;
 
@@ -21,28 +19,16 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Writes a file beside its name, hands it to the disk, then moves it there: the name never stands for half a file, and a full
-/// disk leaves what was there before.
+/// Writes a file beside its name, hands it to the disk, then moves it there: the name never stands for half a file, a full
+/// disk leaves what was there before, and what was written outlives a loss of power.
 ///
 /// # Errors
 /// When the disk does not take it.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| TrainError::io(folder, e))?;
+        durable::create_folders(folder).map_err(|e| TrainError::io(folder, e))?;
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    let beside = PathBuf::from(name);
-    let outcome = File::create(&beside)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&beside, path));
-    outcome.map_err(|e| {
-        let _ = std::fs::remove_file(&beside);
-        TrainError::io(path, e)
-    })
+    durable::replace(path, bytes).map_err(|e| TrainError::io(path, e))
 }
 
 /// Where a training loop stands.

@@ -152,8 +152,8 @@ fn carry_out(command: Command, stop: &AtomicBool) -> Result<(), TrainError> {
         Command::Formats => return show(FORMATS),
         Command::Check { args, json } => return show(&format!("{}\n", run::check(&args, json)?.trim_end())),
     };
-    if let Some(verdict) = run::run(&args, last, &reporter, stop)? {
-        show(&format!("{}\n", verdict.line()))?;
+    if let Some(line) = run::run(&args, last, &reporter, stop)? {
+        show(&format!("{line}\n"))?;
     }
     Ok(())
 }

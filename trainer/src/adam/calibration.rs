@@ -265,7 +265,7 @@ impl Calibration {
             self.temperature, self.entropy_natural, self.entropy_dark
         );
         for warning in &self.warnings {
-            let _ = writeln!(text, "!!! WARNING: {warning}");
+            let _ = writeln!(text, "warning: {warning}");
         }
         text
     }
@@ -314,7 +314,7 @@ mod tests {
         assert!(report.entropy_dark > report.entropy_natural);
         assert_eq!(report.reinforced.median(), 2.5);
         assert_eq!(report.positive.count, 50);
-        assert!(!report.to_text().contains("WARNING"));
+        assert!(!report.to_text().contains("warning"));
     }
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
         assert_eq!(report.warnings.len(), 3 - usize::from(report.entropy_dark > report.entropy_natural));
         assert!(report.warnings[0].contains("reinforced negatives are no harder"));
         assert!(report.warnings[1].contains("noisy positives are as relevant"));
-        assert!(report.to_text().contains("WARNING: reinforced"));
+        assert!(report.to_text().contains("warning: reinforced"));
         for query in &mut queries {
             std::mem::swap(&mut query.positive, &mut query.natural[0]);
             query.natural[1] = 8.0;

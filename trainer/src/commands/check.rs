@@ -308,6 +308,11 @@ fn sort_of(reason: &str) -> String {
     short
 }
 
+/// A number with what it counts.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A number for reading, in thousands or millions where it is large.
 fn amount(count: u64) -> String {
     match count {
@@ -324,13 +329,17 @@ impl CheckReport {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "data          {} rows used, {} not; format {}",
-            self.rows_kept, self.rows_dropped, self.format
+            "data          {} used, {} not; format {}",
+            counted(self.rows_kept, "row", "rows"),
+            self.rows_dropped,
+            self.format
         );
         let _ = writeln!(
             text,
-            "              {} passages, {} training queries, {} held out",
-            self.passages, self.queries, self.dev_queries
+            "              {}, {}, {} held out",
+            counted(self.passages as u64, "passage", "passages"),
+            counted(self.queries as u64, "training query", "training queries"),
+            self.dev_queries
         );
         let _ = writeln!(
             text,

@@ -7,7 +7,7 @@ use crate::error::TrainError;
 use crate::export::source::Reading;
 use crate::model::ModelTokenizer;
 use crate::report::Reporter;
-use crate::stages::{Pipeline, RunLock, Stage, Verdict};
+use crate::stages::{Pipeline, RunLock, Stage};
 use crate::torch::{DeviceChoice, Machine, MemorySize};
 use clap::Args;
 use std::path::PathBuf;
@@ -75,19 +75,20 @@ impl RunArgs {
     }
 }
 
-/// Runs every stage up to `last` that is not finished.
+/// Runs every stage up to `last` that is not finished. Gives the last line of a run to its end: the verdict, or why there is none.
 ///
 /// # Errors
 /// As [`Pipeline::run`].
-pub fn run(args: &RunArgs, last: Stage, reporter: &Reporter, stop: &AtomicBool) -> Result<Option<Verdict>, TrainError> {
+pub fn run(args: &RunArgs, last: Stage, reporter: &Reporter, stop: &AtomicBool) -> Result<Option<String>, TrainError> {
     let config = args.read()?;
     // Before the data is read, where there is a folder: that another run is at work there is better known at once.
     let alone = RunLock::take_if_there(&config.run.output)?;
     let pipeline = Pipeline::open(&config, reporter, stop)?;
-    match alone {
-        Some(alone) => pipeline.run_under(&alone, last),
-        None => pipeline.run(last),
-    }
+    let verdict = match alone {
+        Some(alone) => pipeline.run_under(&alone, last)?,
+        None => pipeline.run(last)?,
+    };
+    Ok((last == Stage::Eval).then(|| verdict.map_or_else(|| pipeline.without_verdict(), |verdict| verdict.line())))
 }
 
 /// Says what a run would meet, without training. The text, or JSON.

@@ -257,6 +257,7 @@ impl TrainingData {
     /// What a user should know about data that was read without fault.
     pub fn remarks(&self) -> Vec<String> {
         let queries = |count: u64| if count == 1 { "1 query".to_owned() } else { format!("{count} queries") };
+        let in_rows = |count: u64| if count == 1 { "1 row".to_owned() } else { format!("{count} rows") };
         let mut remarks = Vec::new();
         if self.unjudged > 0 {
             let have = if self.unjudged == 1 { "has no judgement and is" } else { "have no judgements and are" };
@@ -268,7 +269,7 @@ impl TrainingData {
         }
         let named = |suspicious: bool| -> Vec<String> {
             let all = self.unread.iter().filter(|(name, _)| formats::is_suspicious(name) == suspicious);
-            all.map(|(name, count)| format!("`{}` ({count} rows)", rows::shorten(name))).collect()
+            all.map(|(name, count)| format!("`{}` ({})", rows::shorten(name), in_rows(*count))).collect()
         };
         let (suspicious, plain) = (named(true), named(false));
         if !suspicious.is_empty() {

@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tokenizers::Tokenizer;
 
 const MAGIC: &[u8; 8] = b"ADAMTOK\0";
@@ -264,18 +264,11 @@ impl<W: Write> Write for Summed<W> {
 /// # Errors
 /// When the file cannot be written.
 pub fn write(path: &Path, key: &TokenKey, store: &TokenStore) -> Result<(), TrainError> {
-    let mut half = path.as_os_str().to_owned();
-    half.push(".tmp");
-    let half = PathBuf::from(half);
-    let outcome = write_to(&half, key, store).and_then(|()| std::fs::rename(&half, path));
-    outcome.map_err(|e| {
-        let _ = std::fs::remove_file(&half);
-        TrainError::io(path, e)
-    })
+    durable::replace_with(path, |file| write_to(file, key, store)).map_err(|e| TrainError::io(path, e))
 }
 
-fn write_to(path: &Path, key: &TokenKey, store: &TokenStore) -> std::io::Result<()> {
-    let mut out = Summed { inner: BufWriter::with_capacity(1 << 20, File::create(path)?), hash: Sha256::new() };
+fn write_to(file: &mut BufWriter<&File>, key: &TokenKey, store: &TokenStore) -> std::io::Result<()> {
+    let mut out = Summed { inner: file, hash: Sha256::new() };
     out.write_all(MAGIC)?;
     out.write_all(&VERSION.to_le_bytes())?;
     out.write_all(&key.cap.to_le_bytes())?;
@@ -289,10 +282,8 @@ fn write_to(path: &Path, key: &TokenKey, store: &TokenStore) -> std::io::Result<
     for id in &store.ids {
         out.write_all(&id.to_le_bytes())?;
     }
-    let Summed { mut inner, hash } = out;
-    inner.write_all(&hash.finalize())?;
-    inner.flush()?;
-    inner.get_ref().sync_all()
+    let Summed { inner, hash } = out;
+    inner.write_all(&hash.finalize())
 }
 
 /// Reads a store that was made from exactly this.

@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::path::PathBuf;
 
 const KEY: TokenKey = TokenKey { tokenizer: [1; 32], texts: [2; 32], cap: 7 };
 

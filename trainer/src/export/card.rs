@@ -21,6 +21,8 @@ pub struct ModelCard {
     pub settings: Vec<(String, String)>,
     /// Results.
     pub metrics: Vec<MetricRow>,
+    /// What speaks against using the model before it is looked at more closely.
+    pub warnings: Vec<String>,
 }
 
 /// One result: the same measure before and after.
@@ -65,6 +67,9 @@ impl ModelCard {
         let _ = writeln!(text, "\n# {}\n\n{kind}", facts.name);
         if let Some(summary) = &self.summary {
             let _ = writeln!(text, "\n{summary}");
+        }
+        for warning in &self.warnings {
+            let _ = writeln!(text, "\n**Warning:** {warning}");
         }
         text.push_str("\n| | |\n|---|---|\n");
         if let Some(base) = &self.base_model {
@@ -262,12 +267,13 @@ mod tests {
             base_model: Some("no id: words".to_owned()),
             metrics: vec![MetricRow { name: "nDCG@10".to_owned(), before: Some(0.5), after: 0.625 }],
             settings: vec![("mix".to_owned(), "a|b".to_owned())],
+            warnings: vec!["the teacher ranks no better".to_owned()],
             ..ModelCard::default()
         };
         let full = full.write(&facts);
         assert!(full.contains("license: mit") && full.contains("| nDCG@10 | 0.5000 | 0.6250 |"), "{full}");
         assert!(!full.contains("base_model:") && full.contains("| base model | no id: words |"), "{full}");
-        assert!(full.contains("a\\|b"), "{full}");
+        assert!(full.contains("a\\|b") && full.contains("**Warning:** the teacher ranks no better"), "{full}");
         // Results that come later take the place of earlier ones.
         let later = [MetricRow { name: "MRR@10".to_owned(), before: None, after: 0.75 }];
         let changed = with_results(&full, &later).unwrap();

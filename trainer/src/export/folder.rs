@@ -59,6 +59,8 @@ pub struct ExportOptions {
     pub texts: Vec<String>,
     /// What the model card says.
     pub card: ModelCard,
+    /// Nobody else exports to this place now: what killed exports left beside it is removed whatever its age.
+    pub alone: bool,
 }
 
 impl ExportOptions {
@@ -78,6 +80,7 @@ impl ExportOptions {
             seeds: Vec::new(),
             texts: Vec::new(),
             card: ModelCard::default(),
+            alone: false,
         }
     }
 }
@@ -126,8 +129,8 @@ pub fn is_export(folder: &Path) -> bool {
     folder.join(REPORT).is_file()
 }
 
-/// What is wrong with an exported folder, by the path: it is gone, or a file that its report lists is gone or of another size. Nothing
-/// where it is whole. Sizes suffice: hashing gigabytes each time somebody asks does not. The card may have been edited.
+/// What is wrong with an exported folder, by the path: it is gone, or a file that its report lists is gone or not the one that was
+/// written. Nothing where it is whole. The card may have been edited.
 pub fn fault_of(folder: &Path) -> Option<String> {
     let path = folder.join(REPORT);
     if !folder.is_dir() {
@@ -142,7 +145,11 @@ pub fn fault_of(folder: &Path) -> Option<String> {
     report["files"].as_object()?.iter().find_map(|(name, entry)| {
         let path = folder.join(name);
         match std::fs::metadata(&path) {
-            Ok(found) if name == CARD || entry["bytes"].as_u64().is_none_or(|bytes| bytes == found.len()) => None,
+            Ok(_) if name == CARD => None,
+            Ok(found) if entry["bytes"].as_u64().is_none_or(|bytes| bytes == found.len()) => {
+                let is_same = entry["sha256"].as_str().is_none_or(|known| hash(&path).is_ok_and(|found| found.1 == known));
+                (!is_same).then(|| format!("{} is damaged: its bytes are not those that were written", path.display()))
+            }
             Ok(found) => Some(format!("{} has {} bytes and had {}", path.display(), found.len(), entry["bytes"])),
             Err(_) => Some(format!("{} is gone", path.display())),
         }
@@ -237,6 +244,7 @@ pub fn export(options: &ExportOptions) -> Result<Exported, ExportError> {
     write_card(&settings, options, &exported, folder)?;
     write_report(&settings, options, &exported, folder)?;
     put_in_place(&fresh.0, &options.output)?;
+    remove_leftovers(&options.output, options.alone)?;
     Ok(exported)
 }
 
@@ -434,16 +442,56 @@ fn put_in_place(fresh: &Path, output: &Path) -> Result<(), ExportError> {
     let old = Remove(sibling(output, "old"));
     remove_if_there(&old.0)?;
     if output.symlink_metadata().is_ok() {
-        std::fs::rename(output, &old.0).map_err(ExportError::io(output))?;
+        durable::rename(output, &old.0).map_err(ExportError::io(output))?;
     } else if let Some(parent) = output.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         make_folder(parent)?;
     }
-    if let Err(error) = std::fs::rename(fresh, output) {
+    sync_tree(fresh)?;
+    if let Err(error) = durable::rename(fresh, output) {
         // Put back what was there; if that fails too, it is still beside its place under the other name.
         if std::fs::rename(&old.0, output).is_err() {
             std::mem::forget(old);
         }
         return Err(ExportError::io(output)(error));
+    }
+    Ok(())
+}
+
+/// Hands the files of a folder to the disk, so that its new name never stands for files without content.
+fn sync_tree(folder: &Path) -> Result<(), ExportError> {
+    for name in names_in(folder)? {
+        let path = folder.join(name);
+        std::fs::File::open(&path).and_then(|file| file.sync_all()).map_err(ExportError::io(&path))?;
+        if let Some(parent) = path.parent() {
+            durable::sync_folder(parent).map_err(ExportError::io(parent))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what exports that were killed left beside the output: `NAME.fresh-PID.tmp` and its siblings, each as large as a model. Those of
+/// a process that is alive stay; so do, where others may export here (not `alone`), those of the last hour: the process may live where this
+/// one cannot see it.
+fn remove_leftovers(output: &Path, alone: bool) -> Result<(), ExportError> {
+    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+    let Some(name) = output.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(entries) = std::fs::read_dir(parent) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let found = entry.file_name().to_string_lossy().into_owned();
+        let rest = found.strip_prefix(name).and_then(|rest| rest.strip_suffix(".tmp"));
+        let process = ["fresh", "old", "check"]
+            .iter()
+            .find_map(|what| rest?.split_once(&format!(".{what}-"))?.1.parse::<u32>().ok());
+        let Some(process) = process.filter(|&process| process != std::process::id()) else { continue };
+        let is_alive = Path::new("/proc").join(process.to_string()).exists();
+        let is_old = entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > HOUR));
+        if !is_alive && (alone || is_old) {
+            remove_if_there(&entry.path())?;
+        }
     }
     Ok(())
 }
@@ -470,6 +518,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_killed_exports_left_goes_and_what_lives_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let output = place.path().join("student");
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let names = [
+            format!("student.fresh-{}.tmp", dead.id()),
+            format!("student.fresh-{}.tmp", std::os::unix::process::parent_id()),
+            format!("other.fresh-{}.tmp", dead.id()),
+            "student.notes.tmp".to_owned(),
+        ];
+        for name in &names {
+            std::fs::create_dir_all(place.path().join(name).join("onnx")).unwrap();
+        }
+        let left = || names.iter().filter(|name| place.path().join(name).is_dir()).count();
+        // It may be somebody's who is not seen from here.
+        remove_leftovers(&output, false).unwrap();
+        assert_eq!(left(), 4);
+        remove_leftovers(&output, true).unwrap();
+        assert_eq!(left(), 3);
+        assert!(!place.path().join(&names[0]).exists());
+    }
+
+    #[test]
     fn a_folder_that_is_no_longer_whole_is_told_by_file() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("student");
@@ -485,6 +557,12 @@ mod tests {
         assert!(fault().ends_with("model.onnx has 2 bytes and had 3"), "{}", fault());
         std::fs::write(folder.join("onnx/model.onnx"), "abc").unwrap();
         assert_eq!(fault_of(&folder), None);
+        let (bytes, sha256) = hash(&folder.join("onnx/model.onnx")).unwrap();
+        let report = json!({"files": {"onnx/model.onnx": {"bytes": bytes, "sha256": sha256}}});
+        write_json(&folder.join(REPORT), &report).unwrap();
+        assert_eq!(fault_of(&folder), None);
+        std::fs::write(folder.join("onnx/model.onnx"), "abd").unwrap();
+        assert!(fault().contains("model.onnx is damaged"), "{}", fault());
         std::fs::write(folder.join(REPORT), "{").unwrap();
         assert!(fault().ends_with("adam_export.json is damaged"), "{}", fault());
     }

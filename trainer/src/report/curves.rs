@@ -21,15 +21,22 @@ const TOP: f64 = 36.0;
 const BOTTOM: f64 = 40.0;
 const COLOURS: [&str; 6] = ["#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a"];
 
-/// Writes curves over a common x axis of steps.
+/// Writes curves over a common x axis of steps; `value` names the y axis.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_svg(path: &Path, title: &str, curves: &[Curve]) -> Result<(), TrainError> {
-    crate::checkpoint::write_whole(path, svg(title, curves).as_bytes())
+pub fn write_svg(path: &Path, title: &str, value: &str, curves: &[Curve]) -> Result<(), TrainError> {
+    crate::checkpoint::write_whole(path, svg(title, value, curves).as_bytes())
 }
 
-fn svg(title: &str, curves: &[Curve]) -> String {
+/// At most six steps to name on the axis: whole numbers within the range, evenly apart.
+fn whole_ticks(low: f64, high: f64) -> Vec<i64> {
+    let (first, last) = (low.ceil() as i64, high.floor() as i64);
+    let apart = ((last - first).max(0) as u64).div_ceil(5).max(1);
+    (first..=last).step_by(apart as usize).collect()
+}
+
+fn svg(title: &str, value: &str, curves: &[Curve]) -> String {
     let finite = |&&(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
     let all: Vec<(f64, f64)> = curves.iter().flat_map(|c| &c.points).filter(finite).copied().collect();
     let range = |values: &mut dyn Iterator<Item = f64>| {
@@ -60,20 +67,34 @@ fn svg(title: &str, curves: &[Curve]) -> String {
         escape(title)
     );
     for i in 0..=4 {
-        let share = f64::from(i) / 4.0;
-        let (x, y) = (x0 + share * (x1 - x0), y0 + share * (y1 - y0));
-        let (px, py) = (at(x, y0).0, at(x0, y).1);
+        let y = y0 + f64::from(i) / 4.0 * (y1 - y0);
+        let py = at(x0, y).1;
         let _ = writeln!(
             out,
-            r##"<line x1="{LEFT}" y1="{py:.1}" x2="{:.1}" y2="{py:.1}" stroke="#d0d7de"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text><text x="{px:.1}" y="{:.1}" text-anchor="middle">{}</text>"##,
+            r##"<line x1="{LEFT}" y1="{py:.1}" x2="{:.1}" y2="{py:.1}" stroke="#d0d7de"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"##,
             WIDTH - RIGHT,
             LEFT - 6.0,
             py + 4.0,
-            number(y),
-            HEIGHT - BOTTOM + 18.0,
-            number(x)
+            number(y)
         );
     }
+    for step in whole_ticks(x0, x1) {
+        let _ = writeln!(
+            out,
+            r##"<text x="{:.1}" y="{:.1}" text-anchor="middle">{step}</text>"##,
+            at(step as f64, y0).0,
+            HEIGHT - BOTTOM + 16.0
+        );
+    }
+    let _ = writeln!(
+        out,
+        r##"<text x="{:.1}" y="{:.1}" text-anchor="middle">step</text><text x="14" y="{:.1}" text-anchor="middle" transform="rotate(-90 14 {:.1})">{}</text>"##,
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 6.0,
+        (TOP + HEIGHT - BOTTOM) / 2.0,
+        (TOP + HEIGHT - BOTTOM) / 2.0,
+        escape(value)
+    );
     for (i, curve) in curves.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
         let points: Vec<String> = curve
@@ -119,11 +140,16 @@ mod tests {
     #[test]
     fn points_lie_inside_and_odd_values_do_no_harm() {
         let curve = |name: &str, points: &[(f64, f64)]| Curve { name: name.to_owned(), points: points.to_vec() };
-        let drawing = svg("a < b", &[curve("loss", &[(0.0, 2.0), (1.0, f64::NAN), (2.0, 1.0)]), curve("empty", &[])]);
+        let drawing = svg("a < b", "loss", &[curve("loss", &[(0.0, 2.0), (1.0, f64::NAN), (2.0, 1.0)]), curve("empty", &[])]);
         assert!(drawing.contains("a &lt; b"));
         assert!(drawing.contains("points=\"64.0,36.0 624.0,320.0\""), "{drawing}");
         assert!(!drawing.contains("NaN") && !drawing.contains("inf"));
-        assert!(svg("none", &[]).ends_with("</svg>\n"));
-        assert!(!svg("one", &[curve("x", &[(3.0, 3.0)])]).contains("NaN"));
+        assert!(svg("none", "loss", &[]).ends_with("</svg>\n"));
+        // Steps are whole, and both axes have names.
+        assert!(drawing.contains(">0<") && drawing.contains(">1<") && drawing.contains(">2<") && !drawing.contains(">0.5<"));
+        assert!(drawing.contains(">step<") && drawing.contains(">loss</text>"));
+        assert_eq!(whole_ticks(0.0, 123.0), [0, 25, 50, 75, 100]);
+        assert_eq!(whole_ticks(0.5, 1.5), [1]);
+        assert!(!svg("one", "loss", &[curve("x", &[(3.0, 3.0)])]).contains("NaN"));
     }
 }

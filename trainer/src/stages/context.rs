@@ -205,7 +205,7 @@ fn start_model(config: &Config) -> Result<PathBuf, TrainError> {
             std::fs::remove_dir_all(&folder).map_err(|e| TrainError::io(&folder, e))?;
         }
         start_from(model, layers, *max_length, &folder)?;
-        stamp(&folder, &key, began.elapsed().as_secs_f64(), &())?;
+        stamp(&folder, &key, began.elapsed().as_secs_f64(), &(), None)?;
     }
     Ok(folder)
 }
@@ -245,6 +245,9 @@ pub struct Stamp {
     pub seconds: f64,
     /// What the stage says about its outcome.
     pub outcome: serde_json::Value,
+    /// Hash of what it made, where later stages read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
 }
 
 const FORMAT: u32 = 1;
@@ -280,8 +283,15 @@ pub(crate) fn finished(folder: &Path, key: &str) -> Option<Stamp> {
 }
 
 /// Puts the stamp on a finished stage.
-pub(crate) fn stamp(folder: &Path, key: &str, seconds: f64, outcome: &impl Serialize) -> Result<Stamp, TrainError> {
+pub(crate) fn stamp(
+    folder: &Path,
+    key: &str,
+    seconds: f64,
+    outcome: &impl Serialize,
+    product: Option<String>,
+) -> Result<Stamp, TrainError> {
     let stamp = Stamp {
+        product,
         format: FORMAT,
         key: key.to_owned(),
         seconds,

@@ -88,6 +88,26 @@ impl DevSet {
         Ok(self.judge(self.similarities(student, inputs, limits)?).mean(Metric::Ndcg(10)))
     }
 
+    /// What training has changed: the same queries by the student before and after it.
+    pub(crate) fn change(
+        &self,
+        before: &Student,
+        after: &Student,
+        inputs: &StudentInputs<'_>,
+        limits: &BatchLimits,
+    ) -> Result<HeldOutChange, TrainError> {
+        let before = self.judge(self.similarities(before, inputs, limits)?);
+        let after = self.judge(self.similarities(after, inputs, limits)?);
+        let metric = Metric::Ndcg(10);
+        let compared = compare_evaluations(&after, &before, metric, &CompareOptions::default());
+        Ok(HeldOutChange {
+            queries: self.queries.len(),
+            before: before.mean(metric),
+            after: after.mean(metric),
+            p_value: compared.map_err(|e| TrainError::internal(e.to_string()))?.p_value,
+        })
+    }
+
     fn similarities(
         &self,
         student: &Student,
@@ -154,17 +174,50 @@ impl HeldOut {
     /// One line, and a warning where there is little to learn.
     pub fn to_text(&self) -> String {
         let Self { queries, teacher, student, p_value } = self;
-        let p = if *p_value < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p_value:.3}") };
         let line = format!(
-            "held out: nDCG@10 of the teacher {teacher:.4}, of its student {student:.4} ({queries} queries, {p})"
+            "held out: nDCG@10 of the teacher {teacher:.4}, of its student {student:.4} ({queries} queries, {})",
+            written(*p_value)
         );
-        if teacher > student {
-            return line;
+        match self.warning() {
+            None => line,
+            Some(warning) => format!("{line}\nwarning: {warning}"),
         }
-        format!(
-            "{line}\nwarning: the teacher ranks no better than the student that is to learn from it; distillation may do harm. \
+    }
+
+    /// What is wrong where there is little to learn.
+    pub(crate) fn warning(&self) -> Option<String> {
+        (self.teacher <= self.student).then(|| {
+            "the teacher ranks no better than the student that is to learn from it; distillation may do harm. \
              Give a better one (another teacher.model, or more teacher.training.epochs where it is trained here), or lower loss.distillation"
-        )
+                .to_owned()
+        })
+    }
+}
+
+/// A p-value as it is said.
+pub(crate) fn written(p_value: f64) -> String {
+    if p_value < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p_value:.3}") }
+}
+
+/// How a student ranks what was held out, before and after distillation: nDCG@10 over each query's positives and best mined candidates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HeldOutChange {
+    /// Held-out queries.
+    pub(crate) queries: usize,
+    /// nDCG@10 of the student before.
+    pub(crate) before: f64,
+    /// After.
+    pub(crate) after: f64,
+    /// Of the difference, by a paired randomisation test.
+    pub(crate) p_value: f64,
+}
+
+impl HeldOutChange {
+    /// One line.
+    pub(crate) fn to_text(&self) -> String {
+        let Self { queries, before, after, p_value } = self;
+        let p = written(*p_value);
+        format!("held out: nDCG@10 {before:.4} -> {after:.4} over mined candidates ({queries} queries, {p})")
     }
 }
 
@@ -213,6 +266,12 @@ impl<'a> StudentInputs<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_training_has_changed_is_one_line() {
+        let change = HeldOutChange { queries: 12, before: 0.4382, after: 0.4548, p_value: 0.3121 };
+        assert_eq!(change.to_text(), "held out: nDCG@10 0.4382 -> 0.4548 over mined candidates (12 queries, p = 0.312)");
+    }
 
     #[test]
     fn a_teacher_that_is_no_better_than_its_student_is_warned_of() {

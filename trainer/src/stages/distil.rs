@@ -1,7 +1,7 @@
 //! Distillation: the student learns from the teacher's scores of natural and dark candidates, and from its positives.
 
 use super::context::Context;
-use super::dev::{DevSet, StudentInputs};
+use super::dev::{DevSet, HeldOutChange, StudentInputs};
 use super::gradient::{Group, Pass, Room, Work};
 use super::lists::{Lists, QueryList};
 use super::score;
@@ -13,6 +13,7 @@ use crate::adam::loss::{StepTargets, flags, step_loss};
 use crate::data::scores::ScoreCache;
 use crate::error::TrainError;
 use crate::model::{Layout, Mode, Parameters, Student};
+use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -332,7 +333,7 @@ pub(crate) fn distil(
     folder: &Path,
     teacher_key: &str,
     key: &str,
-) -> Result<TrainingOutcome, TrainError> {
+) -> Result<Distilled, TrainError> {
     let config = context.config;
     let mut student = context.student(base)?;
     student.encoder.freeze(config.student.freeze_embeddings, config.student.freeze_layers)?;
@@ -367,5 +368,22 @@ pub(crate) fn distil(
     let outcome = around.run(&mut lesson, &mut training)?;
     training.student.save(&folder.join("model"))?;
     around.clear();
-    Ok(outcome)
+    let limits = limits_without_gradients(&config.distil, context.machine);
+    let held_out = match &training.dev {
+        Some(dev) => Some(dev.change(&context.student(base)?, &training.student, &inputs, &limits)?),
+        None => None,
+    };
+    if let Some(change) = &held_out {
+        context.reporter.say(&change.to_text());
+    }
+    Ok(Distilled { training: outcome, held_out })
+}
+
+/// What distillation says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Distilled {
+    #[serde(flatten)]
+    training: TrainingOutcome,
+    /// Where queries were held out.
+    held_out: Option<HeldOutChange>,
 }

@@ -215,7 +215,7 @@ impl Verdict {
 
     /// The last line of a run.
     pub fn line(&self) -> String {
-        let p = if self.p_value < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", self.p_value) };
+        let p = super::dev::written(self.p_value);
         format!("VERDICT: {} nDCG@10 {:.3} -> {:.3} ({p})", self.word(), self.before, self.after)
     }
 }

@@ -8,6 +8,7 @@
 
 use super::changes::changes;
 use super::context::{Context, finished, key_of, model_key, remove_stamp, stamp};
+use super::dev::{HeldOut, HeldOutChange, written};
 use super::encode::{encode, encoder, passage_texts};
 use super::eval::{Measured, TestSet, Verdict};
 use super::lock::RunLock;
@@ -137,6 +138,11 @@ impl<'a> Pipeline<'a> {
                 Stage::Eval => verdict = self.eval()?,
             }
         }
+        if last >= Stage::Distil
+            && let Some(change) = self.held_out_change()
+        {
+            self.context.reporter.say(&change.to_text());
+        }
         if last >= Stage::Export && self.whole_export {
             let config = self.context.config;
             let own = (self.context.data.format == Format::Beir).then_some(&config.data.path);
@@ -145,6 +151,45 @@ impl<'a> Pipeline<'a> {
             self.context.reporter.say(&text);
         }
         Ok(verdict)
+    }
+
+    /// How the held-out queries are ranked before and after distillation, where some were held out and it is done.
+    fn held_out_change(&self) -> Option<HeldOutChange> {
+        let stamp = finished(&self.context.own("distil"), &self.distil_key())?;
+        serde_json::from_value(stamp.outcome["held_out"].clone()).ok()
+    }
+
+    /// The same as a line of the card.
+    fn held_out_row(&self) -> Option<MetricRow> {
+        let HeldOutChange { queries, before, after, p_value } = self.held_out_change()?;
+        Some(MetricRow {
+            name: format!("nDCG@10, {queries} held-out training queries over mined candidates, {}", written(p_value)),
+            before: Some(before),
+            after,
+        })
+    }
+
+    /// What the score stage warned of.
+    fn warnings(&self) -> Vec<String> {
+        let Some(stamp) = finished(&self.context.own("score"), &self.score_key()) else { return Vec::new() };
+        let mut warnings: Vec<String> =
+            serde_json::from_value(stamp.outcome["calibration"]["warnings"].clone()).unwrap_or_default();
+        let held_out: Option<HeldOut> = serde_json::from_value(stamp.outcome["held_out"].clone()).ok();
+        warnings.extend(held_out.and_then(|held_out| held_out.warning()));
+        warnings
+    }
+
+    /// Why a run to the end gives no verdict, and what there is in its place.
+    pub fn without_verdict(&self) -> String {
+        let config = &self.context.config.eval;
+        let why = if config.enabled {
+            let path = config.collection.as_ref().unwrap_or(&self.context.config.data.path);
+            format!("{} has no split `{}` to judge on; name one by [eval] collection and split", path.display(), config.split)
+        } else {
+            "evaluation is off, [eval] enabled = false".to_owned()
+        };
+        let held_out = self.held_out_change().map(|change| format!("; {}", change.to_text())).unwrap_or_default();
+        format!("VERDICT: none ({why}){held_out}")
     }
 
     /// Does a stage unless its folder says that it is done and what it made is there, and stamps it.
@@ -157,7 +202,7 @@ impl<'a> Pipeline<'a> {
     ) -> Result<Value, TrainError> {
         let folder = if OWN.contains(&name) { self.context.own(name) } else { self.context.place(name) };
         if let Some(stamp) = finished(&folder, key) {
-            match product.and_then(|product| product.fault()) {
+            match product.as_ref().and_then(|product| product.fault(stamp.product.as_deref())) {
                 None => {
                     self.context.reporter.say(&format!("{name}: done before, in {:.0} s", stamp.seconds));
                     return Ok(stamp.outcome);
@@ -170,11 +215,14 @@ impl<'a> Pipeline<'a> {
             }
         }
         std::fs::create_dir_all(&folder).map_err(|e| TrainError::io(&folder, e))?;
+        // The lock is held: unfinished files are those of a run that was killed.
+        durable::remove_leftovers(&folder).map_err(|e| TrainError::io(&folder, e))?;
         self.context.reporter.say(&format!("{name}: begins, on {}", self.context.machine.describe()));
         let began = Instant::now();
         let outcome = work(&folder)?;
         let seconds = began.elapsed().as_secs_f64();
-        let stamp = stamp(&folder, key, seconds, &outcome)?;
+        let hash = product.map_or(Ok(None), |product| product.hash())?;
+        let stamp = stamp(&folder, key, seconds, &outcome, hash)?;
         self.draw_curves()?;
         self.context.reporter.say(&format!("{name}: done in {seconds:.0} s"));
         Ok(stamp.outcome)
@@ -222,6 +270,7 @@ impl<'a> Pipeline<'a> {
             query_prompt: config.query_prompt.clone(),
             document_prompt: config.document_prompt.clone(),
             seeds: vec![self.context.config.run.seed],
+            alone: true,
             ..ExportOptions::new(model, output)
         };
         export(&options)?;
@@ -253,7 +302,7 @@ impl<'a> Pipeline<'a> {
     fn warm_up(&self) -> Result<(), TrainError> {
         if self.warms_up() {
             let key = self.warm_up_key();
-            let product = Product::File(self.base().join("model.safetensors"));
+            let product = Product::Model(self.base());
             self.stage("warm-up", &key, Some(product), |folder| warm_up::warm_up(&self.context, folder, &key))?;
         }
         Ok(())
@@ -341,7 +390,7 @@ impl<'a> Pipeline<'a> {
             return Ok(());
         }
         let key = self.teacher_key();
-        let product = Product::File(self.context.place("teacher").join("model.safetensors"));
+        let product = Product::Model(self.context.place("teacher"));
         self.stage("teacher", &key, Some(product), |folder| teacher::train(&self.context, folder, &key))?;
         Ok(())
     }
@@ -392,7 +441,7 @@ impl<'a> Pipeline<'a> {
 
     fn distil(&self) -> Result<(), TrainError> {
         let (key, teacher) = (self.distil_key(), self.teacher_key());
-        let product = Product::File(self.context.own("distil").join("model").join("model.safetensors"));
+        let product = Product::Model(self.context.own("distil").join("model"));
         self.stage("distil", &key, Some(product), |folder| {
             distil::distil(&self.context, &self.base(), folder, &teacher, &key)
         })?;
@@ -505,6 +554,8 @@ impl<'a> Pipeline<'a> {
                 setting("scale of the similarity", loss.scale.to_string()),
                 setting("seeds", format!("{}, {}", config.run.seed, config.run.distil_seed())),
             ],
+            metrics: self.held_out_row().into_iter().collect(),
+            warnings: self.warnings(),
             ..ModelCard::default()
         }
     }
@@ -519,7 +570,7 @@ impl<'a> Pipeline<'a> {
             let config = self.context.config;
             let data = config.eval.collection.as_ref().unwrap_or(&config.data.path).file_stem();
             let data = data.map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let rows: Vec<MetricRow> = measured
+            let mut rows: Vec<MetricRow> = measured
                 .metrics
                 .iter()
                 .map(|(name, &after)| MetricRow {
@@ -528,6 +579,7 @@ impl<'a> Pipeline<'a> {
                     after,
                 })
                 .collect();
+            rows.extend(self.held_out_row());
             add_results(&self.context.own("student"), &rows)?;
             Ok(json!({ "measured": measured, "verdict": verdict }))
         })?;
@@ -567,7 +619,7 @@ impl<'a> Pipeline<'a> {
         let run = self.context.own("");
         for ((stage, value), curve) in read_curves(&run)? {
             let path = run.join("curves").join(format!("{stage}-{}.svg", value.replace('/', "-")));
-            write_svg(&path, &format!("{stage}: {value}"), &[curve])?;
+            write_svg(&path, &format!("{stage}: {value}"), &value, &[curve])?;
         }
         Ok(())
     }

@@ -1,22 +1,81 @@
-//! What a finished stage must have left: a stamp says that it was made, not that it is still there.
+//! What a finished stage must have left: a stamp says that it was made, not that it is still there and whole.
 
+use crate::checkpoint::hex;
+use crate::error::TrainError;
 use crate::export::fault_of;
-use std::path::PathBuf;
+use crate::model::fingerprint;
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 /// Something that later stages or users read.
 pub(crate) enum Product {
-    /// A file; that it is there suffices, as stages that write one bit by bit are stamped when it is whole.
+    /// A file.
     File(PathBuf),
-    /// An exported folder, with all of its files in their sizes.
+    /// A model's folder: its weights and what decides what they give.
+    Model(PathBuf),
+    /// An exported folder, whose report has the hash of each file.
     Exported(PathBuf),
 }
 
 impl Product {
-    /// What is wrong with it now, by its path; nothing where it is whole.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// What is wrong with it now, by its path; nothing where it is whole. `hash` is what the stamp says of it, where it says so.
+    pub(crate) fn fault(&self, hash: Option<&str>) -> Option<String> {
+        let path = match self {
+            Self::Exported(folder) => return fault_of(folder),
+            Self::File(path) => path.clone(),
+            Self::Model(folder) => folder.join("model.safetensors"),
+        };
+        if !path.is_file() {
+            return Some(format!("{} is gone", path.display()));
+        }
+        let is_same = hash.is_none_or(|known| self.hash().ok().flatten().as_deref() == Some(known));
+        (!is_same).then(|| match self {
+            Self::Model(folder) => format!("{} is damaged: its files are not those that were written", folder.display()),
+            _ => format!("{} is damaged: its bytes are not those that were written", path.display()),
+        })
+    }
+
+    /// Its hash, for the stamp; none for an exported folder, which has its own.
+    pub(crate) fn hash(&self) -> Result<Option<String>, TrainError> {
         match self {
-            Self::File(path) => (!path.is_file()).then(|| format!("{} is gone", path.display())),
-            Self::Exported(folder) => fault_of(folder),
+            Self::File(path) => hash_of(path).map(Some),
+            Self::Model(folder) => fingerprint(folder).map(Some),
+            Self::Exported(_) => Ok(None),
+        }
+    }
+}
+
+fn hash_of(path: &Path) -> Result<String, TrainError> {
+    let io = |e| TrainError::io(path, e);
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let (mut hash, mut part) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut part).map_err(io)? {
+            0 => return Ok(hex(&hash.finalize())),
+            read => hash.update(&part[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        for product in [Product::File(path.clone()), Product::Model(folder.path().to_owned())] {
+            std::fs::write(&path, [1, 2, 3]).unwrap();
+            let hash = product.hash().unwrap();
+            assert_eq!(product.fault(hash.as_deref()), None);
+            std::fs::write(&path, [1, 2, 2]).unwrap();
+            assert!(product.fault(hash.as_deref()).unwrap().contains("is damaged"));
+            // A stamp of an earlier release says nothing of it.
+            assert_eq!(product.fault(None), None);
+            std::fs::remove_file(&path).unwrap();
+            assert!(product.fault(None).unwrap().ends_with("is gone"));
         }
     }
 }

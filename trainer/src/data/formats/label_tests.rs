@@ -177,7 +177,7 @@ fn fields_that_are_not_read_are_counted_and_named() {
     ));
     assert_eq!(data.unread.get("source"), Some(&2));
     let remarks = data.remarks();
-    assert!(remarks[0].starts_with("warning: ") && remarks[0].contains("`negative_ids` (1 rows)"), "{remarks:?}");
+    assert!(remarks[0].starts_with("warning: ") && remarks[0].contains("`negative_ids` (1 row)"), "{remarks:?}");
     assert!(remarks[1].contains("`source` (2 rows)"), "{remarks:?}");
     assert_eq!(data.unread.get("question"), Some(&1));
 }
