@@ -402,7 +402,8 @@ impl Config {
     fn resolve(&mut self, folder: &Path, settings: &[String]) {
         let from_command = |key: &str| settings.iter().any(|s| s.split('=').next().map(str::trim) == Some(key));
         let place = |key: &str, path: &mut PathBuf| {
-            if !path.as_os_str().is_empty() && path.is_relative() && !from_command(key) {
+            let is_name = key.ends_with(".model") && is_model_name(path, folder);
+            if !path.as_os_str().is_empty() && path.is_relative() && !from_command(key) && !is_name {
                 *path = folder.join(&path);
             }
         };
@@ -420,6 +421,23 @@ impl Config {
                 place(key, path);
             }
         }
+    }
+
+    /// Puts the folders of models in the place of their names on the hub, downloading what is not in the cache.
+    ///
+    /// # Errors
+    /// When a model is neither a folder nor to be had.
+    pub fn find_models(&mut self) -> Result<(), TrainError> {
+        let onnx = self.teacher.kind == TeacherKind::Onnx;
+        let models = [(Some(&mut self.student.model), true), (self.teacher.model.as_mut(), !onnx)];
+        for (model, weights) in models {
+            if let Some(model) = model
+                && !model.is_dir()
+            {
+                *model = find_model(model, weights)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the settings make sense together.
@@ -492,6 +510,19 @@ impl Config {
         )?;
         refuse("eval", (self.eval.depth < 10).then(|| "`depth` must be at least 10".to_owned()))
     }
+}
+
+/// The folder of a model that is no folder here.
+pub(crate) fn find_model(model: &Path, weights: bool) -> Result<PathBuf, TrainError> {
+    let hub = adam_encoder::Hub::from_environment();
+    let hub = if weights { hub.for_training() } else { hub };
+    Ok(hub.resolve(&model.to_string_lossy())?)
+}
+
+/// Whether a path is no folder here and could be a model's name on the hub, `organisation/model`.
+fn is_model_name(path: &Path, folder: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.contains('/') && !folder.join(path).exists() && adam_encoder::ModelName::parse(&text).is_ok()
 }
 
 /// Puts one `key.key=value` into a table.

@@ -8,6 +8,7 @@ use adam_train::config::Config;
 use adam_train::data::{DataConfig, load};
 use proptest::prelude::*;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// `ADAM_FUZZ_CASES` asks for more.
 fn cases() -> ProptestConfig {
@@ -228,6 +229,145 @@ proptest! {
         let config = DataConfig { path: folder.path().to_owned(), max_wrong_share: 1.0, ..DataConfig::default() };
         let _ = load(&config);
     }
+}
+
+/// Rows of training data that are nearly right: known and unknown names, values of every sort.
+fn row() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "query",
+        "anchor",
+        "question",
+        "sentence1",
+        "sentence2",
+        "text1",
+        "text2",
+        "positive",
+        "pos",
+        "negative",
+        "neg_0",
+        "hard_negatives",
+        "text",
+        "passage",
+        "docs",
+        "answers",
+        "label",
+        "labels",
+        "relevance",
+        "is_duplicate",
+        "score",
+        "similarity",
+        "scores",
+        "pos_scores",
+        "neg_scores",
+        "title",
+        "query_id",
+        "positive_passages",
+        "negative_passages",
+        "_id",
+        "clicked",
+        "",
+    ]);
+    let leaf = prop_oneof![
+        prop::sample::select(vec![
+            "null",
+            "true",
+            "\"false\"",
+            "0",
+            "1",
+            "-1",
+            "0.73",
+            "1e400",
+            "NaN",
+            "-Infinity",
+            "\"\"",
+            "\" \"",
+            "\"['a', 'b']\"",
+            "\"[\"",
+            "{}",
+            "[]"
+        ])
+        .prop_map(str::to_owned),
+        "[a-z ]{1,8}".prop_map(|text| format!("\"{text}\"")),
+        any::<f64>().prop_map(|number| number.to_string()),
+    ];
+    let value = leaf.prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            (inner.clone(), inner)
+                .prop_map(|(text, title)| format!("{{\"text\":{text},\"title\":{title},\"docid\":\"d\"}}")),
+        ]
+    });
+    prop::collection::vec((name, value), 0..6)
+        .prop_map(|fields| {
+            fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect::<Vec<_>>().join(",")
+        })
+        .prop_map(|fields| format!("{{{fields}}}"))
+}
+
+/// A file of such rows, of any kind, damaged in places or not.
+fn rows_file() -> impl Strategy<Value = (&'static str, Vec<u8>)> {
+    let kinds = prop::sample::select(vec!["rows.jsonl", "rows.json", "rows.csv", "rows.tsv", "rows.jsonl.gz"]);
+    (kinds, prop::collection::vec(row(), 0..6), prop::option::of(hits())).prop_map(|(name, rows, hits)| {
+        let text = match name {
+            "rows.json" => format!("[{}]", rows.join(",\n")),
+            "rows.csv" => rows.join("\n").replace(['{', '}', '"'], "").replace(':', ","),
+            "rows.tsv" => format!("query\ttext\tlabel\n{}", rows.join("\n").replace(',', "\t")),
+            _ => rows.join("\n"),
+        };
+        let bytes = match hits {
+            Some(hits) => damage(&text, &hits),
+            None => text.into_bytes(),
+        };
+        if !name.ends_with("gz") {
+            return (name, bytes);
+        }
+        use std::io::Write;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&bytes).unwrap();
+        (name, packed.finish().unwrap())
+    })
+}
+
+/// `ADAM_FUZZ_SECONDS` asks for more time.
+#[test]
+fn training_rows_of_any_sort_are_read_or_refused() {
+    use proptest::test_runner::TestRunner;
+    let asked = std::env::var("ADAM_FUZZ_SECONDS").ok().and_then(|n| n.parse().ok());
+    let (began, time) = (Instant::now(), Duration::from_secs(asked.unwrap_or(1)));
+    let mut runner = TestRunner::new(ProptestConfig { cases: 64, ..cases() });
+    let mut read = 0u64;
+    while began.elapsed() < time {
+        let outcome = runner.run(&(rows_file(), prop::option::of(-2.0..2.0)), |((name, bytes), min_score)| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            std::fs::write(&path, &bytes).unwrap();
+            let started = Instant::now();
+            let data = load(&DataConfig { path, min_score, max_wrong_share: 1.0, ..DataConfig::default() });
+            prop_assert!(started.elapsed() < Duration::from_secs(10), "it hangs");
+            match data {
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+                Ok(data) => {
+                    for query in &data.queries {
+                        prop_assert!(!query.text.trim().is_empty() && !query.positives.is_empty());
+                        let passages = || query.positives.iter().chain(&query.negatives);
+                        for &passage in passages() {
+                            let text = data.passages.full_text(passage);
+                            prop_assert!(text.is_some_and(|text| !text.is_empty()));
+                        }
+                        let all: std::collections::HashSet<_> = passages().collect();
+                        prop_assert_eq!(all.len(), query.positives.len() + query.negatives.len());
+                        let finite =
+                            |scores: &Vec<f32>| scores.len() == all.len() && scores.iter().all(|s| s.is_finite());
+                        prop_assert!(query.scores.as_ref().is_none_or(finite));
+                    }
+                }
+            }
+            Ok(())
+        });
+        outcome.unwrap();
+        read += 64;
+    }
+    println!("{read} files in {} s", began.elapsed().as_secs());
 }
 
 #[test]

@@ -204,3 +204,32 @@ fn what_changes_a_vector_and_is_not_done_is_refused_by_file_and_key() {
         assert!(!output.exists());
     }
 }
+
+#[test]
+fn a_model_may_be_named_as_on_the_hub() {
+    let place = tempfile::tempdir().unwrap();
+    let repository = place.path().join("models--org--tiny");
+    copy(&common::tiny_model("bert"), &repository.join("snapshots/abc123"));
+    write(&repository.join("refs/main"), "abc123");
+    let rows = place.path().join("rows.jsonl");
+    write(&rows, "{\"query\": \"crow tool\", \"positive\": \"wire hook\"}\n");
+    let run = |arguments: &[&str]| {
+        let ended = std::process::Command::new(env!("CARGO_BIN_EXE_adam-train"))
+            .args(arguments)
+            .env("HF_HUB_CACHE", place.path())
+            .env("HF_HUB_OFFLINE", "1")
+            .output()
+            .unwrap();
+        (ended.status.code(), common::said(&ended))
+    };
+    let rows = rows.to_str().unwrap();
+    let (code, text) = run(&["check", "--data", rows, "--model", "org/tiny"]);
+    assert!(code == Some(0) && text.contains("million parameters"), "{text}");
+    // In a file, too, where paths are relative to it.
+    let file = place.path().join("run.toml");
+    write(&file, "[student]\nmodel = \"org/tiny\"\n");
+    let (code, text) = run(&["check", file.to_str().unwrap(), "--data", rows]);
+    assert!(code == Some(0) && text.contains("million parameters"), "{text}");
+    let (code, text) = run(&["check", "--data", rows, "--model", "org/other"]);
+    assert!(code == Some(1) && text.contains("org/other") && text.contains("HF_HUB_OFFLINE"), "{text}");
+}

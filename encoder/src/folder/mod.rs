@@ -25,9 +25,9 @@ pub(crate) use json::{JsonFile, open_file, read_limited};
 pub(crate) use layers::Step;
 #[cfg(feature = "hub")]
 pub(crate) use layers::WEIGHT_LIMIT;
+pub(crate) use normalizer::{Adjusted, adjust};
 #[cfg(feature = "hub")]
 pub(crate) use onnx::{EXTERNAL_LIMIT, ONNX_LIMIT};
-pub(crate) use normalizer::{Adjusted, adjust};
 pub(crate) use onnx::{OnnxFile, SharedWeight, WeightValues};
 pub(crate) use pooling::Pooling;
 

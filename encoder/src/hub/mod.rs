@@ -63,6 +63,8 @@ fn is_plain(part: &str) -> bool {
 pub struct Hub {
     cache: Option<PathBuf>,
     offline: bool,
+    /// Whether weights are wanted and no ONNX files.
+    weights: bool,
 }
 
 impl Hub {
@@ -76,12 +78,18 @@ impl Hub {
             .or_else(|| Some(variable("HF_HOME")?.join("hub")))
             .or_else(|| Some(variable("XDG_CACHE_HOME")?.join("huggingface/hub")))
             .or_else(|| Some(variable("HOME").or_else(|| variable("USERPROFILE"))?.join(".cache/huggingface/hub")));
-        Self { cache, offline }
+        Self { cache, offline, weights: false }
     }
 
     /// A cache in a place of your own.
     pub fn new(cache: impl Into<PathBuf>, offline: bool) -> Self {
-        Self { cache: Some(cache.into()), offline }
+        Self { cache: Some(cache.into()), offline, weights: false }
+    }
+
+    /// Models to train from: their `model.safetensors` is wanted, and no ONNX file.
+    #[must_use]
+    pub fn for_training(self) -> Self {
+        Self { weights: true, ..self }
     }
 
     /// The folder of a model: `model` itself where it is a folder, else the newest copy of the Hugging Face model of
@@ -109,7 +117,7 @@ impl Hub {
             .as_ref()
             .ok_or_else(|| fault("there is no cache to look in; set HF_HOME, or name the model's folder".to_owned()))?;
         if let Some(folder) = snapshot(&cache.join(name.cache_folder()), &name.revision)
-            && is_whole(&folder)
+            && self.is_whole(&folder)
         {
             return Ok(folder);
         }
@@ -143,8 +151,12 @@ impl Hub {
             .map_err(|problem| format!("the hub does not give its list of files: {problem}"))?;
         let listing: Listing = serde_json::from_slice(&listing)
             .map_err(|error| format!("the hub's list of files cannot be read: {error}"))?;
-        let mut names: Vec<String> =
-            listing.siblings.into_iter().map(|file| file.rfilename).filter(|file| is_wanted(file)).collect();
+        let mut names: Vec<String> = listing
+            .siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .filter(|file| is_wanted(file, self.weights))
+            .collect();
         names.sort();
         names.dedup();
         if names.len() > FILES {
@@ -170,10 +182,23 @@ impl Hub {
             store::link(snapshot.path(), &file, &fetched.sha256)?;
             files.push((file, fetched.sha256));
         }
-        let whole = is_whole(snapshot.path());
+        let whole = self.is_whole(snapshot.path());
         match commit.filter(|_| whole) {
             Some(commit) => store.publish(snapshot, &files, &commit, &name.revision),
+            None if self.weights => Err(
+                "the repository has no config.json, tokenizer.json and model.safetensors; save the model with these"
+                    .to_owned(),
+            ),
             None => Err("the repository has no ONNX model with a tokenizer; export it to ONNX first".to_owned()),
+        }
+    }
+
+    fn is_whole(&self, folder: &Path) -> bool {
+        let has = |name: &str| folder.join(name).is_file();
+        if self.weights {
+            ["config.json", "tokenizer.json", "model.safetensors"].into_iter().all(has)
+        } else {
+            is_whole(folder)
         }
     }
 }
@@ -206,6 +231,8 @@ fn limit_of(file: &str) -> u64 {
     use crate::folder::{CONFIG_LIMIT, EXTERNAL_LIMIT, ONNX_LIMIT, WEIGHT_LIMIT};
     match file.rsplit('/').next().unwrap_or(file) {
         "tokenizer.json" => crate::tokenize::TOKENIZER_LIMIT,
+        // At the root it is a whole model's.
+        _ if file == "model.safetensors" => EXTERNAL_LIMIT,
         name if name.ends_with(".json") => CONFIG_LIMIT,
         name if name.ends_with(".safetensors") => WEIGHT_LIMIT,
         name if name.ends_with(".onnx") => ONNX_LIMIT,
@@ -215,7 +242,7 @@ fn limit_of(file: &str) -> u64 {
 
 /// Whether a file of a repository is one an encoder reads. Names come from the network: none may lead elsewhere.
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "used where models are downloaded, and tested always"))]
-fn is_wanted(file: &str) -> bool {
+fn is_wanted(file: &str, weights: bool) -> bool {
     let parts: Vec<&str> = file.split('/').collect();
     if parts.len() > 3 || !parts.iter().all(|part| is_plain(part)) {
         return false;
@@ -233,10 +260,27 @@ fn is_wanted(file: &str) -> bool {
                 "adam_export.json",
                 "model.onnx",
             ];
-            SETTINGS.contains(&name) || (name.starts_with("sentence_") && name.ends_with("_config.json"))
+            const FOR_TRAINING: [&str; 8] = [
+                "model.safetensors",
+                "README.md",
+                "vocab.txt",
+                "vocab.json",
+                "merges.txt",
+                "sentencepiece.bpe.model",
+                "spiece.model",
+                "added_tokens.json",
+            ];
+            if weights && FOR_TRAINING.contains(&name) {
+                return true;
+            }
+            SETTINGS.contains(&name) && !(weights && name == "model.onnx")
+                || (name.starts_with("sentence_") && name.ends_with("_config.json"))
         }
         // Weights beside an ONNX file have names of their own: model.onnx_data, model.onnx.data.
         _ if parts[parts.len() - 2] == "onnx" => {
+            if weights {
+                return false;
+            }
             let stem = name.strip_prefix("model").unwrap_or_default();
             ["", "_fp16", "_quantized", "_int8", "_fused", "_fused_quantized"].iter().any(|kind| {
                 stem.strip_prefix(kind).is_some_and(|rest| matches!(rest, ".onnx" | ".onnx_data" | ".onnx.data"))
@@ -319,7 +363,7 @@ mod tests {
             "1_Pooling/config.json",
             "2_Dense/model.safetensors",
         ] {
-            assert!(is_wanted(good), "{good}");
+            assert!(is_wanted(good, false), "{good}");
         }
         for bad in [
             "model.safetensors",
@@ -333,7 +377,18 @@ mod tests {
             "README.md",
             "",
         ] {
-            assert!(!is_wanted(bad), "{bad}");
+            assert!(!is_wanted(bad, false), "{bad}");
+        }
+    }
+
+    #[test]
+    fn training_wants_weights() {
+        for good in ["model.safetensors", "config.json", "tokenizer.json", "vocab.txt", "1_Pooling/config.json"] {
+            assert!(is_wanted(good, true), "{good}");
+        }
+        for bad in ["onnx/model.onnx", "model.onnx", "pytorch_model.bin", "../model.safetensors", "x/model.safetensors"]
+        {
+            assert!(!is_wanted(bad, true), "{bad}");
         }
     }
 

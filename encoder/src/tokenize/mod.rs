@@ -150,7 +150,10 @@ impl TextTokenizer {
         let Adjusted { normalizer, pre_tokenizer, overruled } =
             adjust(&outline.normalizer, &outline.pre_tokenizer, config, lower_case)?;
         let fault = |problem: String| {
-            EncoderError::model(config.map_or(path, JsonFile::path), format!("asks for a tokenizer that cannot be made: {problem}"))
+            EncoderError::model(
+                config.map_or(path, JsonFile::path),
+                format!("asks for a tokenizer that cannot be made: {problem}"),
+            )
         };
         let normalizer: Option<Changes> =
             normalizer.map(serde_json::from_value).transpose().map_err(|error| fault(error.to_string()))?;

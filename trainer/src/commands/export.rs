@@ -61,8 +61,9 @@ impl ExportCommand {
 /// written. The f16 file is left out above a difference of 1e-2. Int8 files are compared and the result is reported.
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
-    /// Folder with config.json, model.safetensors and tokenizer.json; with a configuration, instead of `student.model`.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "configuration")]
+    /// Folder with config.json, model.safetensors and tokenizer.json, or a Hugging Face id; with a configuration, instead of
+    /// `student.model`.
+    #[arg(long, value_name = "MODEL", required_unless_present = "configuration")]
     pub model: Option<PathBuf>,
     /// Folder to write; replaced if an export wrote it, else refused if it exists.
     #[arg(long, value_name = "DIR", required_unless_present = "configuration")]
@@ -128,6 +129,7 @@ pub fn run(args: &ExportArgs) -> Result<String, TrainError> {
     if args.if_missing && is_export(output) {
         return Ok(format!("{}: is there already\n", output.display()));
     }
+    let found = if model.is_dir() { model.clone() } else { crate::config::find_model(model, true)? };
     let options = ExportOptions {
         kind: match args.kind {
             ModelKind::Sentence => Kind::Sentence,
@@ -143,7 +145,7 @@ pub fn run(args: &ExportArgs) -> Result<String, TrainError> {
         query_prompt: args.query_prompt.clone(),
         document_prompt: args.document_prompt.clone(),
         card: ModelCard { name: args.name.clone(), licence: args.licence.clone(), ..ModelCard::default() },
-        ..ExportOptions::new(model, output)
+        ..ExportOptions::new(found, output)
     };
     Ok(describe(&export(&options)?))
 }

@@ -26,8 +26,9 @@ pub struct RunArgs {
     /// Folder of the run instead of `run.output`; the student ends in DIR/student.
     #[arg(long, value_name = "DIR")]
     pub work: Option<PathBuf>,
-    /// Model to start from instead of `student.model`: a folder with config.json, model.safetensors, tokenizer.json.
-    #[arg(long, value_name = "FOLDER")]
+    /// Model to start from instead of `student.model`: a folder with config.json, model.safetensors, tokenizer.json, or a
+    /// Hugging Face id, which is looked for in the cache and downloaded otherwise.
+    #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// Where to compute instead of `run.device`.
     #[arg(long, value_enum, value_name = "DEVICE")]
@@ -46,8 +47,9 @@ impl RunArgs {
     /// # Errors
     /// As [`Config::read`].
     pub fn read(&self) -> Result<Config, TrainError> {
-        let config = self.read_unchecked()?;
+        let mut config = self.read_unchecked()?;
         config.check()?;
+        config.find_models()?;
         Ok(config)
     }
 
@@ -109,6 +111,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
     if !has_model {
         return data_alone(&config, json);
     }
+    config.find_models()?;
     let tokens = ModelTokenizer::open(&config.student.model)?;
     let teacher = &config.teacher;
     let dark = config.dark.reinforced + config.dark.noisy;

@@ -30,7 +30,7 @@ pub(super) enum Flow {
 pub(super) type Visit<'a> = dyn FnMut(&Path, u64, Result<Row, String>) -> Result<Flow, TrainError> + 'a;
 
 /// Ends of names that say how a file is packed.
-const PACKED: [&str; 4] = ["gz", "bz2", "zst", "xz"];
+const PACKED: [&str; 3] = ["gz", "bz2", "zst"];
 
 /// A file's name without the end that says how it is packed.
 pub(super) fn unpacked_name(path: &Path) -> PathBuf {
@@ -111,12 +111,7 @@ enum Content {
 
 /// Opens a text file, unpacked.
 fn open(path: &Path) -> Result<BufReader<Box<dyn Read + Send>>, TrainError> {
-    let file = File::open(path).map_err(|e| TrainError::io(path, e))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let gz = reader.fill_buf().map_err(|e| TrainError::io(path, e))?.starts_with(b"\x1f\x8b");
-    let inner: Box<dyn Read + Send> =
-        if gz { Box::new(flate2::bufread::MultiGzDecoder::new(reader)) } else { Box::new(reader) };
-    Ok(BufReader::with_capacity(1 << 20, inner))
+    Ok(BufReader::with_capacity(1 << 20, beir::read_text(path)?))
 }
 
 /// What a file holds, by its first bytes and its name.
@@ -168,9 +163,10 @@ fn content(path: &Path) -> Result<Content, TrainError> {
 /// An error of reading: a stream that breaks off or is damaged is a fault of the file and not of the disk.
 fn unreadable(path: &Path, error: std::io::Error) -> TrainError {
     match error.kind() {
-        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
-            TrainError::data(path, format!("it breaks off or is damaged: {error}"))
-        }
+        std::io::ErrorKind::UnexpectedEof
+        | std::io::ErrorKind::InvalidData
+        | std::io::ErrorKind::InvalidInput
+        | std::io::ErrorKind::Other => TrainError::data(path, error.to_string()),
         _ => TrainError::io(path, error),
     }
 }

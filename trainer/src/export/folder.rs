@@ -147,7 +147,8 @@ pub fn fault_of(folder: &Path) -> Option<String> {
         match std::fs::metadata(&path) {
             Ok(_) if name == CARD => None,
             Ok(found) if entry["bytes"].as_u64().is_none_or(|bytes| bytes == found.len()) => {
-                let is_same = entry["sha256"].as_str().is_none_or(|known| hash(&path).is_ok_and(|found| found.1 == known));
+                let is_same =
+                    entry["sha256"].as_str().is_none_or(|known| hash(&path).is_ok_and(|found| found.1 == known));
                 (!is_same).then(|| format!("{} is damaged: its bytes are not those that were written", path.display()))
             }
             Ok(found) => Some(format!("{} has {} bytes and had {}", path.display(), found.len(), entry["bytes"])),

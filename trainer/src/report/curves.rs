@@ -140,13 +140,16 @@ mod tests {
     #[test]
     fn points_lie_inside_and_odd_values_do_no_harm() {
         let curve = |name: &str, points: &[(f64, f64)]| Curve { name: name.to_owned(), points: points.to_vec() };
-        let drawing = svg("a < b", "loss", &[curve("loss", &[(0.0, 2.0), (1.0, f64::NAN), (2.0, 1.0)]), curve("empty", &[])]);
+        let drawing =
+            svg("a < b", "loss", &[curve("loss", &[(0.0, 2.0), (1.0, f64::NAN), (2.0, 1.0)]), curve("empty", &[])]);
         assert!(drawing.contains("a &lt; b"));
         assert!(drawing.contains("points=\"64.0,36.0 624.0,320.0\""), "{drawing}");
         assert!(!drawing.contains("NaN") && !drawing.contains("inf"));
         assert!(svg("none", "loss", &[]).ends_with("</svg>\n"));
         // Steps are whole, and both axes have names.
-        assert!(drawing.contains(">0<") && drawing.contains(">1<") && drawing.contains(">2<") && !drawing.contains(">0.5<"));
+        assert!(
+            drawing.contains(">0<") && drawing.contains(">1<") && drawing.contains(">2<") && !drawing.contains(">0.5<")
+        );
         assert!(drawing.contains(">step<") && drawing.contains(">loss</text>"));
         assert_eq!(whole_ticks(0.0, 123.0), [0, 25, 50, 75, 100]);
         assert_eq!(whole_ticks(0.5, 1.5), [1]);

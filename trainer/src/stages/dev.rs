@@ -270,7 +270,10 @@ mod tests {
     #[test]
     fn what_training_has_changed_is_one_line() {
         let change = HeldOutChange { queries: 12, before: 0.4382, after: 0.4548, p_value: 0.3121 };
-        assert_eq!(change.to_text(), "held out: nDCG@10 0.4382 -> 0.4548 over mined candidates (12 queries, p = 0.312)");
+        assert_eq!(
+            change.to_text(),
+            "held out: nDCG@10 0.4382 -> 0.4548 over mined candidates (12 queries, p = 0.312)"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use beir::significance::{CompareOptions, compare_evaluations};
 use beir::{Collection, Document, EvalOptions, Evaluation, Metric, Qrels, Run, SelfHits, evaluate};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 /// What is measured.
@@ -57,6 +57,14 @@ impl TestSet {
         let queries = collection.queries()?;
         let queries: Vec<(String, String)> =
             queries.into_iter().filter(|q| qrels.get(&q.id).is_some()).map(|q| (q.id, q.text)).collect();
+        let known: HashSet<&str> = queries.iter().map(|(id, _)| id.as_str()).collect();
+        let silent = qrels.iter().filter(|(id, _)| !known.contains(id.as_str())).count();
+        if silent > 0 {
+            context.reporter.say(&format!(
+                "warning: eval: {silent} of the judged queries of `{}` have no text; each counts as one that found nothing",
+                config.split
+            ));
+        }
         // One document after the other, as a collection may be as large as memory allows.
         let mut documents = Sha256::new();
         let (ids, texts) = if own {

@@ -184,7 +184,11 @@ impl<'a> Pipeline<'a> {
         let config = &self.context.config.eval;
         let why = if config.enabled {
             let path = config.collection.as_ref().unwrap_or(&self.context.config.data.path);
-            format!("{} has no split `{}` to judge on; name one by [eval] collection and split", path.display(), config.split)
+            format!(
+                "{} has no split `{}` to judge on; name one by [eval] collection and split",
+                path.display(),
+                config.split
+            )
         } else {
             "evaluation is off, [eval] enabled = false".to_owned()
         };
@@ -530,7 +534,7 @@ impl<'a> Pipeline<'a> {
         let setting = |name: &str, value: String| (name.to_owned(), value);
         ModelCard {
             name: name(student),
-            base_model: name(&config.student.model),
+            base_model: hub_name(&config.student.model).or_else(|| name(&config.student.model)),
             summary: Some(format!(
                 "Distilled from {teacher}, with dark examples (reinforced negatives, noisy positives) beside mined negatives."
             )),
@@ -623,6 +627,12 @@ impl<'a> Pipeline<'a> {
         }
         Ok(())
     }
+}
+
+/// The name on the hub of a model that lies in its cache: `models--ORGANISATION--MODEL/snapshots/COMMIT`.
+fn hub_name(model: &Path) -> Option<String> {
+    let repository = model.parent().filter(|parent| parent.ends_with("snapshots"))?.parent()?.file_name()?.to_str()?;
+    Some(repository.strip_prefix("models--")?.replacen("--", "/", 1))
 }
 
 /// What the configuration says over the student's folder, as a part of keys; empty where it says nothing.

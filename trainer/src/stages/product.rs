@@ -31,7 +31,9 @@ impl Product {
         }
         let is_same = hash.is_none_or(|known| self.hash().ok().flatten().as_deref() == Some(known));
         (!is_same).then(|| match self {
-            Self::Model(folder) => format!("{} is damaged: its files are not those that were written", folder.display()),
+            Self::Model(folder) => {
+                format!("{} is damaged: its files are not those that were written", folder.display())
+            }
             _ => format!("{} is damaged: its bytes are not those that were written", path.display()),
         })
     }

@@ -70,7 +70,8 @@ fn number(name: &str, value: &Value) -> Result<f64, String> {
         Value::String(text) => truth(value).map(|yes| f64::from(u8::from(yes))).or_else(|| text.trim().parse().ok()),
         _ => None,
     };
-    found.filter(|number| number.is_finite()).ok_or_else(|| match value {
+    // As 32-bit numbers, which scores are kept in.
+    found.filter(|number| (*number as f32).is_finite()).ok_or_else(|| match value {
         Value::Null => format!("`{name}` is null; leave the field out where a row has none"),
         Value::String(text) => format!("`{name}` must be a finite number, true or false, and is \"{}\"", shorten(text)),
         Value::Number(number) => format!("`{name}` must be a finite number, and is {number}"),
