@@ -515,9 +515,12 @@ fn zips_of_many_programs_are_read() {
 }
 
 #[test]
-fn git_lfs_pointers_are_named_wherever_they_lie() {
+fn git_lfs_pointers_and_other_packings_are_named() {
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
     let (home, path) = folder(CORPUS, QUERIES, QRELS);
+    let xz = home.path().join("a.jsonl.xz");
+    fs::write(&xz, b"\xFD7zXZ\0 and more").unwrap();
+    assert!(check(&xz).unwrap_err().contains("it is an xz file, which is not read; unpack or convert it first"));
     for name in ["a.jsonl", "a.zip", "a.json.gz", "corpus"] {
         let file = home.path().join(name);
         fs::write(&file, pointer).unwrap();

@@ -38,7 +38,7 @@ pub(crate) struct IndexArgs {
     /// if its folder has moved.
     #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
     model: Option<PathBuf>,
-    /// Documents: .jsonl, a JSON array (.json), a BEIR folder or .zip, packed or not (.gz, .bz2, .zst, .xz). Several, a pattern such
+    /// Documents: .jsonl, a JSON array (.json), a BEIR folder or .zip, packed or not (.gz, .bz2, .zst). Several, a pattern such
     /// as 'part-*.jsonl', or - for standard input. Each has _id, title, text and optionally metadata and vector; other names by
     /// --id-field, --title-field, --text-field and --keep.
     #[arg(long, value_name = "DATA", num_args = 1.., required = true)]
