@@ -44,6 +44,10 @@ fn costly_expressions_fail_the_text_and_name_the_file() {
         let fault = outcome(|file| file["normalizer"] = normalizer, text).unwrap_err();
         assert!(matches!(&fault, EncoderError::Text { position: 1, .. }), "{regex}: {fault}");
     }
+    let grows = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(1000)});
+    let fault = outcome(|file| file["normalizer"] = json!({"type": "Sequence", "normalizers": vec![grows; 4]}), "aaaa");
+    let said = fault.unwrap_err().to_string();
+    assert!(said.contains("tokenizer.json") && said.contains("bytes and more of 4"), "{said}");
     for regex in ["(((", "((a{0,1000}){0,1000}){0,1000}", "[", r"\p{Nonsense}", "(?<=a*)b"] {
         let fault = outcome(|file| file["pre_tokenizer"] = split(regex), "a");
         if let Err(fault) = fault {

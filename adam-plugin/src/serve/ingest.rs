@@ -200,6 +200,8 @@ impl Ingest {
         count: usize,
         operations: impl FnOnce(&EmbeddingWriter) -> Result<(), PluginError>,
     ) -> Result<u64, ApiError> {
+        // A writer that stopped earlier is brought back first, so that this write need not fail for that.
+        self.mend();
         let done = {
             let writer = self.writer();
             let writer = writer.as_ref().ok_or_else(ApiError::stopping)?;

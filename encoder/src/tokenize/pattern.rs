@@ -4,7 +4,7 @@
 //! each letter of the text. `tokenizers` runs them without a limit on a whole search, and panics where Oniguruma's own limit for one
 //! attempt is met. Here an attempt has a limit, attempts are made in small groups, and between two groups the time is looked at.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use onig::{MatchParam, Regex, Region, SearchOptions};
@@ -25,18 +25,40 @@ thread_local! {
     static END: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
+thread_local! {
+    /// What a normaliser said of the text at hand: `tokenizers` goes on with the text as it is then, and says nothing.
+    static FAULT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
 /// Does `work` on one text, which has `time` for all its expressions.
-pub(super) fn within<T>(time: Duration, work: impl FnOnce() -> T) -> T {
-    /// Takes the end away, also after a panic.
+pub(super) fn within<T>(time: Duration, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Takes the end and the fault away, also after a panic.
     struct Reset;
     impl Drop for Reset {
         fn drop(&mut self) {
             END.set(None);
+            FAULT.take();
         }
     }
     let _reset = Reset;
     END.set(Some(Instant::now() + time));
-    work()
+    let done = work();
+    match FAULT.take() {
+        Some(fault) => Err(fault.into()),
+        None => done,
+    }
+}
+
+/// Normalises, and notes what goes wrong.
+pub(super) fn noted(normalize: impl FnOnce() -> Result<()>) -> Result<()> {
+    if let Some(fault) = FAULT.with_borrow(Clone::clone) {
+        return Err(fault.into());
+    }
+    let done = normalize();
+    if let Err(fault) = &done {
+        FAULT.set(Some(fault.to_string()));
+    }
+    done
 }
 
 /// Fails where the time for the text at hand is over.
