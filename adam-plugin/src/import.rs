@@ -19,7 +19,7 @@ use tantivy_dense::{VectorField, VectorOptions};
 use crate::card::{Card, Layout, PinnedModel};
 use crate::chunk::{ChunkFields, Chunking};
 use crate::columns::{Columns, is_recoverable};
-use crate::engine::Engine;
+use crate::engine::{Engine, renewed};
 use crate::error::PluginError;
 use crate::folder::{Contents, IndexFolder};
 use crate::hash::HashFields;
@@ -359,13 +359,13 @@ pub fn reembed(
     let schema = from.index().schema();
     let layout = from.card().layout.clone();
     // The same fields in the same order, so that stored documents can be handed over as they are; only the vector field has
-    // the new model's dimension.
+    // the new model's dimension, and text is cut into words as new indexes do it.
     let mut builder = Schema::builder();
     for (_, entry) in schema.fields() {
         if entry.name() == layout.vector {
             VectorField::add_to(&mut builder, &layout.vector, VectorOptions::cosine(encoder.dimension()))?;
         } else {
-            builder.add_field(entry.clone());
+            builder.add_field(renewed(entry));
         }
     }
     check_destination(old, new)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use adam_encoder::EncoderOptions;
 use adam_plugin::engine::{Document, FusionName, MAX_HITS};
+use adam_plugin::import;
 use adam_plugin::{
     Chunking, Engine, HashFields, Hit, IndexOptions, Language, Layout, Mode, PluginError, Reranker, SearchRequest,
     SearchResponse, WriterSettings,
@@ -271,6 +272,17 @@ fn an_old_index_is_searched_as_it_was_made_and_says_what_it_cannot_find() {
         assert!(!both.hits.is_empty());
         let dense = engine.search(&SearchRequest { mode: Mode::Dense, ..SearchRequest::new(query) }).unwrap();
         assert_eq!(dense.warnings, [""; 0], "vectors know nothing of words");
+    }
+
+    // Read into a new index, its text is cut as that of new ones.
+    drop(engine);
+    let new = tempfile::tempdir().unwrap();
+    let settings = WriterSettings::default();
+    import::reembed(folder.path(), new.path(), model.clone(), model.pinned(), 100, 15_000_000, settings).unwrap();
+    let engine = Engine::open(new.path()).unwrap();
+    for (query, wanted) in [("乌鸦", "zh"), ("finance", "ligature"), (&digest, "long")] {
+        let found = by_words(&engine, query);
+        assert_eq!((ids(&found.hits), found.warnings), (vec![wanted], Vec::new()), "{query}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tantivy::Index;
+use tantivy::schema::{FieldEntry, FieldType};
 use tantivy::tokenizer::{
     Language as Stems, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, StopWordFilter, TextAnalyzer, Tokenizer,
 };
@@ -137,6 +138,19 @@ impl Language {
 /// Name of the analyser by which queries are read for an analyser of documents, if they are read otherwise than documents.
 pub(crate) fn of_query(analyser: &str) -> String {
     format!("{analyser}_query")
+}
+
+/// A field with the newest analyser of its language, where it has one of ours: for an index whose text is read anew.
+pub(crate) fn renewed(entry: &FieldEntry) -> FieldEntry {
+    let FieldType::Str(options) = entry.field_type() else { return entry.clone() };
+    let Some(indexing) = options.get_indexing_options() else { return entry.clone() };
+    match Language::of_analyser(indexing.tokenizer()) {
+        Some((language, _)) => {
+            let indexing = indexing.clone().set_tokenizer(&language.analyser());
+            FieldEntry::new_text(entry.name().to_owned(), options.clone().set_indexing_options(indexing))
+        }
+        None => entry.clone(),
+    }
 }
 
 impl Default for Language {

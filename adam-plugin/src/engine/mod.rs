@@ -28,7 +28,7 @@ use tantivy_dense::{Dense, DenseOptions, Device};
 pub(crate) use document::owned_object;
 pub use document::{Document, check_metadata};
 pub use language::Language;
-pub(crate) use language::of_query;
+pub(crate) use language::{of_query, renewed};
 pub use metadata::{MetadataName, MetadataNames};
 #[cfg(test)]
 pub(crate) use schema::metadata_options;

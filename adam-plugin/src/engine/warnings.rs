@@ -34,14 +34,14 @@ pub(super) fn of_words(index: &Index, fields: &[Field], query: &str, words: &Wor
     if !newest && let Some(run) = query.split(|letter: char| !runs_together(letter)).find(|run| !run.is_empty()) {
         warnings.push(format!(
             "this index does not split text without spaces: `{}` is found by words only where it stands alone{beside}; an index made by \
-             this version finds it",
+             this version, or by `adam reembed`, finds it",
             start(run)
         ));
     }
     if !newest && let Some(word) = query.split_whitespace().find(|word| normalised(word) != **word) {
         warnings.push(format!(
             "this index tells Unicode forms apart: `{}` is found by words only where it is written with the same signs, and not as \
-             `{}`{beside}; an index made by this version finds both",
+             `{}`{beside}; an index made by this version, or by `adam reembed`, finds both",
             start(word),
             start(&normalised(word))
         ));
