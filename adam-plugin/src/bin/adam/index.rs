@@ -244,7 +244,8 @@ impl Work<'_> {
             if number % args.commit_every == 0 {
                 writer.commit()?;
             }
-            if let Some(signal) = stop.signal().filter(|_| number < total) {
+            // What left the corpus is never removed by a run that was to be stopped.
+            if let Some(signal) = stop.signal().filter(|_| number < total || args.prune) {
                 stopped_at = Some((number, signal));
                 break;
             }
