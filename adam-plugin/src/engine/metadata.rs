@@ -86,21 +86,32 @@ impl Engine {
                 FieldType::Date(_) => "dates",
                 FieldType::Facet(_) => "facets",
                 FieldType::IpAddr(_) => "IP addresses",
+                FieldType::JsonObject(_) => {
+                    self.read_metadata(searcher, schema.get_field(&name)?, &[name], &mut out)?;
+                    continue;
+                }
                 _ => continue,
             };
             if entry.is_indexed() {
-                let exists = ExistsQuery::new(filter::escaped(&name), false);
+                let exists = ExistsQuery::new(name.clone(), false);
                 let documents = if entry.is_fast() { Some(self.count(searcher, Box::new(exists))?) } else { None };
                 out.names.push(MetadataName { name, kinds: vec![kind], documents });
             }
         }
         if let Some(field) = self.card.layout.metadata.as_ref().and_then(|name| schema.get_field(name).ok()) {
-            self.read_metadata(searcher, field, &mut out)?;
+            self.read_metadata(searcher, field, &[], &mut out)?;
         }
         Ok(out)
     }
 
-    fn read_metadata(&self, searcher: &Searcher, field: Field, out: &mut MetadataNames) -> Result<(), PluginError> {
+    /// The names in a JSON field; `before` are the keys that a filter needs in front of them.
+    fn read_metadata(
+        &self,
+        searcher: &Searcher,
+        field: Field,
+        before: &[String],
+        out: &mut MetadataNames,
+    ) -> Result<(), PluginError> {
         let schema = self.index.schema();
         let entry = schema.get_field_entry(field);
         let FieldType::JsonObject(options) = entry.field_type() else { return Ok(()) };
@@ -108,7 +119,7 @@ impl Engine {
             return Ok(());
         }
         let (names, has_more) = filter::names(searcher, field)?;
-        out.has_more = has_more;
+        out.has_more |= has_more;
         let is_counted = options.is_fast() && searcher.num_docs().saturating_mul(names.len() as u64) <= MAX_COUNTED;
         for (keys, types) in names {
             let contents = filter::Contents::read(searcher, field, entry.name(), options, std::slice::from_ref(&keys))?;
@@ -121,7 +132,8 @@ impl Engine {
             };
             if documents.is_some() || !is_counted {
                 let kinds = filter::kinds(types, &contents.texts);
-                out.names.push(MetadataName { name: filter::written(&keys), kinds, documents });
+                let name = filter::written(&[before, keys.as_slice()].concat());
+                out.names.push(MetadataName { name, kinds, documents });
             }
         }
         Ok(())

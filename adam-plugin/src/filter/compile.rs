@@ -162,7 +162,7 @@ impl<'a> Compiler<'a> {
             if !entry.is_fast() {
                 return Err(format!("field `{name}` is not FAST, so whether it has a value cannot be searched"));
             }
-            return Ok(Box::new(ExistsQuery::new(escaped(name), false)));
+            return Ok(Box::new(ExistsQuery::new(name.to_owned(), false)));
         }
         if !entry.is_indexed() {
             return Err(format!("field `{name}` is not indexed"));

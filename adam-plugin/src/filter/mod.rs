@@ -22,7 +22,7 @@ use tantivy::schema::Schema;
 use crate::chunk::is_shared;
 use crate::error::PluginError;
 use compile::Compiler;
-pub(crate) use compile::{column, escaped};
+pub(crate) use compile::column;
 pub(crate) use date::instant;
 pub use expression::{Comparison, Condition, Expression, Path};
 pub(crate) use names::{Contents, kinds, names, written};
@@ -61,7 +61,8 @@ pub(crate) use report::warnings;
 /// in a list.
 ///
 /// **Types.** A value is found as text, number, date and truth value, whichever there are under the name. Numbers are equal however
-/// they are written (`5`, `5.0`), and ranges find numbers kept as text (`"2021"`). `true` and `false` may be in capitals. Dates are
+/// they are written (`5`, `5.0`), and ranges find numbers kept as text (`"2021"`); one value finds a text only if it is written
+/// like it. `true` and `false` may be in capitals. Dates are
 /// read as `2024-05-31`, with `T` or a space and a time after that (`10:00`, `10:00:00.123456`), and a zone after that (`Z`,
 /// `+02`, `+02:00`; UTC without), or in e-mail's form; in ranges of documents' dates, `2024` and `2024-05` in a document stand for
 /// their first day. One time stands for its second. Of several values (a list in metadata), one that fits is enough. Names and

@@ -191,7 +191,7 @@ impl<'a> Parser<'a> {
             let hint = if read.is_empty() {
                 String::new()
             } else if read.contains('=') {
-                format!(" after `{}`: equal is written with a colon", shown(read))
+                format!(" after `{}`: equal is written with a colon, not equal with NOT before the field", shown(read))
             } else {
                 format!(
                     " after `{}`; a value with AND, OR or NOT in it needs \"quotes\", and several values of a field brackets, FIELD:(A, B)",

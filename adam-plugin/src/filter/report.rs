@@ -288,7 +288,8 @@ fn hint(condition: &Condition) -> Option<String> {
 fn nearest(word: &str, known: &[String]) -> Vec<String> {
     let plain = |text: &str| text.to_lowercase().chars().take(64).collect::<String>();
     let word = plain(word);
-    let limit = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let limit = (length / 3).max(1).min(length.saturating_sub(1));
     let mut near: Vec<(usize, &String)> = known
         .iter()
         .filter_map(|known| {

@@ -218,6 +218,8 @@ fn hostile_requests_are_refused_clearly() {
     for (path, status) in [
         ("/search", 422),
         ("/search?q=a", 200),
+        ("/search?p=a", 422),
+        ("/search?q=a&query=b", 422),
         ("/search?query=a&query=b", 422),
         ("/search?query=a&top=x", 422),
         ("/search?query=a&weight=NaN", 422),
