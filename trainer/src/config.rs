@@ -402,7 +402,7 @@ impl Config {
     fn resolve(&mut self, folder: &Path, settings: &[String]) {
         let from_command = |key: &str| settings.iter().any(|s| s.split('=').next().map(str::trim) == Some(key));
         let place = |key: &str, path: &mut PathBuf| {
-            let is_name = key.ends_with(".model") && is_model_name(path, folder);
+            let is_name = key.ends_with(".model") && !folder.join(&*path).exists() && is_name(path);
             if !path.as_os_str().is_empty() && path.is_relative() && !from_command(key) && !is_name {
                 *path = folder.join(&path);
             }
@@ -432,7 +432,7 @@ impl Config {
         let models = [(Some(&mut self.student.model), true), (self.teacher.model.as_mut(), !onnx)];
         for (model, weights) in models {
             if let Some(model) = model
-                && !model.is_dir()
+                && is_name(model)
             {
                 *model = find_model(model, weights)?;
             }
@@ -512,17 +512,17 @@ impl Config {
     }
 }
 
-/// The folder of a model that is no folder here.
+/// Whether a path is no folder here and could be a model's name on the hub, `organisation/model`.
+pub(crate) fn is_name(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.contains('/') && !path.exists() && adam_encoder::ModelName::parse(&text).is_ok()
+}
+
+/// The folder of a model by its name.
 pub(crate) fn find_model(model: &Path, weights: bool) -> Result<PathBuf, TrainError> {
     let hub = adam_encoder::Hub::from_environment();
     let hub = if weights { hub.for_training() } else { hub };
     Ok(hub.resolve(&model.to_string_lossy())?)
-}
-
-/// Whether a path is no folder here and could be a model's name on the hub, `organisation/model`.
-fn is_model_name(path: &Path, folder: &Path) -> bool {
-    let text = path.to_string_lossy();
-    text.contains('/') && !folder.join(path).exists() && adam_encoder::ModelName::parse(&text).is_ok()
 }
 
 /// Puts one `key.key=value` into a table.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::commands::run::RunArgs;
+use crate::config::{find_model, is_name};
 use crate::error::TrainError;
 use crate::export::{ExportOptions, Exported, Kind, ModelCard, Pooling, export, is_export};
 use crate::torch::DeviceChoice;
@@ -129,7 +130,7 @@ pub fn run(args: &ExportArgs) -> Result<String, TrainError> {
     if args.if_missing && is_export(output) {
         return Ok(format!("{}: is there already\n", output.display()));
     }
-    let found = if model.is_dir() { model.clone() } else { crate::config::find_model(model, true)? };
+    let found = if is_name(model) { find_model(model, true)? } else { model.clone() };
     let options = ExportOptions {
         kind: match args.kind {
             ModelKind::Sentence => Kind::Sentence,

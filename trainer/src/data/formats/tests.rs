@@ -231,7 +231,7 @@ fn beir_folders() {
     let said: Vec<String> = data.dropped.iter().map(|d| d.to_string()).collect();
     assert!(said.iter().any(|s| s.ends_with("the passage `d3` has no text")), "{said:?}");
     assert!(said.iter().any(|s| s.contains("train.tsv, line 5: it names the query `q9`")), "{said:?}");
-    assert!(said.iter().any(|s| s.contains("train.tsv, line 6: it names the document `d9`")), "{said:?}");
+    assert!(said.iter().any(|s| s.contains("train.tsv, line 6: it names the passage `d9`")), "{said:?}");
     assert!(said.iter().any(|s| s.ends_with("the query `q3` has no positive passage")), "{said:?}");
     settings.min_grade = 2;
     let data = load(&settings).unwrap();
