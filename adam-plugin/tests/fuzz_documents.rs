@@ -185,8 +185,7 @@ fn documents_of_any_kind_are_taken_everywhere_or_nowhere() {
         fit.sort();
         fit.dedup();
         let only_http: Vec<&String> = fit.iter().filter(|id| !from_file.contains(id)).collect();
-        let read: Vec<String> =
-            lines.iter().filter_map(|line| Some(options.parse(line).ok()?.document.id)).collect();
+        let read: Vec<String> = lines.iter().filter_map(|line| Some(options.parse(line).ok()?.document.id)).collect();
         let repeated = |id: &str| read.iter().filter(|other| *other == id).count() > 1;
         assert!(from_file.iter().all(|id| fit.contains(id)), "{from_file:?} {fit:?}");
         assert!(only_http.iter().all(|id| repeated(id)), "{only_http:?} {lines:?}");

@@ -52,7 +52,7 @@ fn many() -> Vec<(String, String)> {
     (0..330)
         .map(|number: usize| {
             let words = ["crow", "bends", "wire", "snow", "red", "glass", "tool", "bird", "two", "iron"];
-            let length = if number % 9 == 0 { 45 } else { 1 + number % 4 };
+            let length = if number.is_multiple_of(9) { 45 } else { 1 + number % 4 };
             let text: Vec<&str> = (0..length).map(|at| words[(number / 3 + at * 7) % words.len()]).collect();
             (format!("d{number}"), text.join(" "))
         })

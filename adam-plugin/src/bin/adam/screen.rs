@@ -313,6 +313,6 @@ mod tests {
         assert_eq!(counted(0u64, "hit"), "0 hits");
         assert_eq!(counted(2usize, "query"), "2 queries");
         assert_eq!(counted(1usize, "query"), "1 query");
-        assert_eq!((rate(142.2289), rate(3.14159)), ("142/s".to_owned(), "3.1/s".to_owned()));
+        assert_eq!((rate(142.2289), rate(2.71)), ("142/s".to_owned(), "2.7/s".to_owned()));
     }
 }
