@@ -360,6 +360,9 @@ mod tests {
             said("{\"query-id\": \"q\", \"corpus-id\": \"d\", \"score\": 0.5}"),
             "qrels.tsv line 1: grade `0.5` is not a whole number"
         );
-        assert_eq!(said("{\"query-id\": \"q\", \"score\": 1}"), "qrels.tsv line 1: the record has no `corpus-id`");
+        assert_eq!(
+            said("{\"query-id\": \"q\", \"score\": 1}"),
+            "qrels.tsv line 1: the record has no `corpus-id`; it has score"
+        );
     }
 }

@@ -371,7 +371,7 @@ mod tests {
         assert_eq!((read.document.id.as_str(), read.document.full_text().as_str()), ("17", "Kettle boils"));
         assert_eq!(read.unread, ["_id", "text", "title"]);
         let said = options.parse(r#"{"_id": "a", "text": "t"}"#).unwrap_err().to_string();
-        assert_eq!(said, "the record has no `sku`");
+        assert_eq!(said, "the record has no `sku`; it has _id, text");
     }
 
     #[test]

@@ -32,7 +32,8 @@ fn costly_expressions_fail_the_text_and_name_the_file() {
     if !has_runtime() {
         return;
     }
-    let long = format!("{}!", "a".repeat(40));
+    // With a `c` at the end, or Oniguruma sees at once that `[bc]` is nowhere.
+    let long = format!("{}!c", "a".repeat(40));
     let repeated = format!("{}!", "a".repeat(18)).repeat(3_000);
     for (regex, text) in [("(a+)+$", &long), ("((a|aa)+)+[bc]", &long), ("(a|a)*[bc]", &long), ("(a+)+$|!", &repeated)]
     {

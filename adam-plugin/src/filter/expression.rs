@@ -44,7 +44,14 @@ pub struct Condition {
 impl Condition {
     /// A condition with one reading.
     pub fn new(path: Path, comparison: Comparison) -> Self {
-        let text = comparison.to_string();
+        let text = match &comparison {
+            // As it is read where it is typed with a sign: `>= 2019`.
+            Comparison::Range { from: Bound::Included(end) | Bound::Excluded(end), to: Bound::Unbounded }
+            | Comparison::Range { from: Bound::Unbounded, to: Bound::Included(end) | Bound::Excluded(end) } => {
+                end.clone()
+            }
+            _ => comparison.to_string(),
+        };
         Self { path, comparison, text, others: Vec::new() }
     }
 
