@@ -32,17 +32,15 @@ fn costly_expressions_fail_the_text_and_name_the_file() {
     if !has_runtime() {
         return;
     }
-    // With a `c` at the end, or Oniguruma sees at once that `[bc]` is nowhere.
-    let long = format!("{}!c", "a".repeat(40));
-    let repeated = format!("{}!", "a".repeat(18)).repeat(3_000);
-    for (regex, text) in [("(a+)+$", &long), ("((a|aa)+)+[bc]", &long), ("(a|a)*[bc]", &long), ("(a+)+$|!", &repeated)]
-    {
-        let fault = outcome(|file| file["pre_tokenizer"] = split(regex), text).unwrap_err();
+    let long = format!("{}!", "a".repeat(40));
+    let repeated = format!("{}!", "a".repeat(20)).repeat(10_000);
+    for (regex, text) in [("(a+)+$", &long), ("((a|aa)+)+[bc]", &long), ("(a+)+$|!", &repeated)] {
+        let fault = outcome(|file| file["pre_tokenizer"] = split(regex), text).expect_err(regex);
         assert!(matches!(&fault, EncoderError::Text { position: 1, .. }), "{regex}: {fault}");
         let said = fault.to_string();
         assert!(said.contains("tokenizer.json") && said.contains("expression"), "{regex}: {said}");
         let normalizer = json!({"type": "Replace", "pattern": {"Regex": regex}, "content": "b"});
-        let fault = outcome(|file| file["normalizer"] = normalizer, text).unwrap_err();
+        let fault = outcome(|file| file["normalizer"] = normalizer, text).expect_err(&format!("normaliser {regex}"));
         assert!(matches!(&fault, EncoderError::Text { position: 1, .. }), "{regex}: {fault}");
     }
     let grows = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(1000)});
