@@ -46,7 +46,7 @@ fn costly_expressions_fail_the_text_and_name_the_file() {
     let grows = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "a".repeat(1000)});
     let fault = outcome(|file| file["normalizer"] = json!({"type": "Sequence", "normalizers": vec![grows; 4]}), "aaaa");
     let said = fault.unwrap_err().to_string();
-    assert!(said.contains("tokenizer.json") && said.contains("bytes and more of 4"), "{said}");
+    assert!(said.contains("tokenizer.json") && said.contains("bytes and more of"), "{said}");
     for regex in ["(((", "((a{0,1000}){0,1000}){0,1000}", "[", r"\p{Nonsense}", "(?<=a*)b"] {
         let fault = outcome(|file| file["pre_tokenizer"] = split(regex), "a");
         if let Err(fault) = fault {
