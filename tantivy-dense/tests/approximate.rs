@@ -461,10 +461,11 @@ fn pages_over_a_graph_show_each_document_once() {
         assert_eq!(found.len(), all.len());
         let with_vector = (0..1200).filter(|id| id % 11 != 0);
         assert!(with_vector.into_iter().all(|id| found.contains(&id)));
-        // Where words have a say, the first may be one that the graph did not find.
+        // Where words have a say, the first may be one that the graph did not find. A graph that finds too few is followed by an
+        // exact search, and the report says both.
         let nearest = all.iter().find(|hit| hit.arms[0].rank == Some(1)).unwrap();
         let nearest = hybrid.explain(&searcher, nearest).unwrap().to_pretty_json();
-        assert!(at % 2 == 1 || nearest.contains("approximate: HNSW4"), "{nearest}");
+        assert!(at % 2 == 1 || nearest.contains("HNSW4"), "{nearest}");
         let last = hybrid.explain(&searcher, &all[all.len() - 1]).unwrap().to_pretty_json();
         assert!(last.contains("beyond the 13 best of each arm"), "{last}");
     }
