@@ -1,4 +1,5 @@
 //! `adam check`: what is damaged is found and named, and what is whole is said to be.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! The folder of an index: begun and interrupted, held by one writer, replaced while it is in use.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

@@ -130,7 +130,7 @@ fn processing(file: &JsonFile) -> Result<(), EncoderError> {
         let other = |(name, value): &(&String, &Value)| {
             !value.is_null()
                 && !PADDING.contains(&name.as_str())
-                && !(*name == "truncation" && **value == Value::Bool(true))
+                && (*name != "truncation" || **value != Value::Bool(true))
         };
         if let Some((name, _)) = inner.into_iter().find(other) {
             return Err(EncoderError::key(
