@@ -9,7 +9,7 @@ use crate::elements::Entries;
 use crate::error::{BeirError, Place};
 use crate::layout::{CORPUS, Entry, Layout, QUERIES, expand};
 use crate::options::{Keep, OnWrongLine, ReadOptions};
-use crate::qrels::{self, Judgement, Judgements, Qrels};
+use crate::qrels::{self, Judgements, Qrels};
 use crate::record::{self, Document, Fault, Query, QueryRecord, Record};
 use crate::wrong::{WrongLine, WrongLines};
 
@@ -168,35 +168,7 @@ impl Collection {
     /// # Errors
     /// As [`judgements`](Self::judgements), of the file and of each row, and when a pair is judged twice with different grades.
     pub fn qrels(&self, split: &str) -> Result<Qrels, BeirError> {
-        qrels::collect(self.judgements(split)?, &mut |_| Ok(()))
-    }
-
-    /// The judgements of a split, each checked against what the caller knows.
-    ///
-    /// # Errors
-    /// As [`qrels`](Self::qrels), and where a row names a query or a document for which the function given answers
-    /// `false`; the error names the row's line.
-    pub fn checked_qrels(
-        &self,
-        split: &str,
-        mut is_query: impl FnMut(&str) -> bool,
-        mut is_document: impl FnMut(&str) -> bool,
-    ) -> Result<Qrels, BeirError> {
-        let unknown = |judgement: &Judgement, what, id: &str, absent_from: &str| BeirError::Unknown {
-            place: judgement.place.clone(),
-            what,
-            id: id.to_owned(),
-            absent_from: absent_from.to_owned(),
-        };
-        qrels::collect(self.judgements(split)?, &mut |judgement| {
-            if !is_query(&judgement.query) {
-                return Err(unknown(judgement, "query", &judgement.query, QUERIES));
-            }
-            if !is_document(&judgement.document) {
-                return Err(unknown(judgement, "document", &judgement.document, CORPUS));
-            }
-            Ok(())
-        })
+        qrels::collect(self.judgements(split)?)
     }
 
     /// Reads the corpus once and counts what is in it. Queries and judgements are not read.

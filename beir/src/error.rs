@@ -105,18 +105,6 @@ pub enum BeirError {
         /// Where the first one is: `on line 3`, or `in FILE line 3`.
         first: String,
     },
-    /// A judgement names a query or document that the collection does not hold.
-    #[error("{place}: judgement names {what} `{id}`, which is not in {absent_from}")]
-    Unknown {
-        /// The judgement's line.
-        place: Place,
-        /// `query` or `document`.
-        what: &'static str,
-        /// The id it names.
-        id: String,
-        /// Where it was looked for.
-        absent_from: String,
-    },
     /// A metric's name is not one of ours.
     #[error("`{text}` is no metric; known are ndcg@K, mrr@K, recall@K, map@K and precision@K, K from 1 to 1,000,000")]
     Metric {

@@ -53,7 +53,7 @@ impl Qrels {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, BeirError> {
         let name: Arc<str> = path.as_ref().display().to_string().into();
         let reader = source::read_text(path)?;
-        collect(Judgements::of(name, reader), &mut |_| Ok(()))
+        collect(Judgements::of(name, reader))
     }
 
     /// Judgements of one query.
@@ -158,15 +158,10 @@ impl Iterator for Judgements {
     }
 }
 
-pub(crate) fn collect(
-    mut judgements: Judgements,
-    check: &mut dyn FnMut(&Judgement) -> Result<(), BeirError>,
-) -> Result<Qrels, BeirError> {
+pub(crate) fn collect(mut judgements: Judgements) -> Result<Qrels, BeirError> {
     let mut qrels = Qrels::default();
     while let Some(judgement) = judgements.next() {
-        let judgement = judgement?;
-        check(&judgement)?;
-        let Judgement { place, query, document, grade } = judgement;
+        let Judgement { place, query, document, grade } = judgement?;
         let of_query = qrels.0.entry(query).or_default();
         match of_query.get(&document) {
             Some(&before) if before != grade => {
@@ -306,7 +301,7 @@ mod tests {
     use super::*;
 
     fn read(text: &'static str) -> Result<Qrels, BeirError> {
-        collect(Judgements::of("qrels.tsv".into(), Box::new(text.as_bytes())), &mut |_| Ok(()))
+        collect(Judgements::of("qrels.tsv".into(), Box::new(text.as_bytes())))
     }
 
     #[test]
