@@ -12,7 +12,7 @@
 //! use adam_plugin::{Engine, PinnedModel, SearchRequest, WriterSettings};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let encoder = Arc::new(SentenceEncoder::open("student".as_ref(), &EncoderOptions::default())?);
+//! let encoder = Arc::new(SentenceEncoder::open("student", &EncoderOptions::default())?);
 //! let pinned = PinnedModel::of(encoder.as_ref());
 //! let engine = Engine::open_or_create("birds-index".as_ref(), encoder, pinned)?;
 //!

@@ -33,7 +33,7 @@ impl Reranker {
     /// # Errors
     /// When there is no such model, or it is none that scores pairs.
     pub fn open(model: &Path, options: &EncoderOptions) -> Result<Self, PluginError> {
-        let folder = Hub::from_environment().resolve(&model.to_string_lossy())?;
+        let folder = Hub::from_environment().resolve(model)?;
         Ok(Self { scorer: PairScorer::open(&folder, options)? })
     }
 

@@ -28,23 +28,23 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut options = EncoderOptions::default();
-    let (mut model, mut latency) = (None, None);
+    let (mut model, mut latency, mut providers) = (None, None, Vec::new());
     let (mut kind, mut with_vectors, mut stream) = (TextKind::Document, true, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
         let mut value = || arguments.next().ok_or_else(|| format!("{flag} wants a value"));
         match flag.as_str() {
             "--model" => model = Some(value()?),
-            "--precision" => options.precision = value()?.parse()?,
-            "--threads" => options.threads = value()?.parse()?,
-            "--sessions" => options.sessions = value()?.parse()?,
-            "--batch-tokens" => options.batch_tokens = value()?.parse()?,
-            "--max-length" => options.max_length = Some(value()?.parse()?),
-            "--query-prompt" => options.query_prompt = Some(value()?),
-            "--document-prompt" => options.document_prompt = Some(value()?),
-            "--provider" => options.providers.push(value()?.parse()?),
+            "--precision" => options = options.precision(value()?.parse()?),
+            "--threads" => options = options.threads(value()?.parse()?),
+            "--sessions" => options = options.sessions(value()?.parse()?),
+            "--batch-tokens" => options = options.batch_tokens(value()?.parse()?),
+            "--max-length" => options = options.max_length(value()?.parse::<usize>()?),
+            "--query-prompt" => options = options.query_prompt(value()?),
+            "--document-prompt" => options = options.document_prompt(value()?),
+            "--provider" => providers.push(value()?.parse()?),
             "--latency" => latency = Some(value()?),
-            "--spinning" => options.spinning = true,
+            "--spinning" => options = options.spinning(true),
             "--query" => kind = TextKind::Query,
             "--no-vectors" => with_vectors = false,
             "--stream" => stream = true,
@@ -53,7 +53,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
     let model = model.ok_or("--model is needed")?;
     let started = Instant::now();
-    let encoder = SentenceEncoder::open(model.as_ref(), &options)?;
+    let encoder = SentenceEncoder::open(model, &options.providers(providers))?;
     let opened = started.elapsed();
 
     if stream {

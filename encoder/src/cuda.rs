@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use ort::ep::cuda::{CUDA_DYLIBS, CUDNN_DYLIBS};
 
-use crate::options::Provider;
+use crate::provider::Provider;
 use crate::runtime::python_folders;
 
 /// Where NVIDIA's packages keep their libraries, below `site-packages`: all of CUDA 13 in one place, older ones each in its own.

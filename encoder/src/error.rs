@@ -99,7 +99,7 @@ pub enum EncoderError {
     /// An option has a value that cannot be honoured.
     #[error("option `{name}` {problem}")]
     Option {
-        /// The field of [`EncoderOptions`](crate::EncoderOptions).
+        /// The option, as its setter is called.
         name: &'static str,
         /// What is wrong, and what would be accepted.
         problem: String,
@@ -136,6 +136,7 @@ impl EncoderError {
         }
     }
 
+    #[cfg(feature = "onnx")]
     pub(crate) fn key(path: &std::path::Path, key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Key { path: path.to_path_buf(), key: key.into(), problem: problem.into() }
     }

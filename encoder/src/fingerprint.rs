@@ -1,31 +1,22 @@
 //! SHA-256, for telling models apart.
 
-use std::fmt::Write;
 use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use crate::error::EncoderError;
+use crate::hex::hex;
 
 /// SHA-256 of `bytes` in lower-case hexadecimal.
 pub(crate) fn hex_of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// SHA-256 of a file that may be too large to hold in memory, and has at most `limit` bytes.
 pub(crate) fn hex_of_file(path: &Path, limit: u64) -> Result<String, EncoderError> {
     let fault = |source| EncoderError::Read { path: path.to_path_buf(), source };
-    let (file, _) = crate::folder::open_file(path, limit)?;
+    let (file, _) = crate::files::open_file(path, limit)?;
     let mut file = file.take(limit);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

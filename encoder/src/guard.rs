@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::EncoderError;
-use crate::options::{TextEncoder, TextKind};
+use crate::text_encoder::{TextEncoder, TextKind};
 
 /// Does `work`; a panic in it becomes the error that `fault` makes of its message.
 ///

@@ -5,10 +5,11 @@
 //! key, a folder that asks for something it does not do. [`PairScorer`] gives a pair of texts one score.
 //!
 //! ```no_run
+//! # #[cfg(feature = "onnx")]
+//! # fn main() -> Result<(), adam_encoder::EncoderError> {
 //! use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder, TextKind};
 //!
-//! # fn main() -> Result<(), adam_encoder::EncoderError> {
-//! let encoder = SentenceEncoder::open("student".as_ref(), &EncoderOptions::default())?;
+//! let encoder = SentenceEncoder::open("student", &EncoderOptions::default())?;
 //! let query = encoder.encode(&["do crows use tools"], TextKind::Query)?;
 //! let documents = encoder.encode(&["Crows bend wire into hooks.", "Ravens nest early."], TextKind::Document)?;
 //! for document in &documents {
@@ -17,7 +18,19 @@
 //! }
 //! # Ok(())
 //! # }
+//! # #[cfg(not(feature = "onnx"))]
+//! # fn main() {}
 //! ```
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `onnx` | yes | `SentenceEncoder`, `PairScorer` and their options: ONNX Runtime, `tokenizers`, `ndarray` |
+//! | `hub` | no | [`Hub::resolve`] downloads models by their Hugging Face name; without it, names are looked up in the local cache only |
+//!
+//! Without default features the crate is the trait [`TextEncoder`] and its [`EncoderError`], for encoders of another kind: a
+//! service, or another runtime.
 //!
 //! # What a folder holds
 //!
@@ -48,24 +61,50 @@
 //! The library is found at run time ([`runtime::init`] says where it is looked for); nothing is linked. On CUDA, TF32 is off, so
 //! that vectors are the CPU's to 1e-4, and [`Precision::Int8`] is refused, since CUDA has no kernels for it.
 
+#[cfg(feature = "onnx")]
 mod batch;
+#[cfg(feature = "onnx")]
 mod cuda;
 mod error;
+mod files;
+#[cfg(feature = "onnx")]
 mod fingerprint;
+#[cfg(feature = "onnx")]
 mod folder;
 mod guard;
+#[cfg(any(feature = "onnx", feature = "hub"))]
+mod hex;
 mod hub;
+#[cfg(any(feature = "onnx", feature = "hub"))]
+mod limits;
+#[cfg(feature = "onnx")]
 mod options;
+#[cfg(feature = "onnx")]
 mod pair;
+mod precision;
+mod provider;
+#[cfg(feature = "onnx")]
 pub mod runtime;
+#[cfg(feature = "onnx")]
 mod sentence;
+#[cfg(feature = "onnx")]
 mod session;
+mod text_encoder;
+#[cfg(feature = "onnx")]
 mod tokenize;
 
 pub use error::EncoderError;
+#[cfg(feature = "onnx")]
 pub use folder::{check_pair_folder, check_sentence_folder};
 pub use hub::{Hub, ModelName};
-pub use options::{EncoderOptions, Precision, Provider, TextEncoder, TextKind};
+#[cfg(feature = "onnx")]
+pub use options::EncoderOptions;
+#[cfg(feature = "onnx")]
 pub use pair::PairScorer;
+pub use precision::Precision;
+pub use provider::Provider;
+#[cfg(feature = "onnx")]
 pub use sentence::SentenceEncoder;
+pub use text_encoder::{TextEncoder, TextKind};
+#[cfg(feature = "onnx")]
 pub use tokenize::TextTokenizer;

@@ -1,225 +1,110 @@
-//! What a caller may choose about an encoder, and the trait every text encoder answers to.
-
-use std::fmt;
-use std::ops::Range;
-use std::str::FromStr;
+//! How a model is opened and run.
 
 use crate::error::EncoderError;
+use crate::precision::Precision;
+use crate::provider::Provider;
 
-/// What a text is: many models put a different prompt before queries and documents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TextKind {
-    /// A search query.
-    Query,
-    /// A text to be found.
-    Document,
-}
-
-/// Turns texts into vectors. [`SentenceEncoder`](crate::SentenceEncoder) is the ONNX one; anything else that
-/// can make vectors may stand in its place.
-pub trait TextEncoder: Send + Sync {
-    /// Number of values in a vector.
-    fn dimension(&self) -> usize;
-
-    /// Identifies the function from text to vector: equal fingerprints give equal vectors, so an index that
-    /// stores it can refuse vectors of another model.
-    fn fingerprint(&self) -> &str;
-
-    /// A short name for messages.
-    fn name(&self) -> &str;
-
-    /// One vector of [`dimension`](Self::dimension) values for each text, in the order given.
-    ///
-    /// # Errors
-    /// When a text cannot be tokenised or the model fails; [`EncoderError::Text`] says which text, where one is to blame.
-    /// Errors of other kinds go into [`EncoderError::other`].
-    fn encode(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, EncoderError>;
-
-    /// As [`encode`](Self::encode), with everything an encoder may do wrong turned into an error: a panic, another number of
-    /// vectors than texts, vectors of another dimension, values that are not finite. Callers that must go on use this.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode), and for what is listed above. Where one text is to blame and it is known which, this is
-    /// [`EncoderError::Text`].
-    fn encode_checked(&self, texts: &[&str], kind: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
-        crate::guard::encode(self, texts, kind)
-    }
-
-    /// The byte range of each of the pieces that the model reads a text in and measures its length by, for cutting long
-    /// documents into chunks. Unless an encoder says otherwise, words between white space.
-    ///
-    /// # Errors
-    /// When the text cannot be tokenised.
-    fn token_ranges(&self, text: &str) -> Result<Vec<Range<usize>>, EncoderError> {
-        let start = text.as_ptr() as usize;
-        Ok(text
-            .split_whitespace()
-            .map(|word| {
-                let at = word.as_ptr() as usize - start;
-                at..at + word.len()
-            })
-            .collect())
-    }
-}
-
-/// Which of a folder's ONNX files to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Precision {
-    /// 32-bit floating point: the model as trained.
-    #[default]
-    F32,
-    /// 16-bit floating point inside, inputs and outputs as ever: half the size, and on a GPU several times as fast. A CPU mostly
-    /// computes it in 32 bits, no faster than [`Precision::F32`].
-    F16,
-    /// 8-bit weights and activations (dynamic quantisation): about twice as fast on a CPU, a quarter of the
-    /// size. Activations are scaled per batch, so a vector depends a little on the texts that share its batch. CUDA and TensorRT
-    /// have no kernels for it and are refused.
-    Int8,
-}
-
-impl FromStr for Precision {
-    type Err = EncoderError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "f16" => Ok(Self::F16),
-            "int8" => Ok(Self::Int8),
-            _ => Err(EncoderError::Option {
-                name: "precision",
-                problem: format!("is `{text}`; it can be `f32`, `f16` or `int8`"),
-            }),
-        }
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Int8 => "int8",
-        })
-    }
-}
-
-/// Where ONNX Runtime runs the model. All but [`Provider::Cpu`] need a build of ONNX Runtime that contains them;
-/// one that is asked for and absent is an error, never a silent fall-back to the CPU.
-///
-/// As text: `cpu`, `cuda`, `cuda:1`, `tensorrt:0`, `openvino`, `coreml`, `directml:0`, `migraphx:0`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Provider {
-    /// The CPU; always there.
-    Cpu,
-    /// NVIDIA CUDA on the device with this number.
-    Cuda(i32),
-    /// NVIDIA TensorRT on the device with this number.
-    TensorRt(i32),
-    /// AMD MIGraphX on the device with this number.
-    MiGraphX(i32),
-    /// DirectML (Windows) on the device with this number.
-    DirectMl(i32),
-    /// Intel OpenVINO.
-    OpenVino,
-    /// Apple Core ML.
-    CoreMl,
-}
-
-impl FromStr for Provider {
-    type Err = EncoderError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = || EncoderError::Option {
-            name: "providers",
-            problem: format!(
-                "has `{text}`; it can be cpu, openvino, coreml, or cuda, tensorrt, migraphx, directml, each of these with `:DEVICE` or without"
-            ),
-        };
-        let (name, device) = match text.split_once(':') {
-            Some((name, number)) => (name, Some(number.parse::<u8>().map_err(|_| refuse())?)),
-            None => (text, None),
-        };
-        let number = i32::from(device.unwrap_or(0));
-        match (name, device) {
-            ("cpu", None) => Ok(Self::Cpu),
-            ("openvino", None) => Ok(Self::OpenVino),
-            ("coreml", None) => Ok(Self::CoreMl),
-            ("cuda", _) => Ok(Self::Cuda(number)),
-            ("tensorrt", _) => Ok(Self::TensorRt(number)),
-            ("migraphx", _) => Ok(Self::MiGraphX(number)),
-            ("directml", _) => Ok(Self::DirectMl(number)),
-            _ => Err(refuse()),
-        }
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::OpenVino => f.write_str("openvino"),
-            Self::CoreMl => f.write_str("coreml"),
-            Self::Cuda(device) => write!(f, "cuda:{device}"),
-            Self::TensorRt(device) => write!(f, "tensorrt:{device}"),
-            Self::MiGraphX(device) => write!(f, "migraphx:{device}"),
-            Self::DirectMl(device) => write!(f, "directml:{device}"),
-        }
-    }
-}
-
-/// Sessions unless asked for otherwise: each takes time to open and memory to work in.
+/// Most sessions by default: each takes time to open, and memory.
 const MOST_SESSIONS: usize = 8;
 
 /// How a model is opened and run. [`Default`] suits one encoder that has the machine to itself.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// ```
+/// use adam_encoder::{EncoderOptions, Precision};
+///
+/// let options = EncoderOptions::default().precision(Precision::Int8).threads(4).max_length(256);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EncoderOptions {
-    /// Which ONNX file of the folder to run.
-    pub precision: Precision,
-    /// CPU threads over all sessions together; 0 means one for each core. Each session gets an equal share, at
-    /// least one.
-    pub threads: usize,
-    /// The most tokens in one batch, padding included; a single text longer than this is a batch of its own. 0: as suits the
-    /// device: 512 on a CPU, whose caches hold no more, else 16,384.
-    pub batch_tokens: usize,
-    /// The most tokens of a text that are read; the rest is cut off. `None`: as the folder says.
-    pub max_length: Option<usize>,
-    /// How many batches may run at once, each on an equal share of the threads; all share one copy of the weights. A batch that is
-    /// alone gets all threads. 0: as many as threads, eight at most; one where the CPU does not run the model. With 1 a model opens
-    /// fastest, which suits a program that asks one question.
-    pub sessions: usize,
-    /// Scale vectors to length 1, or leave them. `None`: as the folder says.
-    pub normalize: Option<bool>,
-    /// Where to run, in order of preference; empty means the CPU.
-    pub providers: Vec<Provider>,
-    /// Text put before every query, in place of what the folder says. Some models (E5, BGE) need one and do not
-    /// say so in their files.
-    pub query_prompt: Option<String>,
-    /// Text put before every document, in place of what the folder says.
-    pub document_prompt: Option<String>,
-    /// Let ONNX Runtime's threads wait for the next batch in a busy loop. Off by default, since that loop takes the cores from
-    /// everything else in the process, such as a search.
-    pub spinning: bool,
-}
-
-impl Default for EncoderOptions {
-    fn default() -> Self {
-        Self {
-            precision: Precision::F32,
-            threads: 0,
-            batch_tokens: 0,
-            max_length: None,
-            sessions: 0,
-            normalize: None,
-            providers: Vec::new(),
-            query_prompt: None,
-            document_prompt: None,
-            spinning: false,
-        }
-    }
+    pub(crate) precision: Precision,
+    pub(crate) threads: usize,
+    pub(crate) batch_tokens: usize,
+    pub(crate) max_length: Option<usize>,
+    pub(crate) sessions: usize,
+    pub(crate) normalize: Option<bool>,
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) query_prompt: Option<String>,
+    pub(crate) document_prompt: Option<String>,
+    pub(crate) spinning: bool,
 }
 
 impl EncoderOptions {
+    /// Which ONNX file of the folder to run; [`Precision::F32`] unless set.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// CPU threads over all sessions together; 0, the default, means one for each core. Each session gets an equal share, at
+    /// least one.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The most tokens in one batch, padding included; a single text longer than this is a batch by itself. 0, the default, suits
+    /// the device: 512 on a CPU, whose caches hold no more, else 16,384.
+    #[must_use]
+    pub fn batch_tokens(mut self, batch_tokens: usize) -> Self {
+        self.batch_tokens = batch_tokens;
+        self
+    }
+
+    /// The most tokens of a text that are read; the rest is cut off. `None`, the default: as the folder says.
+    #[must_use]
+    pub fn max_length(mut self, max_length: impl Into<Option<usize>>) -> Self {
+        self.max_length = max_length.into();
+        self
+    }
+
+    /// How many batches may run at once, each on an equal share of the threads; all share one copy of the weights. A batch that
+    /// is alone gets all threads. 0, the default: one for each thread, at most eight; one if a device other than the CPU runs the model. With 1 a model opens
+    /// fastest, which suits a program that answers one query.
+    #[must_use]
+    pub fn sessions(mut self, sessions: usize) -> Self {
+        self.sessions = sessions;
+        self
+    }
+
+    /// Whether vectors are scaled to length 1. `None`, the default: as the folder says.
+    #[must_use]
+    pub fn normalize(mut self, normalize: impl Into<Option<bool>>) -> Self {
+        self.normalize = normalize.into();
+        self
+    }
+
+    /// Where to run, in order of preference; empty, the default, means the CPU.
+    #[must_use]
+    pub fn providers(mut self, providers: impl Into<Vec<Provider>>) -> Self {
+        self.providers = providers.into();
+        self
+    }
+
+    /// Text put before every query, in place of what the folder says. Some models (E5, BGE) need one and do not
+    /// say so in their files. `None`, the default: as the folder says.
+    #[must_use]
+    pub fn query_prompt(mut self, query_prompt: impl Into<Option<String>>) -> Self {
+        self.query_prompt = query_prompt.into();
+        self
+    }
+
+    /// Text put before every document, in place of what the folder says. `None`, the default: as the folder says.
+    #[must_use]
+    pub fn document_prompt(mut self, document_prompt: impl Into<Option<String>>) -> Self {
+        self.document_prompt = document_prompt.into();
+        self
+    }
+
+    /// Whether ONNX Runtime's threads wait for the next batch in a busy loop. Off by default: the loop takes the cores from
+    /// everything else in the process, such as a search.
+    #[must_use]
+    pub fn spinning(mut self, spinning: bool) -> Self {
+        self.spinning = spinning;
+        self
+    }
+
     /// Refuses values that could not work.
     pub(crate) fn check(&self) -> Result<(), EncoderError> {
         let refuse = |name, problem: &str| Err(EncoderError::Option { name, problem: problem.to_owned() });
@@ -300,58 +185,26 @@ impl EncoderOptions {
 mod tests {
     use super::*;
 
-    #[test]
-    fn providers_read_back_what_they_print() {
-        for text in ["cpu", "cuda:0", "cuda:3", "tensorrt:1", "openvino", "coreml", "directml:0", "migraphx:2"] {
-            assert_eq!(text.parse::<Provider>().unwrap().to_string(), text);
-        }
-        assert_eq!("cuda".parse::<Provider>().unwrap(), Provider::Cuda(0));
-        for text in ["gpu", "cuda:", "cuda:-1", "cuda:1:2", "cpu:0", ""] {
-            assert!(text.parse::<Provider>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn without_a_tokenizer_words_count() {
-        struct Nothing;
-        impl TextEncoder for Nothing {
-            fn dimension(&self) -> usize {
-                1
-            }
-            fn fingerprint(&self) -> &str {
-                ""
-            }
-            fn name(&self) -> &str {
-                ""
-            }
-            fn encode(&self, _: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
-                Ok(Vec::new())
-            }
-        }
-        assert_eq!(Nothing.token_ranges(" ein  Wört\n").unwrap(), [1..4, 6..11]);
-        assert!(Nothing.token_ranges("").unwrap().is_empty());
+    fn options(threads: usize, sessions: usize) -> EncoderOptions {
+        EncoderOptions::default().threads(threads).sessions(sessions)
     }
 
     #[test]
     fn threads_are_shared_among_sessions() {
-        let options = |threads, sessions| EncoderOptions { threads, sessions, ..EncoderOptions::default() };
         assert_eq!(options(8, 2).threads_per_session(), 4);
         assert_eq!(options(2, 5).threads_per_session(), 1);
         assert!(options(0, 1).threads_per_session() >= 1);
         assert_eq!((options(4, 0).all_sessions(), options(4, 0).threads_per_session()), (4, 1));
         assert_eq!((options(32, 0).all_sessions(), options(32, 0).threads_per_session()), (8, 4));
-        let device = EncoderOptions { providers: vec![Provider::Cuda(0)], ..options(32, 0) };
+        let device = options(32, 0).providers([Provider::Cuda(0)]);
         assert_eq!((device.all_sessions(), device.most_tokens()), (1, 16_384));
         assert!(options(0, 1025).check().is_err());
     }
 
     #[test]
     fn int8_is_refused_where_the_device_has_no_kernels_for_it() {
-        let options = |precision, providers: &[Provider]| EncoderOptions {
-            precision,
-            providers: providers.to_vec(),
-            ..EncoderOptions::default()
-        };
+        let options =
+            |precision, providers: &[Provider]| EncoderOptions::default().precision(precision).providers(providers);
         for providers in [&[Provider::Cuda(1)][..], &[Provider::Cpu, Provider::TensorRt(0)]] {
             let said = options(Precision::Int8, providers).check().unwrap_err().to_string();
             let name = providers[providers.len() - 1].to_string();

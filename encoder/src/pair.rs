@@ -42,9 +42,9 @@ impl PairScorer {
     /// # Errors
     /// As [`SentenceEncoder::open`](crate::SentenceEncoder::open), and when the model gives more than one value for a
     /// pair.
-    pub fn open(folder: &Path, options: &EncoderOptions) -> Result<Self, EncoderError> {
+    pub fn open(folder: impl AsRef<Path>, options: &EncoderOptions) -> Result<Self, EncoderError> {
         options.check()?;
-        let spec = ModelFolder::open_pair(folder)?;
+        let spec = ModelFolder::open_pair(folder.as_ref())?;
         let max_length = spec.effective_length(options.max_length)?;
         let tokenizer = TextTokenizer::open(&spec, max_length, options.all_threads())?;
         let file = OnnxFile::open(&spec.transformer, options)?;

@@ -8,8 +8,9 @@ use crate::batch::{Padded, Plan};
 use crate::error::EncoderError;
 use crate::fingerprint::Fingerprint;
 use crate::folder::{ModelFolder, OnnxFile, Prompts, Step};
-use crate::options::{EncoderOptions, TextEncoder, TextKind};
+use crate::options::EncoderOptions;
 use crate::session::{Output, SessionPool, Share, Values};
+use crate::text_encoder::{TextEncoder, TextKind};
 use crate::tokenize::{TextTokenizer, Tokens};
 
 /// Texts tokenised at a time are so many that their tokens stay below this number, more or less.
@@ -73,9 +74,9 @@ impl SentenceEncoder {
     /// # Errors
     /// When a file is missing, broken or too large, when the folder asks for something this crate does not do (the
     /// file and the key are named), or when ONNX Runtime is not found or refuses the model.
-    pub fn open(folder: &Path, options: &EncoderOptions) -> Result<Self, EncoderError> {
+    pub fn open(folder: impl AsRef<Path>, options: &EncoderOptions) -> Result<Self, EncoderError> {
         options.check()?;
-        let mut spec = ModelFolder::open(folder)?;
+        let mut spec = ModelFolder::open(folder.as_ref())?;
         let max_length = spec.effective_length(options.max_length)?;
         if let Some(prompt) = &options.query_prompt {
             spec.prompts.query.clone_from(prompt);

@@ -16,7 +16,8 @@ use crate::cuda;
 use crate::error::EncoderError;
 use crate::folder::{OnnxFile, SharedWeight, WeightValues};
 use crate::guard::guarded;
-use crate::options::{EncoderOptions, Provider};
+use crate::options::EncoderOptions;
+use crate::provider::Provider;
 use crate::runtime;
 
 /// What a model input is fed with.

@@ -34,7 +34,7 @@ fn whole() -> tempfile::TempDir {
 }
 
 fn encode(folder: &Path) -> Result<Vec<Vec<f32>>, EncoderError> {
-    let options = EncoderOptions { sessions: 1, threads: 1, ..EncoderOptions::default() };
+    let options = EncoderOptions::default().sessions(1).threads(1);
     SentenceEncoder::open(folder, &options)?
         .encode(&["crow wire", "everyone speaks of entry", "", "日本語 😀"], TextKind::Document)
 }

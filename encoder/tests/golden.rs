@@ -50,8 +50,7 @@ fn normalised_with_prompts_from_the_folder() {
 
     // The same prompt as an option, over a folder without one.
     std::fs::remove_file(folder.path().join("config_sentence_transformers.json")).unwrap();
-    let options =
-        EncoderOptions { query_prompt: golden["prompt"].as_str().map(str::to_owned), ..EncoderOptions::default() };
+    let options = EncoderOptions::default().query_prompt(golden["prompt"].as_str().map(str::to_owned));
     let by_option = SentenceEncoder::open(folder.path(), &options).unwrap();
     let queries = by_option.encode(&texts, TextKind::Query).unwrap();
     assert!(difference(&queries, &rows(&golden["prompted"])) < 1e-5);
@@ -106,7 +105,7 @@ fn the_folder_decides_over_the_graph() {
     assert!(difference(&vectors, &rows(&golden["normalize"])) < 1e-5);
 
     // The graph normalises; asked not to, the token vectors are pooled here.
-    let options = EncoderOptions { normalize: Some(false), ..EncoderOptions::default() };
+    let options = EncoderOptions::default().normalize(false);
     let plain = SentenceEncoder::open(folder.path(), &options).unwrap();
     let vectors = plain.encode(&texts, TextKind::Document).unwrap();
     assert!(difference(&vectors, &rows(&golden["pooling"]["mean"])) < 1e-5);
@@ -152,7 +151,7 @@ fn pairs_are_scored_as_transformers_does() {
     let pairs: Vec<(&str, &str)> = pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     let expected: Vec<f32> = serde_json::from_value(golden["scores"].clone()).unwrap();
     for sessions in [1, 3] {
-        let options = EncoderOptions { sessions, batch_tokens: 50, ..EncoderOptions::default() };
+        let options = EncoderOptions::default().sessions(sessions).batch_tokens(50);
         let scorer = PairScorer::open(&fixture("tiny-pair"), &options).unwrap();
         let mut last = 0;
         let scores = scorer.score_with_progress(&pairs, &mut |done| last = done).unwrap();
@@ -172,7 +171,7 @@ fn a_provider_that_is_not_there_is_refused_with_what_to_do() {
     if !has_runtime() {
         return;
     }
-    let options = EncoderOptions { providers: vec![Provider::Cuda(0)], ..EncoderOptions::default() };
+    let options = EncoderOptions::default().providers([Provider::Cuda(0)]);
     match SentenceEncoder::open(&fixture("tiny"), &options) {
         Ok(_) => println!("skipped: this machine has CUDA"),
         Err(error) => {
@@ -197,11 +196,9 @@ fn minilm() {
     }
     let golden = read_json(&fixture("minilm.json"));
     let texts = texts(&golden["texts"]);
-    let options = EncoderOptions {
-        query_prompt: golden["prompt"].as_str().map(str::to_owned),
-        document_prompt: Some(String::new()),
-        ..EncoderOptions::default()
-    };
+    let options = EncoderOptions::default()
+        .query_prompt(golden["prompt"].as_str().map(str::to_owned))
+        .document_prompt(String::new());
     let encoder = SentenceEncoder::open(&folder, &options).unwrap();
     let head = |vectors: Vec<Vec<f32>>| -> Vec<Vec<f32>> {
         vectors
@@ -220,7 +217,7 @@ fn minilm() {
     let off = difference(&queries, &rows(&golden["prompted"]));
     assert!(off < 1e-4, "{off}");
 
-    let half = EncoderOptions { precision: Precision::F16, ..options.clone() };
+    let half = options.clone().precision(Precision::F16);
     let half = SentenceEncoder::open(&folder, &half).unwrap();
     assert_ne!(half.fingerprint(), encoder.fingerprint());
     let exact = encoder.encode(&texts, TextKind::Document).unwrap();
@@ -228,7 +225,7 @@ fn minilm() {
     println!("f16 against f32: {off:.1e}");
     assert!(off < 2e-3, "f16 against f32: {off}");
 
-    let int8 = EncoderOptions { precision: Precision::Int8, ..options };
+    let int8 = options.precision(Precision::Int8);
     let small = SentenceEncoder::open(&folder, &int8).unwrap();
     assert_ne!(small.fingerprint(), encoder.fingerprint());
     let rough = small.encode(&texts, TextKind::Document).unwrap();

@@ -181,10 +181,10 @@ fn options_out_of_range_are_named() {
     let refused = |options: EncoderOptions| SentenceEncoder::open(whole().path(), &options).unwrap_err().to_string();
     let default = EncoderOptions::default;
     for (options, name) in [
-        (EncoderOptions { batch_tokens: 1 << 25, ..default() }, "batch_tokens"),
-        (EncoderOptions { sessions: 2000, ..default() }, "sessions"),
-        (EncoderOptions { max_length: Some(1), ..default() }, "max_length"),
-        (EncoderOptions { query_prompt: Some("x".repeat(100_000)), ..default() }, "query_prompt"),
+        (default().batch_tokens(1 << 25), "batch_tokens"),
+        (default().sessions(2000), "sessions"),
+        (default().max_length(1), "max_length"),
+        (default().query_prompt("x".repeat(100_000)), "query_prompt"),
     ] {
         let message = refused(options);
         assert!(message.contains(name), "{message}");
@@ -196,7 +196,7 @@ fn a_provider_that_is_not_there_is_an_error() {
     if !has_runtime() {
         return;
     }
-    let options = EncoderOptions { providers: vec!["openvino".parse().unwrap()], ..EncoderOptions::default() };
+    let options = EncoderOptions::default().providers(["openvino".parse().unwrap()]);
     let message = SentenceEncoder::open(whole().path(), &options).unwrap_err().to_string();
     assert!(message.contains("model.onnx") && message.contains("OpenVINO"), "{message}");
 }

@@ -18,7 +18,7 @@ fn folder() -> tempfile::TempDir {
 
 fn encoder(batch_tokens: usize, sessions: usize) -> Option<SentenceEncoder> {
     has_runtime().then(|| {
-        let options = EncoderOptions { batch_tokens, sessions, ..EncoderOptions::default() };
+        let options = EncoderOptions::default().batch_tokens(batch_tokens).sessions(sessions);
         SentenceEncoder::open(folder().path(), &options).unwrap()
     })
 }
@@ -105,7 +105,7 @@ fn a_shorter_length_cuts_texts() {
         return;
     }
     let folder = folder();
-    let options = |max_length| EncoderOptions { max_length, ..EncoderOptions::default() };
+    let options = |tokens: Option<usize>| EncoderOptions::default().max_length(tokens);
     let short = SentenceEncoder::open(folder.path(), &options(Some(6))).unwrap();
     let vectors = short.encode(&["crows bend wire into hooks", "crows bend wire in"], TextKind::Document).unwrap();
     assert_eq!(short.max_length(), 6);
@@ -113,7 +113,7 @@ fn a_shorter_length_cuts_texts() {
     assert!(difference(&vectors[..1], &vectors[1..]) < 1e-6);
     // [CLS] and [SEP] take two.
     assert_eq!(short.room(TextKind::Document), 4);
-    let prompted = EncoderOptions { query_prompt: Some("what is ".to_owned()), ..options(Some(20)) };
+    let prompted = options(Some(20)).query_prompt("what is ".to_owned());
     let prompted = SentenceEncoder::open(folder.path(), &prompted).unwrap();
     assert_eq!((prompted.room(TextKind::Query), prompted.room(TextKind::Document)), (16, 18));
     let tokenizer = short.tokenizer();

@@ -522,7 +522,7 @@ pub(crate) fn is_name(path: &Path) -> bool {
 pub(crate) fn find_model(model: &Path, weights: bool) -> Result<PathBuf, TrainError> {
     let hub = adam_encoder::Hub::from_environment();
     let hub = if weights { hub.for_training() } else { hub };
-    Ok(hub.resolve(&model.to_string_lossy())?)
+    Ok(hub.resolve(model)?)
 }
 
 /// Puts one `key.key=value` into a table.

@@ -167,9 +167,7 @@ fn every_family_is_exported_and_the_files_give_what_transformers_gives() {
             .map(|ids| student.tokens.tokenizer().decode(&ids[1..ids.len() - 1], false).unwrap())
             .collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let encoder =
-            SentenceEncoder::open(&output, &EncoderOptions { precision: Precision::F32, ..EncoderOptions::default() })
-                .unwrap();
+        let encoder = SentenceEncoder::open(&output, &EncoderOptions::default().precision(Precision::F32)).unwrap();
         let found: Vec<Vec<f64>> = encoder
             .encode(&texts, TextKind::Document)
             .unwrap()

@@ -135,7 +135,7 @@ fn a_default_prompt_comes_before_queries_and_documents() {
     }
     assert_eq!(written["default_prompt_name"], "default");
     let encoder = SentenceEncoder::open(&output, &EncoderOptions::default()).unwrap();
-    let bare = EncoderOptions { query_prompt: Some(String::new()), ..EncoderOptions::default() };
+    let bare = EncoderOptions::default().query_prompt(String::new());
     let bare = SentenceEncoder::open(&output, &bare).unwrap();
     let text = "crows bend wire";
     let expected = bare.encode(&[&format!("represent this sentence: {text}")], TextKind::Query).unwrap();

@@ -20,7 +20,7 @@ impl PinnedModel {
         options: &EncoderOptions,
     ) -> Result<SentenceEncoder, PluginError> {
         let place = match (folder, &self.folder) {
-            (Some(folder), _) => Hub::from_environment().resolve(&folder.to_string_lossy())?,
+            (Some(folder), _) => Hub::from_environment().resolve(folder)?,
             (None, Some(folder)) if folder.is_dir() => folder.clone(),
             (None, Some(folder)) => {
                 return Err(PluginError::ModelMoved {
@@ -33,13 +33,12 @@ impl PinnedModel {
                 return Err(PluginError::NoModel { what: "making vectors", model: self.name.clone() });
             }
         };
-        let options = EncoderOptions {
-            precision: self.precision.parse().unwrap_or(options.precision),
-            max_length: self.max_length,
-            query_prompt: self.query_prompt.clone(),
-            document_prompt: self.document_prompt.clone(),
-            ..options.clone()
-        };
+        let options = options
+            .clone()
+            .precision(self.precision.parse()?)
+            .max_length(self.max_length)
+            .query_prompt(self.query_prompt.clone())
+            .document_prompt(self.document_prompt.clone());
         Ok(SentenceEncoder::open(&place, &options)?)
     }
 }

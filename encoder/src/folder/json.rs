@@ -5,78 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::error::EncoderError;
-
-/// Configuration files are a few kilobytes; one that is larger than this is not one.
-pub(crate) const CONFIG_LIMIT: u64 = 4 << 20;
-
-/// Opens a file of at most `limit` bytes, and says how many. What is no file is refused before it is opened: a pipe would be waited
-/// for without end, and a device read without one.
-pub(crate) fn open_file(path: &Path, limit: u64) -> Result<(std::fs::File, u64), EncoderError> {
-    let fault = |source| EncoderError::Read { path: path.to_path_buf(), source };
-    let check = |meta: &std::fs::Metadata| match kind_of_file(meta) {
-        None if meta.len() > limit => Err(EncoderError::TooLarge { path: path.to_path_buf(), size: meta.len(), limit }),
-        None => Ok(meta.len()),
-        Some(kind) => Err(EncoderError::model(path, format!("is {kind} where a file is expected"))),
-    };
-    check(&std::fs::metadata(path).map_err(fault)?)?;
-    let file = std::fs::File::open(path).map_err(fault)?;
-    let size = check(&file.metadata().map_err(fault)?)?;
-    Ok((file, size))
-}
-
-/// What something is that is no file.
-fn kind_of_file(meta: &std::fs::Metadata) -> Option<&'static str> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        let kind = meta.file_type();
-        if kind.is_fifo() {
-            return Some("a named pipe");
-        }
-        if kind.is_char_device() || kind.is_block_device() {
-            return Some("a device");
-        }
-        if kind.is_socket() {
-            return Some("a socket");
-        }
-    }
-    match (meta.is_file(), meta.is_dir()) {
-        (true, _) => None,
-        (_, true) => Some("a folder"),
-        _ => Some("something else"),
-    }
-}
-
-/// Reads a file whole, refusing one above `limit` bytes.
-pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, EncoderError> {
-    use std::io::Read;
-    let (file, size) = open_file(path, limit)?;
-    // A file may grow while it is read, so the limit holds then too.
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|source| EncoderError::Read { path: path.to_path_buf(), source })?;
-    if bytes.len() as u64 > limit {
-        return Err(EncoderError::TooLarge { path: path.to_path_buf(), size: bytes.len() as u64, limit });
-    }
-    if is_lfs_pointer(&bytes) {
-        return Err(EncoderError::model(
-            path,
-            "is a Git LFS pointer and not the file itself; fetch it with `git lfs pull`",
-        ));
-    }
-    Ok(bytes)
-}
+use crate::files::read_limited;
+use crate::limits::CONFIG_LIMIT;
 
 /// Whether something is at a path, be it a file or a link that leads nowhere: then reading it says what is wrong.
 pub(crate) fn is_there(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
-}
-
-/// What a checkout without Git LFS has in place of a large file: a few lines that name it.
-fn is_lfs_pointer(bytes: &[u8]) -> bool {
-    let start = &bytes[..bytes.len().min(200)];
-    start.starts_with(b"version ") && start.windows(7).any(|part| part == b"git-lfs")
 }
 
 /// One JSON object and the file it came from.

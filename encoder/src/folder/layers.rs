@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array1, Array2, ArrayView2};
 use safetensors::{Dtype, SafeTensors};
 
-use super::json::{JsonFile, is_there, read_limited};
+use super::json::{JsonFile, is_there};
 use super::pooling::WIDTH_LIMIT;
 use crate::error::EncoderError;
-
-/// Largest weight file of a layer, in bytes.
-pub(crate) const WEIGHT_LIMIT: u64 = 1 << 30;
+use crate::files::read_limited;
+use crate::limits::WEIGHT_LIMIT;
 
 /// One step on the pooled vectors.
 #[derive(Debug)]

@@ -17,17 +17,11 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::EncoderError;
-use crate::options::TextKind;
+use crate::text_encoder::TextKind;
 
-#[cfg(feature = "hub")]
-pub(crate) use json::CONFIG_LIMIT;
-pub(crate) use json::{JsonFile, open_file, read_limited};
+pub(crate) use json::JsonFile;
 pub(crate) use layers::Step;
-#[cfg(feature = "hub")]
-pub(crate) use layers::WEIGHT_LIMIT;
 pub(crate) use normalizer::{Adjusted, adjust};
-#[cfg(feature = "hub")]
-pub(crate) use onnx::{EXTERNAL_LIMIT, ONNX_LIMIT};
 pub(crate) use onnx::{OnnxFile, SharedWeight, WeightValues};
 pub(crate) use pooling::Pooling;
 
@@ -82,16 +76,16 @@ pub(crate) struct ModelFolder {
 ///
 /// # Errors
 /// When a file is missing or broken, or asks for something this crate does not do; the file and the key are named.
-pub fn check_sentence_folder(folder: &Path) -> Result<(), EncoderError> {
-    ModelFolder::open(folder).map(drop)
+pub fn check_sentence_folder(folder: impl AsRef<Path>) -> Result<(), EncoderError> {
+    ModelFolder::open(folder.as_ref()).map(drop)
 }
 
 /// As [`check_sentence_folder`] for a cross-encoder's folder.
 ///
 /// # Errors
 /// As [`check_sentence_folder`].
-pub fn check_pair_folder(folder: &Path) -> Result<(), EncoderError> {
-    ModelFolder::open_pair(folder).map(drop)
+pub fn check_pair_folder(folder: impl AsRef<Path>) -> Result<(), EncoderError> {
+    ModelFolder::open_pair(folder.as_ref()).map(drop)
 }
 
 impl ModelFolder {

@@ -4,17 +4,14 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
-use super::json::{is_there, read_limited, read_value};
+use super::json::{is_there, read_value};
 use super::protobuf::{self, Outline, Weight};
 use crate::error::EncoderError;
+use crate::files::read_limited;
 use crate::fingerprint;
-use crate::options::{EncoderOptions, Precision};
-
-/// protobuf cannot hold more, so neither can an ONNX file.
-pub(crate) const ONNX_LIMIT: u64 = 2 << 30;
-
-/// Largest file of weights beside a model, in bytes.
-pub(crate) const EXTERNAL_LIMIT: u64 = 64 << 30;
+use crate::limits::{EXTERNAL_LIMIT, ONNX_LIMIT};
+use crate::options::EncoderOptions;
+use crate::precision::Precision;
 
 /// Weights below this size are not worth sharing among sessions.
 const SHARED_WEIGHT: usize = 16 << 10;

@@ -59,7 +59,7 @@ impl Client {
                 .filter(|value| !value.is_empty())
                 .map(std::path::PathBuf::from)
                 .or_else(|| Some(std::path::PathBuf::from(std::env::var_os("HOME")?).join(".cache/huggingface")))?;
-            let token = crate::folder::read_limited(&home.join("token"), 4096).ok()?;
+            let token = crate::files::read_limited(&home.join("token"), 4096).ok()?;
             Some(String::from_utf8(token).ok()?).filter(|token| !token.trim().is_empty())
         });
         Self::new(&endpoint, token.as_deref(), PATIENCE)
@@ -111,7 +111,7 @@ impl Client {
             hasher.update(part);
             write(part).map_err(|error| format!("it cannot be written: {error}"))
         })?;
-        let sha256 = crate::fingerprint::hex(&hasher.finalize());
+        let sha256 = crate::hex::hex(&hasher.finalize());
         match expected {
             Some(expected) if !expected.eq_ignore_ascii_case(&sha256) => {
                 Err(format!("it is damaged: its SHA-256 is {sha256}, and the hub says {expected}"))

@@ -98,11 +98,13 @@ impl Hub {
     ///
     /// # Errors
     /// When the name is not a plain name, or the model is neither in the cache nor to be had.
-    pub fn resolve(&self, model: &str) -> Result<PathBuf, EncoderError> {
-        let path = Path::new(model);
-        if !model.is_empty() && path.is_dir() {
+    pub fn resolve(&self, model: impl AsRef<Path>) -> Result<PathBuf, EncoderError> {
+        let path = model.as_ref();
+        if path.is_dir() {
             return Ok(path.to_path_buf());
         }
+        // A path that is not Unicode is no name; what is left of it is refused below.
+        let model = &*path.to_string_lossy();
         // What is written like a path was meant as one.
         if path.is_absolute() || model.starts_with('.') || model.starts_with('~') || model.ends_with('/') {
             return Err(EncoderError::Missing {
@@ -228,9 +230,9 @@ const FILES: usize = 128;
 /// Most bytes taken of a file: as many as are read of it when the model is opened.
 #[cfg(feature = "hub")]
 fn limit_of(file: &str) -> u64 {
-    use crate::folder::{CONFIG_LIMIT, EXTERNAL_LIMIT, ONNX_LIMIT, WEIGHT_LIMIT};
+    use crate::limits::{CONFIG_LIMIT, EXTERNAL_LIMIT, ONNX_LIMIT, TOKENIZER_LIMIT, WEIGHT_LIMIT};
     match file.rsplit('/').next().unwrap_or(file) {
-        "tokenizer.json" => crate::tokenize::TOKENIZER_LIMIT,
+        "tokenizer.json" => TOKENIZER_LIMIT,
         // At the root it is a whole model's.
         _ if file == "model.safetensors" => EXTERNAL_LIMIT,
         name if name.ends_with(".json") => CONFIG_LIMIT,
@@ -298,7 +300,7 @@ fn is_wanted(file: &str, weights: bool) -> bool {
 /// The folder of a revision in a cached repository: a branch or tag by way of `refs`, or a commit itself.
 fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     let snapshots = repository.join("snapshots");
-    let commit = crate::folder::read_limited(&repository.join("refs").join(revision), REF_LIMIT)
+    let commit = crate::files::read_limited(&repository.join("refs").join(revision), REF_LIMIT)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .map(|text| text.trim().to_owned())

@@ -15,16 +15,15 @@ use tokenizers::{
 };
 
 use crate::error::EncoderError;
-use crate::folder::{Adjusted, JsonFile, ModelFolder, adjust, read_limited};
+use crate::files::read_limited;
+use crate::folder::{Adjusted, JsonFile, ModelFolder, adjust};
 use crate::guard::guarded;
+use crate::limits::TOKENIZER_LIMIT;
 use outline::Outline;
 use parts::{Changes, Cuts};
 
 /// A tokenizer as its file has it, with limits on the parts that could take all time and memory.
 type Tokenizer = TokenizerImpl<ModelWrapper, Changes, Cuts, PostProcessorWrapper, DecoderWrapper>;
-
-/// Largest `tokenizer.json`, in bytes; the largest known ones have about 35 MB.
-pub(crate) const TOKENIZER_LIMIT: u64 = 128 << 20;
 
 /// A text up to this many bytes for each token that fits is tokenised in one go.
 const BYTES_A_TOKEN: usize = 16;

@@ -156,7 +156,7 @@ impl Reference {
         // The encoder chooses among the files it finds, so it is shown a folder with this one only.
         let alone = Remove(sibling(folder, "check"));
         link_with_only(folder, &alone.0, file, precision)?;
-        let options = EncoderOptions { precision, ..EncoderOptions::default() };
+        let options = EncoderOptions::default().precision(precision);
         let (parity, worst) = match self.kind {
             Kind::Sentence => {
                 let encoder = SentenceEncoder::open(&alone.0, &options)?;

@@ -29,11 +29,8 @@ struct OnDevice {
 
 /// Opens an exported model.
 pub(crate) fn encoder(context: &Context<'_>, folder: &Path) -> Result<CorpusEncoder, TrainError> {
-    let options = EncoderOptions {
-        threads: context.config.run.threads,
-        batch_tokens: context.config.eval.batch_tokens,
-        ..EncoderOptions::default()
-    };
+    let options =
+        EncoderOptions::default().threads(context.config.run.threads).batch_tokens(context.config.eval.batch_tokens);
     let exported = SentenceEncoder::open(folder, &options)?;
     let device = if context.machine.device.is_cuda() {
         // In f32: what is measured must not depend on where.

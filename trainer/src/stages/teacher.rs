@@ -65,7 +65,7 @@ pub(crate) fn check(context: &Context<'_>) -> Result<(), TrainError> {
         TeacherKind::Train => drop(ModelTokenizer::open(folder)?),
         TeacherKind::Trained => CrossEncoder::check_trained(folder)?,
         TeacherKind::Onnx => {
-            let options = EncoderOptions { threads: 1, ..EncoderOptions::default() };
+            let options = EncoderOptions::default().threads(1);
             drop(PairScorer::open(folder, &options)?);
         }
     }
@@ -253,11 +253,7 @@ impl Scorer {
             TeacherKind::Trained | TeacherKind::Onnx => model_folder(context).to_owned(),
         };
         if config.kind == TeacherKind::Onnx {
-            let options = EncoderOptions {
-                max_length: Some(config.length),
-                threads: context.config.run.threads,
-                ..EncoderOptions::default()
-            };
+            let options = EncoderOptions::default().max_length(config.length).threads(context.config.run.threads);
             let mask = mask_name(&ModelTokenizer::open(&folder)?);
             return Ok(Self::Onnx(Box::new(PairScorer::open(&folder, &options)?), mask));
         }

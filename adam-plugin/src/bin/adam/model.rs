@@ -28,12 +28,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn options(&self) -> EncoderOptions {
-        EncoderOptions { threads: self.threads, providers: self.provider.clone(), ..EncoderOptions::default() }
+        EncoderOptions::default().threads(self.threads).providers(self.provider.clone())
     }
 
     /// For one question: a model with one session opens fastest.
     pub(crate) fn options_for_one(&self) -> EncoderOptions {
-        EncoderOptions { sessions: 1, ..self.options() }
+        self.options().sessions(1)
     }
 }
 
@@ -80,15 +80,15 @@ pub(crate) struct Computing {
 impl Computing {
     /// Opens a folder in sentence-transformers layout with ONNX, or a model by its Hugging Face id.
     pub(crate) fn open(&self, model: &Path) -> Result<(Arc<SentenceEncoder>, PinnedModel)> {
-        let folder: PathBuf = Hub::from_environment().resolve(&model.to_string_lossy())?;
+        let folder: PathBuf = Hub::from_environment().resolve(model)?;
         let precision = self.precision.unwrap_or_default();
-        let options = EncoderOptions {
-            precision,
-            max_length: self.max_length,
-            query_prompt: self.query_prompt.clone(),
-            document_prompt: self.document_prompt.clone(),
-            ..self.running.options()
-        };
+        let options = self
+            .running
+            .options()
+            .precision(precision)
+            .max_length(self.max_length)
+            .query_prompt(self.query_prompt.clone())
+            .document_prompt(self.document_prompt.clone());
         let encoder = SentenceEncoder::open(&folder, &options)?;
         let pinned = PinnedModel::of_folder(&encoder, &folder, precision, self.max_length);
         Ok((Arc::new(encoder), pinned))
