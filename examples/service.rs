@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 use axum::extract::{Query, State};
 use axum::response::Html;
 use axum::routing::get;
-use beir::Collection;
+use beir_eval::Collection;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -74,7 +74,7 @@ fn fill(engine: &Engine) -> Result<()> {
     let pocket = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/pocket");
     let mut writer = engine.writer(50_000_000, WriterSettings::default())?;
     for record in Collection::open(&pocket)?.records()? {
-        let beir::Document { id, title, text } = record?.document;
+        let beir_eval::Document { id, title, text } = record?.document;
         writer.update_document(engine.document(Document { id, title, text, ..Document::default() })?)?;
     }
     writer.commit()?;

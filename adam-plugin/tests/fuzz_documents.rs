@@ -13,7 +13,7 @@ use adam_encoder::{EncoderOptions, Precision, SentenceEncoder};
 use adam_plugin::engine::Document;
 use adam_plugin::serve::{Server, Service, ServiceOptions};
 use adam_plugin::{Engine, PinnedModel};
-use beir::{Collection, Keep, OnWrongLine, ReadOptions};
+use beir_eval::{Collection, Keep, OnWrongLine, ReadOptions};
 
 /// Numbers from a seed, the same on every machine.
 struct Random(u64);

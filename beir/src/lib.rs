@@ -1,9 +1,9 @@
 //! Collections in BEIR layout, trec_eval's metrics and paired significance tests.
 //!
 //! ```
-//! use beir::{EvalOptions, Metric, Qrels, Run, evaluate};
+//! use beir_eval::{EvalOptions, Metric, Qrels, Run, evaluate};
 //!
-//! # fn main() -> Result<(), beir::BeirError> {
+//! # fn main() -> Result<(), beir_eval::BeirError> {
 //! let qrels = Qrels::from_judgements([("q1", "d1", 2), ("q1", "d2", 1), ("q2", "d3", 1)]);
 //! let mut run = Run::new();
 //! run.insert("q1", vec![("d2".to_owned(), 7.5), ("d1".to_owned(), 6.0)]);

@@ -9,7 +9,7 @@ use crate::record::{self, Record};
 /// How records are read.
 ///
 /// ```
-/// use beir::{Keep, ReadOptions};
+/// use beir_eval::{Keep, ReadOptions};
 ///
 /// let options = ReadOptions::new()
 ///     .id_field("sku")
@@ -19,7 +19,7 @@ use crate::record::{self, Record};
 /// assert_eq!(record.document.id, "17");
 /// assert_eq!(record.metadata["brand"], "Norse");
 /// assert_eq!(record.unread, ["stock"]);
-/// # Ok::<(), beir::BeirError>(())
+/// # Ok::<(), beir_eval::BeirError>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadOptions {

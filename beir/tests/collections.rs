@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use beir::{BeirError, Collection, Document, Keep, OnWrongLine, ReadOptions, Summary};
+use beir_eval::{BeirError, Collection, Document, Keep, OnWrongLine, ReadOptions, Summary};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;

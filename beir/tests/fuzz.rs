@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use beir::{Collection, OnWrongLine, Qrels, ReadOptions, Run, elements};
+use beir_eval::{Collection, OnWrongLine, Qrels, ReadOptions, Run, elements};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rand::{RngExt, SeedableRng};
@@ -184,7 +184,7 @@ fn records() {
         if let Ok(text) = std::str::from_utf8(bytes) {
             let _ = elements(text);
             // What is valid JSON in all its parts is never called invalid.
-            if let Err(beir::BeirError::Json { problem }) = ReadOptions::new().parse(text) {
+            if let Err(beir_eval::BeirError::Json { problem }) = ReadOptions::new().parse(text) {
                 assert!(serde_json::from_str::<serde::de::IgnoredAny>(text).is_err(), "{problem}");
             }
         }

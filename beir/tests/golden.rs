@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use beir::significance::{CompareOptions, compare};
-use beir::{EvalOptions, Metric, Missing, Qrels, Run, SelfHits, evaluate};
+use beir_eval::significance::{CompareOptions, compare};
+use beir_eval::{EvalOptions, Metric, Missing, Qrels, Run, SelfHits, evaluate};
 use serde::Deserialize;
 
 type ByQuery<T> = BTreeMap<String, BTreeMap<String, T>>;

@@ -16,7 +16,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use beir::Collection;
+use beir_eval::Collection;
 
 /// Titles and texts of the pocket collection.
 ///

@@ -76,7 +76,7 @@ pub enum TrainError {
     Encoder(#[from] adam_encoder::EncoderError),
     /// A collection could not be read.
     #[error(transparent)]
-    Collection(#[from] beir::BeirError),
+    Collection(#[from] beir_eval::BeirError),
     /// Full-text search failed.
     #[error("tantivy: {0}")]
     Tantivy(#[from] tantivy::TantivyError),

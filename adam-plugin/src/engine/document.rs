@@ -34,7 +34,7 @@ impl Engine {
     pub fn document(&self, document: Document) -> Result<TantivyDocument, PluginError> {
         let Document { id, mut title, mut text, metadata, vector } = document;
         let fault = |problem: String| PluginError::Document { document: shown(&id), problem };
-        beir::check_id(&id).map_err(|problem| fault(format!("its id {problem}")))?;
+        beir_eval::check_id(&id).map_err(|problem| fault(format!("its id {problem}")))?;
         // An index that was brought over has its own fields, and not always one for everything.
         let lost = |what: &str| {
             fault(format!("its {what} would be lost, since the index has no field for it: {}", self.described_fields()))

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use beir::{BeirError, ReadOptions, Record};
+use beir_eval::{BeirError, ReadOptions, Record};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -20,7 +20,7 @@ use crate::filter::Filter;
 use crate::writer::Failure;
 
 /// Longest id, in characters: the same for files and the library.
-pub(super) const MAX_ID: usize = beir::MAX_ID_CHARS;
+pub(super) const MAX_ID: usize = beir_eval::MAX_ID_CHARS;
 /// Most names of ignored fields that an answer lists.
 const MAX_IGNORED: usize = 20;
 
@@ -28,7 +28,7 @@ const MAX_IGNORED: usize = 20;
 /// a line of a file: the id may be a whole number and may be called `_id`, title and text may be null, and NaN or Infinity are read
 /// as null. Fields with other names are ignored and counted in the answer.
 #[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "describes what `beir` reads")]
+#[expect(dead_code, reason = "describes what `beir-eval` reads")]
 pub(super) struct DocumentBody {
     /// Its id.
     #[schema(value_type = Object)]
@@ -280,7 +280,7 @@ impl Kind {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let documents: Vec<(String, &str)> = match self {
             Self::Json if text.trim_start().starts_with('[') => {
-                let elements = beir::elements(text).map_err(|fault| unreadable("", &fault))?;
+                let elements = beir_eval::elements(text).map_err(|fault| unreadable("", &fault))?;
                 (0..).zip(elements).map(|(at, text): (usize, _)| (format!("document {at}"), text)).collect()
             }
             Self::Json => vec![("document 0".to_owned(), text)],
@@ -322,7 +322,7 @@ fn document(place: &str, record: Record, service: &Service) -> Result<tantivy::T
     limits.check_text(&format!("the title of {place}"), &document.title)?;
     limits.check_text(&format!("the text of {place}"), &document.text)?;
     let metadata = (!metadata.is_empty()).then_some(metadata);
-    let beir::Document { id, title, text } = document;
+    let beir_eval::Document { id, title, text } = document;
     service.engine().document(Document { id, title, text, metadata, vector }).map_err(|fault| match fault {
         fault @ crate::PluginError::Document { .. } => ApiError::validation(format!("{place}: {fault}")),
         other => ApiError::of(other),
@@ -330,7 +330,7 @@ fn document(place: &str, record: Record, service: &Service) -> Result<tantivy::T
 }
 
 fn check_id(id: &str) -> Result<(), String> {
-    beir::check_id(id).map_err(|problem| format!("the id {problem}"))
+    beir_eval::check_id(id).map_err(|problem| format!("the id {problem}"))
 }
 
 /// Gives a stored document back.

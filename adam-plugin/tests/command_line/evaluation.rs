@@ -107,7 +107,7 @@ fn run_files_keep_ids_with_spaces_and_bad_outputs_are_refused_first() {
     let base = ["eval", "--index", &index, "--data", &data, "--mode", "bm25"];
     let (code, out, err) = run(&[&base[..], &["--run", &file]].concat());
     assert!(code == 0 && out.contains("1.0000") && err.contains("ids hold spaces"), "{out}{err}");
-    let back = beir::Run::read(&file).unwrap();
+    let back = beir_eval::Run::read(&file).unwrap();
     assert_eq!(back.get("q1").unwrap()[0].0, "doc one.pdf");
     let compare = format!("same={file}");
     assert!(done(&[&base[..], &["--compare", &compare]].concat()).contains("same"));

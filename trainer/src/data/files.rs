@@ -111,7 +111,7 @@ enum Content {
 
 /// Opens a text file, unpacked.
 fn open(path: &Path) -> Result<BufReader<Box<dyn Read + Send>>, TrainError> {
-    Ok(BufReader::with_capacity(1 << 20, beir::read_text(path)?))
+    Ok(BufReader::with_capacity(1 << 20, beir_eval::read_text(path)?))
 }
 
 /// What a file holds, by its first bytes and its name.

@@ -11,7 +11,7 @@ use crate::checkpoint::write_whole;
 use crate::config::Config;
 use crate::error::TrainError;
 use crate::report::{Reporter, read_curves};
-use beir::significance::{CompareOptions, Comparison, compare};
+use beir_eval::significance::{CompareOptions, Comparison, compare};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use adam_plugin::engine::{FusionName, WEIGHT};
 use adam_plugin::{Engine, Mode, SearchRequest};
 use anyhow::{Context, Result, anyhow, bail};
-use beir::significance::{CompareOptions, compare_evaluations};
-use beir::{Collection, EvalOptions, Evaluation, Metric, Missing, Qrels, Queries, Run, SelfHits, evaluate};
+use beir_eval::significance::{CompareOptions, compare_evaluations};
+use beir_eval::{Collection, EvalOptions, Evaluation, Metric, Missing, Qrels, Queries, Run, SelfHits, evaluate};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde_json::{Map, Value, json};
@@ -271,7 +271,7 @@ fn self_hits(args: &EvalArgs, engine: &Engine, judged: &[(&str, &str)]) -> Resul
     let mut documents = std::collections::HashMap::new();
     for (id, _) in judged {
         if let Some(found) = engine.get(id)? {
-            let document = beir::Document { id: found.id, title: found.title, text: found.text };
+            let document = beir_eval::Document { id: found.id, title: found.title, text: found.text };
             documents.insert(*id, document);
         }
     }

@@ -9,7 +9,7 @@ use adam_encoder::{SentenceEncoder, TextEncoder};
 use adam_plugin::engine::{Document, check_metadata, check_vector};
 use adam_plugin::{Card, Engine, IndexOptions, Language, OnFailure, PinnedModel, PluginError, WriterSettings};
 use anyhow::{Context, Result, bail};
-use beir::{Collection, Record, Summary};
+use beir_eval::{Collection, Record, Summary};
 use clap::Args;
 
 use crate::WrongCall;
@@ -177,7 +177,7 @@ fn fits(record: &Record, index: Option<&Engine>, dimension: usize) -> Result<(),
 
 fn document(record: Record, vector: Option<Vec<f32>>) -> Document {
     let vector = record.vector.or(vector);
-    let beir::Document { id, title, text } = record.document;
+    let beir_eval::Document { id, title, text } = record.document;
     Document { id, title, text, metadata: (!record.metadata.is_empty()).then_some(record.metadata), vector }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use beir::{Collection, Keep, OnWrongLine, ReadOptions, Summary, WrongLines};
+use beir_eval::{Collection, Keep, OnWrongLine, ReadOptions, Summary, WrongLines};
 use clap::Args;
 
 use crate::WrongCall;

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use adam_encoder::{Precision, Provider};
 use adam_plugin::engine::FusionName;
 use adam_plugin::{Language, Mode, OnFailure};
-use beir::OnWrongLine;
+use beir_eval::OnWrongLine;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command};
 use serde_json::Value;

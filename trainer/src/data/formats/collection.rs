@@ -1,4 +1,4 @@
-//! Collections in BEIR layout, read by the `beir` crate.
+//! Collections in BEIR layout, read by the crate `beir-eval`.
 //!
 //! That crate is strict: a line that is no record ends the reading with its file and line, whatever `wrong_rows` says. What
 //! may be dropped here are judgements of queries or passages that do not exist, and queries and passages without text.
@@ -6,7 +6,7 @@
 use crate::data::DataConfig;
 use crate::data::build::{Builder, GRADE};
 use crate::error::TrainError;
-use beir::Collection;
+use beir_eval::Collection;
 use std::path::Path;
 
 pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(), TrainError> {
