@@ -9,7 +9,7 @@ use std::sync::Arc;
 use adam_encoder::{EncoderError, TextEncoder, TextKind};
 use adam_examples::{pocket, question};
 use adam_plugin::engine::Document;
-use adam_plugin::{Engine, Mode, PinnedModel, SearchRequest, WriterSettings};
+use adam_plugin::{Engine, Mode, SearchRequest, WriterSettings};
 
 /// Counts the three-letter pieces of a text in 512 buckets.
 struct Pieces;
@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let encoder = Arc::new(Pieces);
     // The index remembers the fingerprint, and refuses another encoder from now on.
-    let engine = Engine::open_or_create(folder.path(), encoder.clone(), PinnedModel::of(encoder.as_ref()))?;
+    let engine = Engine::builder(folder.path()).encoder(encoder.clone()).open_or_create()?;
     let mut writer = engine.writer(50_000_000, WriterSettings::default())?;
     for (number, (title, text)) in pocket()?.into_iter().enumerate() {
         writer.update_document(engine.document(Document {
@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
 
     for mode in Mode::ALL {
         println!("{mode}");
-        for hit in engine.search(&SearchRequest { mode, top: 3, ..SearchRequest::new(question()) })?.hits {
+        for hit in engine.search(&SearchRequest::new(question()).mode(mode).top(3))?.hits {
             println!("  {:.3}  {}", hit.score, hit.title.unwrap_or_default());
         }
     }

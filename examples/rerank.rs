@@ -11,7 +11,7 @@ use std::sync::Arc;
 use adam_encoder::{EncoderOptions, SentenceEncoder};
 use adam_examples::pocket;
 use adam_plugin::engine::Document;
-use adam_plugin::{Engine, PinnedModel, Reranker, SearchRequest, WriterSettings};
+use adam_plugin::{Engine, Reranker, SearchRequest, WriterSettings};
 use anyhow::Context;
 
 fn main() -> anyhow::Result<()> {
@@ -21,10 +21,9 @@ fn main() -> anyhow::Result<()> {
 
     let options = EncoderOptions::default();
     let encoder = Arc::new(SentenceEncoder::open(&adam_examples::model()?, &options)?);
-    let reranker = Arc::new(Reranker::open(cross_encoder.as_ref(), &options)?);
+    let reranker = Arc::new(Reranker::open(&cross_encoder, &options)?);
     let folder = tempfile::tempdir()?;
-    let engine = Engine::open_or_create(folder.path(), encoder.clone(), PinnedModel::of(encoder.as_ref()))?
-        .with_reranker(reranker);
+    let engine = Engine::builder(folder.path()).encoder(encoder).reranker(reranker).open_or_create()?;
     let mut writer = engine.writer(50_000_000, WriterSettings::default())?;
     for (number, (title, text)) in pocket()?.into_iter().enumerate() {
         writer.update_document(engine.document(Document {
@@ -37,7 +36,7 @@ fn main() -> anyhow::Result<()> {
     writer.commit()?;
     engine.reload()?;
 
-    let request = SearchRequest { top: 5, rerank: Some(50), ..SearchRequest::new(question) };
+    let request = SearchRequest::new(question).top(5).rerank(Some(50));
     for hit in engine.search(&request)?.hits {
         // What every arm thought of it: bm25, dense, and the cross-encoder last.
         let ranks: Vec<String> = hit

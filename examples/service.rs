@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use adam_encoder::{EncoderOptions, Precision, SentenceEncoder};
 use adam_plugin::engine::Document;
-use adam_plugin::serve::{Service, ServiceOptions, router};
 use adam_plugin::{Engine, PinnedModel, SearchRequest, WriterSettings};
+use adam_server::{Service, ServiceOptions, router};
 use anyhow::{Context, Result};
 use axum::extract::{Query, State};
 use axum::response::Html;
@@ -27,8 +27,8 @@ async fn main() -> Result<()> {
 
     let encoder = Arc::new(SentenceEncoder::open(&model, &EncoderOptions::default())?);
     let pinned = PinnedModel::of_folder(&encoder, &model, Precision::F32, None);
-    let engine = Engine::open_or_create(&index, encoder.clone(), pinned)?;
-    if engine.documents() == 0 {
+    let engine = Engine::builder(&index).encoder(encoder.clone()).pinned(pinned).open_or_create()?;
+    if engine.num_docs() == 0 {
         fill(&engine)?;
     }
     // From here on the service holds the index's only writer.
@@ -61,8 +61,7 @@ async fn best(
 ) -> String {
     let question = query.get("query").cloned().unwrap_or_default();
     let engine = service.engine().clone();
-    let found =
-        tokio::task::spawn_blocking(move || engine.search(&SearchRequest { top: 1, ..SearchRequest::new(question) }));
+    let found = tokio::task::spawn_blocking(move || engine.search(&SearchRequest::new(question).top(1)));
     match found.await {
         Ok(Ok(answer)) => answer.hits.first().map_or_else(String::new, |hit| hit.title.clone().unwrap_or_default()),
         Ok(Err(fault)) => fault.to_string(),

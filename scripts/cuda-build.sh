@@ -44,7 +44,7 @@ for cache in "$CARGO_TARGET_DIR"/release/build/faiss-sys-*/out/build/CMakeCache.
   fi
 done
 
-packages=(--release --locked --package tantivy-dense --package adam-plugin --features "tantivy-dense/gpu,adam-plugin/gpu")
+packages=(--release --locked --package tantivy-dense --package adam-cli --features "tantivy-dense/gpu,adam-cli/gpu")
 if [ $# -gt 0 ]; then
   exec cargo "$1" "${packages[@]}" "${@:2}"
 fi

@@ -30,9 +30,9 @@ pub enum PluginError {
         /// What is missing, and what to do.
         problem: String,
     },
-    /// The card of an index (which model, which fields) is damaged or from a later version.
+    /// The manifest of an index (which model, which fields) is damaged or from a later version.
     #[error("{}: {problem}", path.display())]
-    Card {
+    Manifest {
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and what to do.
@@ -40,7 +40,7 @@ pub enum PluginError {
     },
     /// The index was made with another model.
     #[error(
-        "the index {} was made with the model `{pinned}` ({pinned_fingerprint}), and vectors of `{given}` ({given_fingerprint}) cannot be compared with its own; use the first model, or change the index over with `adam reembed`",
+        "the index {} was made with the model `{pinned}` ({pinned_fingerprint}), and vectors of `{given}` ({given_fingerprint}) cannot be compared with its own; use the first model, or make a new index with the vectors of the other",
         index.display()
     )]
     OtherModel {
@@ -56,16 +56,16 @@ pub enum PluginError {
         given_fingerprint: String,
     },
     /// A search or a document needs vectors, and no model was opened.
-    #[error("{what} needs the index's model, `{model}`, and none was opened")]
+    #[error("{task} needs the model of the index, `{model}`, and no model was opened")]
     NoModel {
         /// What needs it.
-        what: &'static str,
+        task: &'static str,
         /// The model that the index was made with.
         model: String,
     },
     /// The model that an index was made with is no longer where it was then.
     #[error(
-        "the index {} was made with the model `{model}` from {}, which is not there; name its folder (--model)",
+        "the index {} was made with the model `{model}` from {}, which is not there; name its folder",
         index.display(),
         folder.display()
     )]
@@ -109,6 +109,12 @@ pub enum PluginError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A fault of this program, and not of what it was given.
+    #[error("internal fault: {problem}")]
+    Internal {
+        /// What happened.
+        problem: String,
+    },
     /// A setting has a value that cannot be honoured.
     #[error("setting `{name}` {problem}")]
     Setting {
@@ -138,17 +144,6 @@ pub enum PluginError {
         what: &'static str,
         /// The panic's message.
         problem: String,
-    },
-    /// The embedding writer did not end, though it was given time to.
-    #[error(
-        "the embedding writer got nothing done for {} s, so its last commit was given up: {waiting} accepted documents and deletions are not committed",
-        quiet.as_secs()
-    )]
-    WriterStuck {
-        /// How long it got nothing done.
-        quiet: std::time::Duration,
-        /// Documents and deletions that were accepted and are not committed.
-        waiting: u64,
     },
     /// The embedding writer's thread is gone.
     #[error("the embedding writer's thread has ended; open a new writer")]
@@ -196,6 +191,35 @@ pub enum PluginError {
     /// tantivy failed.
     #[error("{0}")]
     Tantivy(TantivyError),
+}
+
+/// A name that is none of those that are known, such as `german` where a mode is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is not a {kind}; use {}", listed(known))]
+pub struct UnknownName {
+    kind: &'static str,
+    name: String,
+    known: Vec<&'static str>,
+}
+
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+impl UnknownName {
+    pub(crate) fn new(kind: &'static str, name: &str, known: Vec<&'static str>) -> Self {
+        // It stands in messages.
+        Self { kind, name: name.chars().take(100).collect(), known }
+    }
+
+    /// The position of a name among those that are known.
+    pub(crate) fn find(kind: &'static str, name: &str, known: &[&'static str]) -> Result<usize, Self> {
+        known.iter().position(|known| *known == name).ok_or_else(|| Self::new(kind, name, known.to_vec()))
+    }
 }
 
 impl From<DenseError> for PluginError {

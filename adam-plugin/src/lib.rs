@@ -2,19 +2,30 @@
 //!
 //! - [`EmbeddingWriter`] wraps tantivy's `IndexWriter`: documents go in with their text, vectors are made on the way.
 //! - [`Engine`] is one index folder with its model pinned: add documents, search by words, by meaning, by both.
-//! - The program `adam` is both at the command line and over HTTP.
+//! - [`import`] brings an index over that has no vectors yet, or those of another model.
+//!
+//! The package `adam-cli` is the program `adam` over this library, `adam-server` the HTTP server.
+//!
+//! # Features
+//!
+//! - `onnx` (default): models run by ONNX Runtime. Without it, bring an encoder of your own: a
+//!   [`TextEncoder`](adam_encoder::TextEncoder).
+//! - `hub` (default): models are downloaded by their Hugging Face name. Without it, names are looked up in the local cache.
+//! - `faiss`: approximate vector search by faiss, which needs cmake and OpenBLAS to build. Without it, searches are exact.
+//! - `gpu`: vector search on NVIDIA GPUs.
+//! - `openapi`: schemas of requests and answers for an OpenAPI document, by utoipa.
 //!
 //! ```no_run
+//! # #[cfg(feature = "onnx")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //!
 //! use adam_encoder::{EncoderOptions, SentenceEncoder};
 //! use adam_plugin::engine::Document;
-//! use adam_plugin::{Engine, PinnedModel, SearchRequest, WriterSettings};
+//! use adam_plugin::{Engine, SearchRequest, WriterSettings};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let encoder = Arc::new(SentenceEncoder::open("student", &EncoderOptions::default())?);
-//! let pinned = PinnedModel::of(encoder.as_ref());
-//! let engine = Engine::open_or_create("birds-index".as_ref(), encoder, pinned)?;
+//! let engine = Engine::builder("birds-index").encoder(encoder).open_or_create()?;
 //!
 //! let mut writer = engine.writer(50_000_000, WriterSettings::default())?;
 //! let (id, text) = ("crow".to_owned(), "Crows bend wires into hooks and fish with them.".to_owned());
@@ -27,11 +38,12 @@
 //! }
 //! # Ok(())
 //! # }
+//! # #[cfg(not(feature = "onnx"))]
+//! # fn main() {}
 //! ```
 //!
 //! Searches, encoding and commits block the thread that calls them; the example `service` has them in `spawn_blocking`.
 
-mod card;
 pub mod check;
 mod chunk;
 mod columns;
@@ -42,19 +54,21 @@ mod folder;
 mod hash;
 pub mod import;
 mod lookup;
+mod manifest;
 mod query;
 mod rerank;
-pub mod serve;
 mod template;
 mod writer;
 
-pub use card::{CARD_FILE, Card, Layout, PinnedModel};
+pub use {adam_encoder, tantivy, tantivy_dense};
+
 pub use chunk::{ChunkFields, Chunking};
-pub use engine::{Engine, Hit, IndexOptions, Language, Mode, SearchRequest, SearchResponse};
-pub use error::PluginError;
+pub use engine::{Engine, EngineBuilder, Hit, Language, Mode, SearchRequest, SearchResponse};
+pub use error::{PluginError, UnknownName};
 pub use filter::{Filter, FilterWarning};
 pub use hash::HashFields;
-pub use query::{MAX_QUERY, Syntax, text_query};
+pub use manifest::{Layout, MANIFEST_FILE, Manifest, PinnedModel};
+pub use query::{MAX_QUERY, text_query};
 pub use rerank::Reranker;
 pub use template::Template;
-pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, PendingCommit, Progress, WriterSettings};
+pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, PendingCommit, Progress, Pulse, WriterSettings};

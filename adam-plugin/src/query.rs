@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use tantivy::query::{BooleanQuery, EmptyQuery, Query, QueryParser, TermQuery};
+use tantivy::query::{BooleanQuery, EmptyQuery, Query, TermQuery};
 use tantivy::schema::{Field, FieldType, IndexRecordOption};
 use tantivy::tokenizer::{TextAnalyzer, TokenStream};
 use tantivy::{Index, Term};
@@ -16,29 +16,14 @@ pub const MAX_QUERY: usize = 1 << 20;
 /// Most different words of a query that are searched; further ones add time and hardly anything else.
 pub(crate) const MAX_WORDS: usize = 1024;
 
-/// How the text of a query is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Syntax {
-    /// As plain words: any text is a query, whatever quotes, colons or brackets are in it. Documents with any of the
-    /// words match, and each different word counts once.
-    #[default]
-    Words,
-    /// As tantivy's query language: `title:crow AND "new caledonian" -raven`.
-    Language,
-}
-
-/// A query over text fields from what was typed.
+/// A query of plain words over text fields: any text is a query, whatever quotes, colons or brackets are in it. Documents with any
+/// of the words match, and each different word counts once.
 ///
 /// # Errors
-/// [`PluginError::Query`] for a text beyond 1 MiB, and for a fault in the query language.
-pub fn text_query(index: &Index, fields: &[Field], text: &str, syntax: Syntax) -> Result<Box<dyn Query>, PluginError> {
+/// [`PluginError::Query`] for a text beyond 1 MiB.
+pub fn text_query(index: &Index, fields: &[Field], text: &str) -> Result<Box<dyn Query>, PluginError> {
     check_length(text)?;
-    match syntax {
-        Syntax::Words => Ok(words(index, fields, text)?.query),
-        Syntax::Language => QueryParser::for_index(index, fields.to_vec())
-            .parse_query(text)
-            .map_err(|fault| PluginError::Query { problem: format!("not in the query language: {fault}") }),
-    }
+    Ok(words(index, fields, text)?.query)
 }
 
 pub(crate) fn check_length(text: &str) -> Result<(), PluginError> {
@@ -111,14 +96,11 @@ mod tests {
         let text = index.schema().get_field("text").unwrap();
         for typed in ["crows: \"bend", "(crows AND", "crows^^ -", "CROWS crows crows", "title:crows [* TO", "+\\crows~"]
         {
-            let query = text_query(&index, &[text], typed, Syntax::Words).unwrap();
+            let query = text_query(&index, &[text], typed).unwrap();
             assert!(count(&index, query.as_ref()) >= 1, "{typed}");
         }
-        let nothing = text_query(&index, &[text], "?!", Syntax::Words).unwrap();
+        let nothing = text_query(&index, &[text], "?!").unwrap();
         assert_eq!(count(&index, nothing.as_ref()), 0);
-        let strict = text_query(&index, &[text], "bend AND rules", Syntax::Language).unwrap();
-        assert_eq!(count(&index, strict.as_ref()), 1);
-        assert!(text_query(&index, &[text], "bend AND (", Syntax::Language).is_err());
-        assert!(text_query(&index, &[text], &"x ".repeat(1 << 20), Syntax::Words).is_err());
+        assert!(text_query(&index, &[text], &"x ".repeat(1 << 20)).is_err());
     }
 }

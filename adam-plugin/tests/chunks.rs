@@ -2,15 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/models.rs"]
+mod models;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use adam_encoder::{EncoderOptions, TextEncoder};
 use adam_plugin::engine::Document;
-use adam_plugin::{
-    Chunking, Engine, IndexOptions, Mode, OnFailure, PluginError, Reranker, SearchRequest, WriterSettings,
-};
+use adam_plugin::{Chunking, Engine, Mode, OnFailure, PluginError, Reranker, SearchRequest, WriterSettings};
 use common::Words;
 
 const CHUNKING: Chunking = Chunking { tokens: 20, overlap: 4 };
@@ -37,8 +37,12 @@ fn documents() -> Vec<Document> {
 }
 
 fn open(path: &Path, model: &Arc<Words>, chunks: Option<Chunking>) -> Result<Engine, PluginError> {
-    let options = IndexOptions { chunks, ..IndexOptions::default() };
-    Engine::open_or_create_as(path, model.clone(), model.pinned(), options)
+    let builder = Engine::builder(path).encoder(model.clone());
+    match chunks {
+        Some(chunking) => builder.chunks(chunking),
+        None => builder,
+    }
+    .open_or_create()
 }
 
 fn build(path: &Path, model: &Arc<Words>, chunking: Option<Chunking>) -> Engine {
@@ -58,7 +62,7 @@ fn build(path: &Path, model: &Arc<Words>, chunking: Option<Chunking>) -> Engine 
 }
 
 fn ask(engine: &Engine, mode: Mode, query: &str, top: usize) -> Vec<adam_plugin::Hit> {
-    let request = SearchRequest { mode, top, snippets: true, explain: true, ..SearchRequest::new(query) };
+    let request = SearchRequest::new(query).mode(mode).top(top).snippets(true).explain(true);
     engine.search(&request).unwrap().hits
 }
 
@@ -85,7 +89,7 @@ fn a_document_is_as_near_as_its_nearest_chunk() {
     let model = Arc::new(Words::of(256, "wide words 1"));
     let engine = build(folder.path(), &model, Some(CHUNKING));
     let documents = documents();
-    assert_eq!(engine.documents(), 40);
+    assert_eq!(engine.num_docs(), 40);
     for query in ["crow alpha crow mark6", "glacier alpha", "filler3 filler10 filler17", "orchid mark35"] {
         let mut expected: Vec<(String, f32)> =
             documents.iter().map(|document| (document.id.clone(), nearest(&model, document, query))).collect();
@@ -130,16 +134,16 @@ fn the_nearest_chunk_is_the_snippet() {
 /// The re-ranker has room for the start of a long document only; what it is to judge is the part that was found.
 #[test]
 fn the_nearest_chunk_is_what_is_re_ranked() {
-    if !common::has_runtime() {
+    if !models::has_runtime() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let model = Arc::new(Words::of(256, "wide words 1"));
-    let reranker = Arc::new(Reranker::open(&common::tiny_pair(), &EncoderOptions::default()).unwrap());
+    let reranker = Arc::new(Reranker::open(&models::tiny_pair(), &EncoderOptions::default()).unwrap());
     let engine = build(folder.path(), &model, Some(CHUNKING)).with_reranker(Arc::clone(&reranker));
     let query = "comet alpha mark10";
     for mode in Mode::ALL {
-        let request = SearchRequest { mode, rerank: Some(8), snippets: true, ..SearchRequest::new(query) };
+        let request = SearchRequest::new(query).mode(mode).rerank(Some(8)).snippets(true);
         let hits = engine.search(&request).unwrap().hits;
         let first: Vec<_> = hits.iter().filter(|hit| hit.arms.last().is_some_and(|arm| arm.name == "rerank")).collect();
         assert!(!first.is_empty(), "{mode}");
@@ -161,8 +165,7 @@ fn every_hit_is_explained_however_many_there_are() {
     for chunking in [None, Some(CHUNKING)] {
         let folder = tempfile::tempdir().unwrap();
         let engine = build(folder.path(), &Arc::new(Words::of(256, "wide words 1")), chunking);
-        let hits =
-            engine.search(&SearchRequest { top: 1000, explain: true, ..SearchRequest::new("crow") }).unwrap().hits;
+        let hits = engine.search(&SearchRequest::new("crow").top(1000).explain(true)).unwrap().hits;
         assert!(hits.len() > 20 && hits.iter().all(|hit| hit.explanation.is_some()), "{}", hits.len());
     }
 }
@@ -202,7 +205,7 @@ fn filters_hold_for_chunks_as_for_documents() {
     for mode in Mode::ALL {
         let ids = |filter: &str| -> Vec<String> {
             let filters = vec![filter.parse().unwrap()];
-            let request = SearchRequest { mode, top: 40, filters, ..SearchRequest::new("crow alpha") };
+            let request = SearchRequest::new("crow alpha").mode(mode).top(40).filters(filters);
             let mut ids: Vec<String> = engine.search(&request).unwrap().hits.into_iter().map(|hit| hit.id).collect();
             ids.sort();
             ids
@@ -241,7 +244,7 @@ fn chunks_go_with_their_document() {
     writer.update_document(engine.document(short).unwrap()).unwrap();
     writer.commit().unwrap();
     engine.reload().unwrap();
-    assert_eq!(engine.documents(), 40);
+    assert_eq!(engine.num_docs(), 40);
     let fewer = engine.index().reader().unwrap().searcher().num_docs();
     assert!(fewer < stored, "{fewer} {stored}");
     let hit =
@@ -250,7 +253,7 @@ fn chunks_go_with_their_document() {
     writer.delete_term(engine.key_term(&long.id)).unwrap();
     writer.commit().unwrap();
     engine.reload().unwrap();
-    assert_eq!(engine.documents(), 39);
+    assert_eq!(engine.num_docs(), 39);
     assert!(hit(&engine).is_none());
     assert!(engine.get(&long.id).unwrap().is_none());
     assert_eq!(ask(&engine, Mode::Dense, "crow", 40).len(), 39);
@@ -272,7 +275,7 @@ fn metadata_changes_leave_the_chunks_searchable() {
     engine.reload().unwrap();
     assert_eq!(engine.index().reader().unwrap().searcher().num_docs(), before);
     let filters = vec!["even:perhaps".parse().unwrap()];
-    let request = SearchRequest { mode: Mode::Dense, top: 40, filters, ..SearchRequest::new("crow alpha") };
+    let request = SearchRequest::new("crow alpha").mode(Mode::Dense).top(40).filters(filters);
     assert_eq!(engine.search(&request).unwrap().hits.len(), 40);
 }
 
@@ -296,7 +299,7 @@ fn a_document_without_its_first_chunk_can_be_replaced_and_deleted() {
     }
     writer.commit().unwrap();
     engine.reload().unwrap();
-    assert_eq!((writer.take_failures().len(), engine.documents(), stored()), (3, 3, 3));
+    assert_eq!((writer.take_failures().len(), engine.num_docs(), stored()), (3, 3, 3));
 
     let good = Document { id: "replaced".to_owned(), text: "short and good".to_owned(), ..Document::default() };
     writer.update_document(engine.document(good).unwrap()).unwrap();
@@ -304,7 +307,7 @@ fn a_document_without_its_first_chunk_can_be_replaced_and_deleted() {
     writer.delete_term(engine.key_term("deleted")).unwrap();
     writer.commit().unwrap();
     engine.reload().unwrap();
-    assert_eq!((engine.documents(), stored()), (2, 2));
+    assert_eq!((engine.num_docs(), stored()), (2, 2));
     assert_eq!(engine.get("replaced").unwrap().unwrap().text, "short and good");
     assert!(engine.get("deleted").unwrap().is_none());
 }
@@ -317,8 +320,8 @@ fn an_index_keeps_to_its_chunks() {
     let other = open(folder.path(), &model, Some(Chunking::new(64)));
     let message = other.err().unwrap().to_string();
     assert!(message.contains("20 tokens") && message.contains("new index"), "{message}");
-    let again = Engine::open_or_create(folder.path(), model.clone(), model.pinned()).unwrap();
-    assert_eq!(again.card().layout.chunks, Some(CHUNKING));
+    let again = Engine::builder(folder.path()).encoder(model.clone()).open_or_create().unwrap();
+    assert_eq!(again.manifest().layout.chunks, Some(CHUNKING));
     let plain = tempfile::tempdir().unwrap();
     drop(build(plain.path(), &model, None));
     let message = open(plain.path(), &model, Some(CHUNKING)).err().unwrap();

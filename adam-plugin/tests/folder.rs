@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use adam_plugin::engine::Document;
-use adam_plugin::import::reembed;
-use adam_plugin::{CARD_FILE, Card, Engine, Mode, PluginError, SearchRequest, WriterSettings};
+use adam_plugin::import::{ReembedOptions, reembed};
+use adam_plugin::{Engine, MANIFEST_FILE, Manifest, Mode, PluginError, SearchRequest, WriterSettings};
 use common::Words;
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ const WRITER_LOCK: &str = ".tantivy-writer.lock";
 fn open(index: &Path, model: &str) -> Result<Engine, PluginError> {
     let encoder = Arc::new(Words::of(48, model));
     let pinned = encoder.pinned();
-    Engine::open_or_create(index, encoder, pinned)
+    Engine::builder(index).encoder(encoder).pinned(pinned).open_or_create()
 }
 
 fn add(engine: &Engine, ids: &[&str]) -> Result<(), PluginError> {
@@ -32,7 +32,7 @@ fn add(engine: &Engine, ids: &[&str]) -> Result<(), PluginError> {
 }
 
 fn ids(engine: &Engine, mode: Mode) -> Result<Vec<String>, PluginError> {
-    let request = SearchRequest { mode, top: 100, ..SearchRequest::new("everyone") };
+    let request = SearchRequest::new("everyone").mode(mode).top(100);
     let mut ids: Vec<String> = engine.search(&request)?.hits.into_iter().map(|hit| hit.id).collect();
     ids.sort();
     Ok(ids)
@@ -57,7 +57,7 @@ fn interrupted(steps: usize) -> TempDir {
     let whole = home.path().join("whole");
     drop(open(&whole, "words 1").unwrap());
     std::fs::create_dir(&index).unwrap();
-    let files = [WRITER_LOCK, ".tmpAb3dE6", CARD_FILE, ".managed.json"];
+    let files = [WRITER_LOCK, ".tmpAb3dE6", MANIFEST_FILE, ".managed.json"];
     for name in &files[..steps] {
         match std::fs::copy(whole.join(name), index.join(name)) {
             Ok(_) => {}
@@ -94,8 +94,9 @@ fn a_first_run_that_was_killed_goes_on() {
         add(&open(&old, "words 1").unwrap(), &["a", "b"]).unwrap();
         let encoder = Arc::new(Words::of(48, "words 1"));
         let pinned = encoder.pinned();
-        let made = reembed(&old, &new, encoder, pinned, 1, MEMORY, WriterSettings::default()).unwrap();
-        assert_eq!(made.documents, 2);
+        let options = ReembedOptions::default().commit_every(1).memory(MEMORY);
+        let made = reembed(&old, &new, encoder, pinned, &options, WriterSettings::default()).unwrap();
+        assert_eq!(made.num_docs, 2);
     }
 }
 
@@ -133,7 +134,7 @@ fn an_index_is_removed_only_by_who_made_it() {
     let first = open(&index, "words 1").unwrap();
     add(&open(&index, "words 1").unwrap(), &["a"]).unwrap();
     assert!(!first.remove_if_new().unwrap());
-    assert_eq!(Engine::open(&index).unwrap().documents(), 1);
+    assert_eq!(Engine::open(&index).unwrap().num_docs(), 1);
 
     // A folder that was there stays.
     let empty = home.path().join("empty");
@@ -150,7 +151,7 @@ fn a_first_run_waits_for_nobody_and_overwrites_nothing() {
     let lock = std::fs::File::create(index.join(WRITER_LOCK)).unwrap();
     lock.lock().unwrap();
     assert!(matches!(open(&index, "words 1"), Err(PluginError::Locked { .. })));
-    assert!(!index.join(CARD_FILE).exists());
+    assert!(!index.join(MANIFEST_FILE).exists());
     drop(lock);
     // Many at once: each finds the one index, whoever made it.
     std::thread::scope(|scope| {
@@ -206,7 +207,7 @@ fn a_reader_follows_an_index_of_the_same_model_and_no_other() {
 }
 
 #[test]
-fn a_card_that_is_written_over_stops_searches() {
+fn a_manifest_that_is_written_over_stops_searches() {
     let home = tempfile::tempdir().unwrap();
     let index = home.path().join("index");
     let engine = open(&index, "words 1").unwrap();
@@ -290,5 +291,5 @@ fn a_link_to_an_index_is_one() {
     assert_eq!(ids(&engine, Mode::Dense).unwrap(), ["a"]);
     add(&engine, &["b"]).unwrap();
     assert_eq!(ids(&Engine::open(&first).unwrap(), Mode::Bm25).unwrap(), ["a", "b"]);
-    assert_eq!(Card::read(&link).unwrap().unwrap().model.fingerprint, "words 2");
+    assert_eq!(Manifest::read(&link).unwrap().unwrap().model.fingerprint, "words 2");
 }

@@ -5,59 +5,34 @@ mod common;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use adam_encoder::EncoderOptions;
 use adam_plugin::engine::Document;
-use adam_plugin::import::{ImportOptions, Plan, count, import, losses, reembed};
+use adam_plugin::import::{ImportOptions, Plan, ReembedOptions, import, losses, num_docs, reembed};
 use adam_plugin::{Chunking, Engine, Mode, PinnedModel, SearchRequest, WriterSettings};
 use common::Words;
-use tantivy::schema::{FAST, INDEXED, STORED, STRING, Schema, TEXT};
+use common::indexes::{MEMORY, old_index, shop};
+use tantivy::schema::{STORED, STRING, Schema, TEXT};
 use tantivy::{Index, doc};
 
-const MEMORY: usize = 15_000_000;
-
-/// An index as any tantivy program makes one: key, two texts, a number, and a field that is not stored.
-fn old_index(path: &Path, documents: usize) {
-    let mut schema = Schema::builder();
-    let sku = schema.add_text_field("sku", STRING | STORED);
-    let name = schema.add_text_field("name", TEXT | STORED);
-    let body = schema.add_text_field("body", TEXT | STORED);
-    let price = schema.add_u64_field("price", FAST | INDEXED | STORED);
-    let hidden = schema.add_text_field("hidden", TEXT);
-    std::fs::create_dir_all(path).unwrap();
-    let index = Index::create_in_dir(path, schema.build()).unwrap();
-    let mut writer = index.writer_with_num_threads(1, MEMORY).unwrap();
-    for number in 0..documents {
-        let topic = ["crow", "iron", "comet"][number % 3];
-        writer
-            .add_document(doc!(
-                sku => format!("s{number}"),
-                name => format!("{topic} item {number}"),
-                body => format!("all about {topic} and number{number}"),
-                price => number as u64,
-                hidden => "secret",
-            ))
-            .unwrap();
-    }
-    writer.commit().unwrap();
-    writer.delete_term(tantivy::Term::from_field_text(sku, "s1"));
-    writer.commit().unwrap();
-    writer.wait_merging_threads().unwrap();
+fn options(key: Option<&str>) -> ImportOptions {
+    options_of(&["name", "body"], key)
 }
 
-fn options(key: Option<&str>) -> ImportOptions {
-    ImportOptions {
-        fields: vec!["name".to_owned(), "body".to_owned()],
-        key: key.map(str::to_owned),
-        chunks: None,
-        commit_every: 5,
-        memory: MEMORY,
+fn options_of(fields: &[&str], key: Option<&str>) -> ImportOptions {
+    let options = ImportOptions::new(fields.iter().copied()).commit_every(5).memory(MEMORY);
+    match key {
+        Some(key) => options.key(key),
+        None => options,
     }
+}
+
+fn every(documents: usize) -> ReembedOptions {
+    ReembedOptions::default().commit_every(documents).memory(MEMORY)
 }
 
 fn best(engine: &Engine, mode: Mode, query: &str) -> Vec<String> {
-    let request = SearchRequest { mode, top: 3, ..SearchRequest::new(query) };
+    let request = SearchRequest::new(query).mode(mode).top(3);
     engine.search(&request).unwrap().hits.into_iter().map(|hit| hit.id).collect()
 }
 
@@ -69,23 +44,23 @@ fn an_old_index_gets_vectors_and_keeps_its_fields() {
     let model = Arc::new(Words::new());
     let settings = WriterSettings::default;
     let done = import(&old, &new, model.clone(), model.pinned(), &options(Some("sku")), settings()).unwrap();
-    assert_eq!((done.documents, done.lost.as_slice()), (29, &["hidden".to_owned()][..]));
-    assert_eq!((count(&old).unwrap(), model.count()), (29, 29));
+    assert_eq!((done.num_docs, done.lost.as_slice()), (29, &["hidden".to_owned()][..]));
+    assert_eq!((num_docs(&old).unwrap(), model.count()), (29, 29));
 
     let engine = Engine::open(&new).unwrap().with_encoder(model.clone()).unwrap();
-    assert_eq!(engine.documents(), 29);
+    assert_eq!(engine.num_docs(), 29);
     for mode in Mode::ALL {
         assert_eq!(best(&engine, mode, "comet item 8 all about comet and number8")[0], "s8", "{mode}");
     }
     let filters = vec!["price:8..9".parse().unwrap()];
-    let request = SearchRequest { filters, ..SearchRequest::new("crow") };
+    let request = SearchRequest::new("crow").filters(filters);
     assert_eq!(engine.search(&request).unwrap().hits.len(), 2);
 
     // Again: nothing is encoded, nothing is doubled. The model has seen the questions since.
     let before = model.count();
     import(&old, &new, model.clone(), model.pinned(), &options(Some("sku")), settings()).unwrap();
     engine.reload().unwrap();
-    assert_eq!((engine.documents(), model.count()), (29, before));
+    assert_eq!((engine.num_docs(), model.count()), (29, before));
 }
 
 #[test]
@@ -97,7 +72,7 @@ fn an_old_index_without_a_key_is_brought_over_once() {
     for _ in 0..2 {
         let settings = WriterSettings::default();
         import(&old, &new, model.clone(), model.pinned(), &options(None), settings).unwrap();
-        assert_eq!(Engine::open(&new).unwrap().documents(), 11);
+        assert_eq!(Engine::open(&new).unwrap().num_docs(), 11);
     }
     assert_eq!(model.count(), 11);
 }
@@ -113,16 +88,16 @@ fn another_layout_is_refused() {
         |options: ImportOptions| import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default());
     bring(options(Some("sku"))).unwrap();
     let others = [
-        (ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) }, "`name`, `body`"),
+        (options_of(&["name"], Some("sku")), "`name`, `body`"),
         (options(None), "the key `sku`"),
-        (ImportOptions { chunks: Some(Chunking { tokens: 8, overlap: 2 }), ..options(Some("sku")) }, "no chunks"),
+        (options(Some("sku")).chunks(Chunking { tokens: 8, overlap: 2 }), "no chunks"),
     ];
     for (other, words) in others {
         let message = bring(other).unwrap_err().to_string();
         assert!(message.contains(words) && message.contains("another folder"), "{words}: {message}");
     }
     bring(options(Some("sku"))).unwrap();
-    assert_eq!((Engine::open(&new).unwrap().documents(), model.count()), (5, 5));
+    assert_eq!((Engine::open(&new).unwrap().num_docs(), model.count()), (5, 5));
 }
 
 /// An index with a key that may repeat, in as many segments as there are lists.
@@ -163,15 +138,15 @@ fn a_key_that_is_not_unique_is_refused_before_the_work() {
         let (old, new) = (folder.path().join("old"), folder.path().join("new"));
         with_keys(&old, segments);
         let bring = |key| {
-            let options = ImportOptions { fields: vec!["name".to_owned()], ..options(key) };
+            let options = options_of(&["name"], key);
             import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default())
         };
         let said = bring(Some("sku")).unwrap_err().to_string();
         assert!(said.contains(words) && said.contains("`sku`") && said.contains("--key"), "{words}: {said}");
         assert!(!new.exists(), "the folder is free for the right key");
         let documents: usize = segments.iter().map(|keys| keys.len()).sum();
-        assert_eq!(bring(None).unwrap().documents, documents as u64);
-        assert_eq!(Engine::open(&new).unwrap().documents(), documents as u64);
+        assert_eq!(bring(None).unwrap().num_docs, documents as u64);
+        assert_eq!(Engine::open(&new).unwrap().num_docs(), documents as u64);
     }
     // Deleted documents do not count.
     let folder = tempfile::tempdir().unwrap();
@@ -185,43 +160,9 @@ fn a_key_that_is_not_unique_is_refused_before_the_work() {
     writer.commit().unwrap();
     writer.add_document(doc!(sku => "a", name => "again")).unwrap();
     writer.commit().unwrap();
-    let options = ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) };
+    let options = options_of(&["name"], Some("sku"));
     import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
-    assert_eq!(Engine::open(&new).unwrap().documents(), 2);
-}
-
-/// A shop's index, with fields of every type that are fast and not stored.
-fn shop(path: &Path) {
-    let mut schema = Schema::builder();
-    let sku = schema.add_text_field("sku", STRING | STORED);
-    let name = schema.add_text_field("name", TEXT | STORED);
-    let brand = schema.add_text_field("brand", STRING | FAST);
-    let stock = schema.add_u64_field("stock", FAST | INDEXED);
-    let change = schema.add_i64_field("change", FAST | INDEXED);
-    let price = schema.add_f64_field("price", FAST | INDEXED | STORED);
-    let sold = schema.add_bool_field("sold", FAST | INDEXED);
-    let day = schema.add_date_field("day", FAST | INDEXED);
-    let address = schema.add_ip_addr_field("address", FAST | INDEXED);
-    let kind = schema.add_facet_field("kind", tantivy::schema::FacetOptions::default());
-    let code = schema.add_bytes_field("code", FAST);
-    let hidden = schema.add_text_field("hidden", TEXT);
-    std::fs::create_dir_all(path).unwrap();
-    let index = Index::create_in_dir(path, schema.build()).unwrap();
-    let mut writer = index.writer_with_num_threads::<tantivy::TantivyDocument>(1, MEMORY).unwrap();
-    for number in 0..6u64 {
-        let mut document = doc!(
-            sku => format!("s{number}"), name => "brass kettle", brand => "acme", brand => format!("b{number}"),
-            stock => number, change => -(number as i64), price => number as f64 + 0.5, sold => number % 2 == 0,
-            kind => tantivy::schema::Facet::from(&format!("/shop/k{number}")), hidden => "secret",
-        );
-        document.add_date(day, tantivy::DateTime::from_timestamp_secs(1_700_000_000 + number as i64));
-        document.add_ip_addr(address, format!("::{number}").parse().unwrap());
-        document.add_bytes(code, &[number as u8, 255]);
-        writer.add_document(document).unwrap();
-    }
-    writer.add_document(doc!(sku => "bare", name => "nothing but a name")).unwrap();
-    writer.commit().unwrap();
-    writer.wait_merging_threads().unwrap();
+    assert_eq!(Engine::open(&new).unwrap().num_docs(), 2);
 }
 
 #[test]
@@ -229,22 +170,22 @@ fn fast_fields_are_recovered_and_losses_are_known_before_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let [old, new, other] = ["old", "new", "other"].map(|name| folder.path().join(name));
     shop(&old);
-    let options = ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) };
+    let options = options_of(&["name"], Some("sku"));
     let plan = Plan::new(&old, &options).unwrap();
-    assert_eq!(plan.documents, 7);
-    assert_eq!(plan.lost, ["hidden"]);
-    assert_eq!(plan.recovered, ["brand", "stock", "change", "sold", "day", "address", "kind", "code"]);
+    assert_eq!(plan.num_docs(), 7);
+    assert_eq!(plan.lost(), ["hidden"]);
+    assert_eq!(plan.recovered(), ["brand", "stock", "change", "sold", "day", "address", "kind", "code"]);
     let model = Arc::new(Words::new());
     plan.run(&new, model.clone(), model.pinned(), WriterSettings::default()).unwrap();
     // Changing the model keeps them, too.
     let twin = Arc::new(Words::of(32, "other 1"));
     assert_eq!(losses(&new).unwrap(), ["hidden"]);
-    reembed(&new, &other, twin.clone(), twin.pinned(), 3, MEMORY, WriterSettings::default()).unwrap();
+    reembed(&new, &other, twin.clone(), twin.pinned(), &every(3), WriterSettings::default()).unwrap();
     for index in [new, other] {
         let engine = Engine::open(&index).unwrap();
         let found = |filter: &str| {
             let filters = vec![filter.parse().unwrap()];
-            let request = SearchRequest { filters, mode: Mode::Bm25, ..SearchRequest::new("kettle") };
+            let request = SearchRequest::new("kettle").filters(filters).mode(Mode::Bm25);
             engine.search(&request).unwrap().hits.into_iter().map(|hit| hit.id).collect::<Vec<_>>()
         };
         for filter in ["brand:b3", "stock:3", "price:3.5", "kind:/shop/k3"] {
@@ -268,7 +209,7 @@ fn metadata_goes_into_the_fields_of_an_imported_index() {
     let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
     shop(&old);
     let model = Arc::new(Words::new());
-    let options = ImportOptions { fields: vec!["name".to_owned()], ..options(Some("sku")) };
+    let options = options_of(&["name"], Some("sku"));
     import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
     let engine = Engine::open(&new).unwrap().with_encoder(model.clone()).unwrap();
     let new_one = |metadata: serde_json::Value| Document {
@@ -290,11 +231,7 @@ fn metadata_goes_into_the_fields_of_an_imported_index() {
     for filter in
         ["brand:late", "stock:7", "price:7..7", "kind:/shop/late", "hidden:found", "day:2024-05-31T08:00:00Z.."]
     {
-        let request = SearchRequest {
-            filters: vec![filter.parse().unwrap()],
-            mode: Mode::Bm25,
-            ..SearchRequest::new("copper kettle")
-        };
+        let request = SearchRequest::new("copper kettle").filters(vec![filter.parse().unwrap()]).mode(Mode::Bm25);
         let hits = engine.search(&request).unwrap().hits;
         assert_eq!(hits.iter().map(|hit| hit.id.as_str()).collect::<Vec<_>>(), ["late"], "{filter}");
         assert_eq!(hits[0].metadata.as_ref().unwrap()["price"], 7.0);
@@ -338,8 +275,7 @@ fn what_cannot_be_brought_over_is_refused() {
     old_index(&old, 3);
     let model = Arc::new(Words::new());
     let refused = |old: &Path, new: &Path, fields: &[&str]| {
-        let mut options = options(None);
-        options.fields = fields.iter().map(|field| (*field).to_owned()).collect();
+        let options = options_of(fields, None);
         let settings = WriterSettings::default();
         import(old, new, model.clone(), model.pinned(), &options, settings).unwrap_err().to_string()
     };
@@ -395,10 +331,10 @@ fn names_that_the_new_index_needs_are_refused() {
         writer.add_document(doc!(sku => "s1", body => "all about iron")).unwrap();
         writer.commit().unwrap();
         writer.wait_merging_threads().unwrap();
-        let options = ImportOptions { fields: vec!["body".to_owned()], ..options(key) };
+        let options = options_of(&["body"], key);
         let done = import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default());
         match done {
-            Ok(done) => assert!(!refused && done.documents == 1, "{name}"),
+            Ok(done) => assert!(!refused && done.num_docs == 1, "{name}"),
             Err(error) => {
                 let message = error.to_string();
                 assert!(refused && message.contains(&format!("`{name}`")), "{name}: {message}");
@@ -441,7 +377,7 @@ fn documents_go_to_the_fields_of_an_imported_index() {
 
     // With one field there is none for a title.
     let single = folder.path().join("single");
-    let one = ImportOptions { fields: vec!["body".to_owned()], ..options(Some("sku")) };
+    let one = options_of(&["body"], Some("sku"));
     import(&old, &single, model.clone(), model.pinned(), &one, WriterSettings::default()).unwrap();
     let engine = Engine::open(&single).unwrap();
     let message = engine.document(added.clone()).unwrap_err().to_string();
@@ -454,7 +390,7 @@ fn another_model_is_refused_and_reembed_changes_it() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     let model = Arc::new(Words::new());
-    let engine = Engine::open_or_create(&first, model.clone(), model.pinned()).unwrap();
+    let engine = Engine::builder(&first).encoder(model.clone()).open_or_create().unwrap();
     let mut writer = engine.writer(MEMORY, WriterSettings::default()).unwrap();
     for number in 0..20 {
         let metadata = serde_json::json!({"year": 2000 + number}).as_object().cloned();
@@ -468,9 +404,9 @@ fn another_model_is_refused_and_reembed_changes_it() {
     let other = Arc::new(Words::of(32, "other 1"));
     for message in [
         Engine::open(&first).unwrap().with_encoder(other.clone()).err().unwrap().to_string(),
-        Engine::open_or_create(&first, other.clone(), other.pinned()).err().unwrap().to_string(),
+        Engine::builder(&first).encoder(other.clone()).open_or_create().err().unwrap().to_string(),
     ] {
-        for words in ["words 1", "other 1", "48 values", "32 values", "adam reembed"] {
+        for words in ["words 1", "other 1", "48 values", "32 values", "a new index"] {
             assert!(message.contains(words), "{words}: {message}");
         }
     }
@@ -480,24 +416,24 @@ fn another_model_is_refused_and_reembed_changes_it() {
 
     for _ in 0..2 {
         let settings = WriterSettings::default();
-        let done = reembed(&first, &second, other.clone(), other.pinned(), 7, MEMORY, settings).unwrap();
-        assert_eq!(done.documents, 20);
+        let done = reembed(&first, &second, other.clone(), other.pinned(), &every(7), settings).unwrap();
+        assert_eq!(done.num_docs, 20);
     }
     assert_eq!(other.count(), 20, "started again, it goes on where it was");
     // An index that was begun from another one is not added to.
     let third = folder.path().join("third");
-    reembed(&second, &third, model.clone(), model.pinned(), 7, MEMORY, WriterSettings::default()).unwrap();
-    let mixed = reembed(&third, &second, other.clone(), other.pinned(), 7, MEMORY, WriterSettings::default());
+    reembed(&second, &third, model.clone(), model.pinned(), &every(7), WriterSettings::default()).unwrap();
+    let mixed = reembed(&third, &second, other.clone(), other.pinned(), &every(7), WriterSettings::default());
     assert!(mixed.unwrap_err().to_string().contains("was begun from"));
-    let begun = reembed(&third, &first, model.clone(), model.pinned(), 7, MEMORY, WriterSettings::default());
+    let begun = reembed(&third, &first, model.clone(), model.pinned(), &every(7), WriterSettings::default());
     assert!(begun.unwrap_err().to_string().contains("name another folder"));
     let engine = Engine::open(&second).unwrap().with_encoder(other).unwrap();
-    assert_eq!(engine.documents(), 20);
+    assert_eq!(engine.num_docs(), 20);
     for mode in Mode::ALL {
         assert_eq!(best(&engine, mode, "T text about number7")[0], "d7", "{mode}");
     }
     let filters = vec!["year:2007".parse().unwrap()];
-    let request = SearchRequest { filters, ..SearchRequest::new("text about") };
+    let request = SearchRequest::new("text about").filters(filters);
     assert_eq!(engine.search(&request).unwrap().hits[0].id, "d7");
 }
 
@@ -508,8 +444,8 @@ fn a_model_that_has_moved_is_named_with_what_to_do() {
     let gone = folder.path().join("gone");
     let pinned = PinnedModel { folder: Some(gone.clone()), ..model.pinned() };
     let index = folder.path().join("index");
-    drop(Engine::open_or_create(&index, model, pinned).unwrap());
-    let opened = Engine::open(&index).unwrap().with_pinned_encoder(None, &EncoderOptions::default());
+    drop(Engine::builder(&index).encoder(model).pinned(pinned).open_or_create().unwrap());
+    let opened = Engine::builder(&index).pinned_encoder(None, EncoderOptions::default()).open();
     let message = opened.err().unwrap().to_string();
     for words in ["`words 1`", "--model", gone.to_str().unwrap(), index.to_str().unwrap()] {
         assert!(message.contains(words), "{words}: {message}");
@@ -522,66 +458,13 @@ fn an_imported_index_with_chunks_can_change_its_model() {
     let (old, first, second) = (folder.path().join("old"), folder.path().join("first"), folder.path().join("second"));
     old_index(&old, 10);
     let model = Arc::new(Words::new());
-    let options = ImportOptions { chunks: Some(Chunking { tokens: 8, overlap: 2 }), ..options(Some("sku")) };
+    let options = options(Some("sku")).chunks(Chunking { tokens: 8, overlap: 2 });
     import(&old, &first, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
     let other = Arc::new(Words::of(32, "other 1"));
-    reembed(&first, &second, other.clone(), other.pinned(), 100, MEMORY, WriterSettings::default()).unwrap();
+    reembed(&first, &second, other.clone(), other.pinned(), &every(100), WriterSettings::default()).unwrap();
     let engine = Engine::open(&second).unwrap().with_encoder(other).unwrap();
-    assert_eq!(engine.documents(), 9);
+    assert_eq!(engine.num_docs(), 9);
     assert_eq!(best(&engine, Mode::Dense, "iron item 4")[0], "s4");
-}
-
-/// Killed after its first commit, an import goes on from there: the documents of that commit are not encoded again.
-#[test]
-fn a_killed_import_goes_on() {
-    if !common::has_runtime() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
-    old_index(&old, 12_000);
-    let model = common::tiny_model();
-    let words = [
-        "import",
-        old.to_str().unwrap(),
-        "--model",
-        model.path().to_str().unwrap(),
-        "--fields",
-        "name,body",
-        "--key",
-        "sku",
-        "--index",
-        new.to_str().unwrap(),
-        "--commit-every",
-        "1000",
-        "--threads",
-        "1",
-    ];
-    let mut first = common::adam().args(words).stderr(std::process::Stdio::null()).spawn().unwrap();
-    let began = Instant::now();
-    // Documents of a commit: the engine opens once the card and the index are there.
-    let committed = || Engine::open(&new).map_or(0, |engine| engine.documents());
-    while committed() == 0 {
-        assert!(first.try_wait().unwrap().is_none(), "it ended before it could be killed");
-        assert!(began.elapsed() < Duration::from_secs(120), "no commit in two minutes");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    first.kill().unwrap();
-    first.wait().unwrap();
-    let kept = committed();
-    assert!((1..11_999).contains(&kept), "{kept} documents were there when it was killed");
-
-    let (code, _, err) = common::run(&words);
-    assert_eq!(code, 0, "{err}");
-    assert_eq!(committed(), 11_999);
-    let unchanged: u64 = err
-        .lines()
-        .find_map(|line| {
-            line.split_once(" unchanged")
-                .and_then(|(before, _)| before.rsplit(' ').next()?.trim_start_matches('(').parse().ok())
-        })
-        .unwrap_or_else(|| panic!("it does not say how many were there already: {err}"));
-    assert_eq!(unchanged, kept);
 }
 
 /// What was read can be written again, also where several fields are shown as text.
@@ -599,8 +482,7 @@ fn a_document_that_is_read_can_be_written_again() {
     writer.commit().unwrap();
     writer.wait_merging_threads().unwrap();
     let model = Arc::new(Words::new());
-    let fields = ["name", "summary", "details"].map(str::to_owned).to_vec();
-    let options = ImportOptions { fields, ..options(Some("sku")) };
+    let options = options_of(&["name", "summary", "details"], Some("sku"));
     import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default()).unwrap();
     let engine = Engine::open(&new).unwrap().with_encoder(model).unwrap();
     let before = engine.get("a").unwrap().unwrap();
@@ -612,54 +494,4 @@ fn a_document_that_is_read_can_be_written_again() {
     assert_eq!(writer.progress().unchanged, 1);
     engine.reload().unwrap();
     assert_eq!(engine.get("a").unwrap().unwrap(), before);
-}
-
-/// By the command line: losses are said before the work, and later documents fill the index's own fields.
-#[test]
-fn an_imported_index_takes_documents_by_the_command_line() {
-    if !common::has_runtime() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (old, new, model) = (path("old"), path("new"), common::tiny_model());
-    shop(Path::new(&old));
-    let model = model.path().to_str().unwrap();
-    let import = ["import", &old, "--model", model, "--fields", "name", "--index", &new, "--key"];
-    let (code, _, err) = common::run(&[&import[..], &["brand"]].concat());
-    assert!(code == 1 && err.contains("STRING | STORED") && !Path::new(&new).exists(), "{code} {err}");
-    let (code, _, err) = common::run(&[&import[..], &["sku"]].concat());
-    assert_eq!(code, 0, "{err}");
-    let (lost, done) = (err.find("hidden").unwrap(), err.find("7 documents").unwrap());
-    assert!(err.contains("read from its columns: brand, stock") && lost < done, "{err}");
-
-    let write = |name: &str, text: &str| {
-        std::fs::write(path(name), text).unwrap();
-        path(name)
-    };
-    let late = write(
-        "late.jsonl",
-        "{\"_id\":\"late\",\"text\":\"copper kettle\",\"metadata\":{\"price\":9.5,\"kind\":\"/shop/late\",\"day\":\"2024-05-31T10:00:00Z\"},\"stock\":3}\n",
-    );
-    common::done(&["index", "--data", &late, "--index", &new, "--keep", "stock"]);
-    for filter in ["price:9.5", "kind:/shop/late", "stock:3..3", "day:2024-05-31T10:00:00Z.."] {
-        let out =
-            common::done(&["search", "--index", &new, "--mode", "bm25", "--filter", filter, "--json", "copper kettle"]);
-        let found: serde_json::Value = serde_json::from_str(&out).unwrap();
-        let hit = found["hits"].as_array().unwrap().iter().find(|hit| hit["id"] == "late").unwrap();
-        assert_eq!(
-            (&hit["metadata"]["price"], &hit["metadata"]["stock"]),
-            (&serde_json::json!(9.5), &serde_json::json!(3))
-        );
-    }
-    let wrong = write(
-        "wrong.jsonl",
-        "{\"_id\":\"fine\",\"text\":\"iron\"}\n{\"_id\":\"wrong\",\"text\":\"iron\",\"metadata\":{\"price\":\"cheap\"}}\n{\"_id\":\"colour\",\"text\":\"iron\",\"metadata\":{\"colour\":1}}\n",
-    );
-    let index = ["index", "--data", &wrong, "--index", &new];
-    let (code, _, err) = common::run(&index);
-    let words = ["wrong.jsonl line 2", "`price` is \"cheap\"", "takes numbers", "nothing was written"];
-    assert!(code == 1 && words.iter().all(|words| err.contains(words)), "{code} {err}");
-    let (code, _, err) = common::run(&[&index[..], &["--on-wrong-line", "skip"]].concat());
-    assert!(code == 0 && err.contains("2 lines were left out") && err.contains("9 documents in"), "{code} {err}");
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "common/models.rs"]
+mod models;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +13,7 @@ use adam_encoder::EncoderOptions;
 use adam_plugin::engine::{Document, FusionName, MAX_HITS};
 use adam_plugin::import;
 use adam_plugin::{
-    Chunking, Engine, HashFields, Hit, IndexOptions, Language, Layout, Mode, PluginError, Reranker, SearchRequest,
+    Chunking, Engine, EngineBuilder, HashFields, Hit, Language, Layout, Mode, PluginError, Reranker, SearchRequest,
     SearchResponse, WriterSettings,
 };
 use common::Words;
@@ -40,9 +42,13 @@ fn fill(engine: &Engine, documents: &[(String, String)]) {
     engine.reload().unwrap();
 }
 
-fn engine_of(path: &Path, options: IndexOptions, documents: &[(String, String)]) -> Engine {
+fn engine_of(
+    path: &Path,
+    options: impl FnOnce(EngineBuilder) -> EngineBuilder,
+    documents: &[(String, String)],
+) -> Engine {
     let model = Arc::new(Words::new());
-    let engine = Engine::open_or_create_as(path, model.clone(), model.pinned(), options).unwrap();
+    let engine = options(Engine::builder(path).encoder(model.clone())).open_or_create().unwrap();
     fill(&engine, documents);
     engine
 }
@@ -65,10 +71,10 @@ fn ids(hits: &[Hit]) -> Vec<&str> {
 
 /// Pages of several sizes against one list; gives the list.
 fn paged(engine: &Engine, request: &SearchRequest) -> SearchResponse {
-    let whole = engine.search(&SearchRequest { top: 1000, total: true, ..request.clone() }).unwrap();
+    let whole = engine.search(&request.clone().top(1000).total(true)).unwrap();
     let mut pages: Vec<Hit> = Vec::new();
     for size in [1, 7, 33, 20, 10].into_iter().cycle() {
-        let page = engine.search(&SearchRequest { top: size, offset: pages.len(), ..request.clone() }).unwrap();
+        let page = engine.search(&request.clone().top(size).offset(pages.len())).unwrap();
         if page.hits.is_empty() {
             break;
         }
@@ -89,7 +95,11 @@ fn pages_show_each_document_once() {
         let mut documents = many();
         // Without a word that a model reads, and so without a vector.
         documents.push(("empty".to_owned(), String::new()));
-        let engine = engine_of(folder.path(), IndexOptions { chunks, ..IndexOptions::default() }, &documents);
+        let engine = engine_of(
+            folder.path(),
+            |builder| if let Some(chunking) = chunks { builder.chunks(chunking) } else { builder },
+            &documents,
+        );
         let query = "crow bends wire tool";
         for window in [None, Some(1), Some(17), Some(MAX_HITS)] {
             for fusion in FUSIONS {
@@ -97,15 +107,15 @@ fn pages_show_each_document_once() {
                     if weight != 0.8 && (window == Some(1) || fusion != FusionName::Rrf) {
                         continue;
                     }
-                    let request = SearchRequest { window, fusion, weight, ..SearchRequest::new(query) };
+                    let request = SearchRequest::new(query).window(window).fusion(fusion).weight(weight);
                     let found = paged(&engine, &request).hits.len();
                     assert_eq!(found == 330, weight > 0.0, "{found} at weight {weight}");
                 }
             }
             for mode in [Mode::Bm25, Mode::Dense] {
-                let request = SearchRequest { mode, window, ..SearchRequest::new(query) };
+                let request = SearchRequest::new(query).mode(mode).window(window);
                 let filters = vec!["even:true".parse().unwrap()];
-                let filtered = paged(&engine, &SearchRequest { filters, ..request.clone() });
+                let filtered = paged(&engine, &request.clone().filters(filters));
                 let all = paged(&engine, &request);
                 let even =
                     |hits: &[Hit]| hits.iter().filter(|hit| hit.id.len() % 2 == 0).map(|hit| hit.id.clone()).collect();
@@ -114,12 +124,12 @@ fn pages_show_each_document_once() {
                 assert!(all.hits.len() > 200);
             }
         }
-        let past = engine.search(&SearchRequest { offset: 5000, ..SearchRequest::new(query) }).unwrap();
+        let past = engine.search(&SearchRequest::new(query).offset(5000)).unwrap();
         assert!(past.hits.is_empty() && past.total.is_none() && past.warnings.is_empty());
-        let none = engine.search(&SearchRequest { top: 0, total: true, ..SearchRequest::new(query) }).unwrap();
+        let none = engine.search(&SearchRequest::new(query).top(0).total(true)).unwrap();
         assert_eq!((none.hits.len(), none.total), (0, Some(330)));
         for window in [0, MAX_HITS + 1] {
-            let wrong = SearchRequest { window: Some(window), ..SearchRequest::new(query) };
+            let wrong = SearchRequest::new(query).window(Some(window));
             let said = engine.search(&wrong).unwrap_err().to_string();
             assert!(said.contains("1 to 10000"), "{said}");
         }
@@ -128,17 +138,16 @@ fn pages_show_each_document_once() {
 
 #[test]
 fn pages_go_on_behind_the_hits_that_were_re_ranked() {
-    if !common::has_runtime() {
+    if !models::has_runtime() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_of(folder.path(), IndexOptions::default(), &many()[..60]);
-    let reranker = Reranker::open(&common::tiny_pair(), &EncoderOptions::default()).unwrap();
+    let engine = engine_of(folder.path(), |builder| builder, &many()[..60]);
+    let reranker = Reranker::open(&models::tiny_pair(), &EncoderOptions::default()).unwrap();
     let engine = engine.with_reranker(Arc::new(reranker));
     for mode in Mode::ALL {
         for depth in [0, 5, 12, 1000] {
-            let request =
-                SearchRequest { mode, rerank: Some(depth), window: Some(8), ..SearchRequest::new("crow iron tool") };
+            let request = SearchRequest::new("crow iron tool").mode(mode).rerank(Some(depth)).window(Some(8));
             let hits = paged(&engine, &request).hits;
             let scored = hits.iter().filter(|hit| hit.arms.iter().any(|arm| arm.name == "rerank")).count();
             assert_eq!(scored, depth.min(hits.len()));
@@ -169,7 +178,7 @@ fn scripts() -> Vec<(String, String)> {
 }
 
 fn by_words(engine: &Engine, query: &str) -> SearchResponse {
-    engine.search(&SearchRequest { mode: Mode::Bm25, snippets: true, ..SearchRequest::new(query) }).unwrap()
+    engine.search(&SearchRequest::new(query).mode(Mode::Bm25).snippets(true)).unwrap()
 }
 
 #[test]
@@ -177,8 +186,7 @@ fn words_are_found_in_any_script_and_form() {
     for language in ["any", "english", "german"] {
         let folder = tempfile::tempdir().unwrap();
         let language: Language = language.parse().unwrap();
-        let engine =
-            engine_of(folder.path(), IndexOptions { language: Some(language), ..IndexOptions::default() }, &scripts());
+        let engine = engine_of(folder.path(), |builder| builder.language(language), &scripts());
         let digest = "0123456789abcdef".repeat(8);
         let cases: [(&str, &[&str]); 15] = [
             ("乌鸦", &["zh"]),
@@ -242,7 +250,7 @@ fn an_old_index_is_searched_as_it_was_made_and_says_what_it_cannot_find() {
         chunks: None,
     };
     let engine =
-        Engine::open_or_create_with(folder.path(), model.clone(), model.pinned(), schema.build(), layout).unwrap();
+        Engine::builder(folder.path()).encoder(model.clone()).schema(schema.build(), layout).open_or_create().unwrap();
     let mut writer = engine.writer(15_000_000, WriterSettings::default()).unwrap();
     let (id, text) =
         (engine.index().schema().get_field("id").unwrap(), engine.index().schema().get_field("text").unwrap());
@@ -270,7 +278,7 @@ fn an_old_index_is_searched_as_it_was_made_and_says_what_it_cannot_find() {
         let both = engine.search(&SearchRequest::new(query)).unwrap();
         assert!(both.warnings.iter().any(|warning| warning.contains(said) && warning.contains("vectors")));
         assert!(!both.hits.is_empty());
-        let dense = engine.search(&SearchRequest { mode: Mode::Dense, ..SearchRequest::new(query) }).unwrap();
+        let dense = engine.search(&SearchRequest::new(query).mode(Mode::Dense)).unwrap();
         assert_eq!(dense.warnings, [""; 0], "vectors know nothing of words");
     }
 
@@ -278,7 +286,8 @@ fn an_old_index_is_searched_as_it_was_made_and_says_what_it_cannot_find() {
     drop(engine);
     let new = tempfile::tempdir().unwrap();
     let settings = WriterSettings::default();
-    import::reembed(folder.path(), new.path(), model.clone(), model.pinned(), 100, 15_000_000, settings).unwrap();
+    let options = import::ReembedOptions::default().commit_every(100).memory(15_000_000);
+    import::reembed(folder.path(), new.path(), model.clone(), model.pinned(), &options, settings).unwrap();
     let engine = Engine::open(new.path()).unwrap();
     for (query, wanted) in [("乌鸦", "zh"), ("finance", "ligature"), (&digest, "long")] {
         let found = by_words(&engine, query);
@@ -289,16 +298,16 @@ fn an_old_index_is_searched_as_it_was_made_and_says_what_it_cannot_find() {
 #[test]
 fn a_query_that_says_little_is_answered_with_a_word_and_one_that_says_nothing_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = engine_of(folder.path(), IndexOptions::default(), &many()[..30]);
+    let engine = engine_of(folder.path(), |builder| builder, &many()[..30]);
     for mode in Mode::ALL {
         for query in ["", "  \t\n", "\u{3000}", "\u{feff}", "\u{200e}\u{ad} ", "\0"] {
-            let request = SearchRequest { mode, ..SearchRequest::new(query) };
+            let request = SearchRequest::new(query).mode(mode);
             let said = engine.search(&request).unwrap_err();
             assert!(matches!(&said, PluginError::Query { problem } if problem.contains("empty")), "{query:?}: {said}");
             assert!(engine.rank(&request).unwrap().is_empty());
         }
         for query in ["???", "the", "The of and", "\u{301}", "!"] {
-            let found = engine.search(&SearchRequest { mode, ..SearchRequest::new(query) }).unwrap();
+            let found = engine.search(&SearchRequest::new(query).mode(mode)).unwrap();
             let warned = found.warnings.iter().any(|warning| warning.contains("no word that is searched"));
             assert_eq!((warned, found.hits.is_empty()), (mode != Mode::Dense, mode == Mode::Bm25), "{query} {mode}");
         }
@@ -312,10 +321,9 @@ fn a_query_that_says_little_is_answered_with_a_word_and_one_that_says_nothing_re
 #[test]
 fn a_document_that_is_read_changed_and_written_keeps_a_vector() {
     let folder = tempfile::tempdir().unwrap();
-    let engine =
-        engine_of(folder.path(), IndexOptions::default(), &strings(&[("a", "crows bend wires"), ("b", "snow")]));
+    let engine = engine_of(folder.path(), |builder| builder, &strings(&[("a", "crows bend wires"), ("b", "snow")]));
     let hits = |engine: &Engine| {
-        let request = SearchRequest { mode: Mode::Dense, ..SearchRequest::new("crows bend wires") };
+        let request = SearchRequest::new("crows bend wires").mode(Mode::Dense);
         engine.search(&request).unwrap().hits
     };
     let before = hits(&engine);

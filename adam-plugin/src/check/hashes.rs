@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{CheckReport, Kind};
+use super::report::{CheckReport, Kind};
 use crate::error::PluginError;
 
 /// Files that hold such a list, under `files`: name, then `bytes` and `sha256`.

@@ -14,11 +14,11 @@ use tantivy::tokenizer::{MAX_TOKEN_LEN, TextAnalyzer};
 use tantivy::{DocId, DocSet, Index, InvertedIndexReader, SegmentReader, TantivyDocument, Term};
 use tantivy_dense::Dense;
 
-use super::{CheckReport, Kind};
-use crate::card::{CARD_FILE, Card};
+use super::report::{CheckReport, Kind};
 use crate::engine::Engine;
 use crate::error::PluginError;
 use crate::folder::{Contents, FILE_LIST, IndexFolder, MAX_META, META, is_leftover, segment_of};
+use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// The files that every segment has.
 const EXTENSIONS: [&str; 7] = ["term", "idx", "pos", "store", "fast", "fieldnorm", "vec"];
@@ -29,16 +29,15 @@ const WORDS: u32 = 4;
 /// Blocks of stored documents kept while they are read in order.
 const CACHED_BLOCKS: usize = 4;
 
-const RESTORE: &str =
-    "restore the index from a copy, or make it anew: `adam index` with the same data into a new folder";
+const RESTORE: &str = "restore the index from a copy, or make it again from the same data in a new folder";
 const NEXT_WRITER: &str = "nothing: the next command that writes to the index removes it";
 
 pub(super) fn check(folder: &Path, contents: Contents) -> Result<CheckReport, PluginError> {
     let mut report = CheckReport::new(Kind::Index);
-    match Card::read(folder) {
+    match Manifest::read(folder) {
         Ok(Some(_)) => report.files += 1,
-        Ok(None) => report.damage(folder.join(CARD_FILE), "is missing", RESTORE),
-        Err(fault) => report.damage(folder.join(CARD_FILE), fault.to_string(), RESTORE),
+        Ok(None) => report.damage(folder.join(MANIFEST_FILE), "is missing", RESTORE),
+        Err(fault) => report.damage(folder.join(MANIFEST_FILE), fault.to_string(), RESTORE),
     }
     match contents {
         Contents::Begun => {
@@ -211,7 +210,7 @@ fn check_segment(folder: &Path, index: &Index, meta: &SegmentMeta, report: &mut 
 fn check_words(folder: &Path, report: &mut CheckReport) {
     let checked = caught(|| {
         let engine = Engine::open(folder)?;
-        let key = engine.index().schema().get_field(&engine.card().layout.key)?;
+        let key = engine.index().schema().get_field(&engine.manifest().layout.key)?;
         let mut mixed = Vec::new();
         let mut documents = 0;
         for reader in engine.segment_readers() {

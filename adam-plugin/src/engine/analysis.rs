@@ -55,6 +55,11 @@ pub(super) fn is_unseen(letter: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0100}'..='\u{e01ef}')
 }
 
+/// Whether a query has nothing to search for: white space and characters that are not seen.
+pub(super) fn is_blank(query: &str) -> bool {
+    query.chars().all(|letter| letter.is_whitespace() || letter.is_control() || is_unseen(letter))
+}
+
 /// A mark that belongs to the letter before it.
 fn joins(letter: char) -> bool {
     // The marks of half-width Japanese are letters to Unicode, as are the second and third parts of a Korean syllable.

@@ -1,15 +1,12 @@
-//! Taking documents out of an index.
+//! Deleting documents.
 
-use std::sync::Arc;
-
-use adam_encoder::{EncoderError, TextEncoder, TextKind};
+use tantivy::Term;
 use tantivy::query::Query;
 
 use super::Engine;
-use crate::card::PinnedModel;
 use crate::error::PluginError;
 use crate::filter::{Filter, all_of};
-use crate::writer::WriterSettings;
+use crate::writer::begin;
 
 /// Memory of a writer that only deletes, in bytes.
 const MEMORY: usize = 15_000_000;
@@ -24,34 +21,43 @@ impl Engine {
         if ids.is_empty() && filters.is_empty() {
             return Err(PluginError::Query { problem: "names neither ids nor filters; nothing is deleted".to_owned() });
         }
-        let matching = self.query_for_deletion(filters)?;
-        let absent = Arc::new(Absent(self.card.model.clone()));
-        let mut writer = self.writer_with(absent, MEMORY, WriterSettings::default())?;
+        let matching = self.deletion_query(filters)?;
+        let mut writer = self.index_writer(MEMORY)?;
+        begin(&writer)?;
         // Both counts while nobody else can write.
-        let before = self.documents_now()?;
-        for id in ids {
-            writer.delete_term(self.key_term(id))?;
-        }
-        if let Some(query) = matching {
-            writer.delete_query(query)?;
-        }
-        writer.commit()?;
-        let after = self.documents_now()?;
+        let before = self.num_docs_now()?;
+        let delete = || {
+            for id in ids {
+                writer.delete_term(self.term_of_chunks(id));
+            }
+            if let Some(query) = matching {
+                writer.delete_query(query)?;
+            }
+            writer.commit()?;
+            Ok(())
+        };
+        PluginError::guarded("deleting documents", delete).map_err(|fault| self.folder.explain(fault))?;
+        let after = self.num_docs_now()?;
         writer.wait_merging_threads()?;
         Ok(before.saturating_sub(after))
     }
 
-    fn documents_now(&self) -> Result<u64, PluginError> {
+    fn num_docs_now(&self) -> Result<u64, PluginError> {
         self.reload()?;
-        Ok(self.documents())
+        Ok(self.num_docs())
+    }
+
+    /// The term of a document and all of its chunks.
+    fn term_of_chunks(&self, id: &str) -> Term {
+        self.fields.chunks.map_or_else(|| self.key_term(id), |chunks| chunks.all_of(id))
     }
 
     /// The documents that match all of the filters, as a query by which all of their chunks are deleted; none without filters.
     ///
     /// # Errors
     /// When a filter does not fit the index, or would find only the first of a document's chunks.
-    pub(crate) fn query_for_deletion(&self, filters: &[Filter]) -> Result<Option<Box<dyn Query>>, PluginError> {
-        let (schema, layout) = (self.index.schema(), &self.card.layout);
+    pub fn deletion_query(&self, filters: &[Filter]) -> Result<Option<Box<dyn Query>>, PluginError> {
+        let (schema, layout) = (self.index.schema(), &self.manifest.layout);
         // Of a document in several chunks, only the first would match such a filter, and the others would stay behind.
         if layout.chunks.is_some() && filters.iter().any(|filter| filter.is_of_documents(&schema, &layout.key)) {
             return Err(PluginError::Query {
@@ -61,29 +67,5 @@ impl Engine {
             });
         }
         all_of(filters, &self.index, layout.metadata.as_deref())
-    }
-}
-
-/// In the place of the model where nothing is embedded.
-struct Absent(PinnedModel);
-
-impl TextEncoder for Absent {
-    fn dimension(&self) -> usize {
-        self.0.dimension
-    }
-
-    fn fingerprint(&self) -> &str {
-        &self.0.fingerprint
-    }
-
-    fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    fn encode(&self, _: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
-        Err(EncoderError::Name {
-            name: self.0.name.clone(),
-            problem: "is not open: this writer only deletes".to_owned(),
-        })
     }
 }

@@ -34,7 +34,7 @@ impl Engine {
     pub fn document(&self, document: Document) -> Result<TantivyDocument, PluginError> {
         let Document { id, mut title, mut text, metadata, vector } = document;
         let fault = |problem: String| PluginError::Document { document: shown(&id), problem };
-        beir_eval::check_id(&id).map_err(|problem| fault(format!("its id {problem}")))?;
+        check_id(&id).map_err(|problem| fault(format!("its id {problem}")))?;
         // An index that was brought over has its own fields, and not always one for everything.
         let lost = |what: &str| {
             fault(format!("its {what} would be lost, since the index has no field for it: {}", self.described_fields()))
@@ -44,7 +44,7 @@ impl Engine {
         if let Some(metadata) = &metadata {
             check_metadata(metadata).map_err(fault)?;
             let mut left = self.add_own(&mut out, metadata).map_err(fault)?;
-            if let Some(name) = &self.card.layout.metadata {
+            if let Some(name) = &self.manifest.layout.metadata {
                 let field = self.index.schema().get_field(name)?;
                 out.add_object(field, owned_object(&left));
             } else {
@@ -69,7 +69,7 @@ impl Engine {
             }
         }
         if let Some(vector) = &vector {
-            check_vector(vector.iter().copied(), self.card.model.dimension)
+            check_vector(vector.iter().copied(), self.manifest.model.dimension)
                 .map_err(|problem| fault(format!("its vector {problem}")))?;
             self.fields.vector.add(&mut out, vector)?;
         }
@@ -122,20 +122,20 @@ impl Engine {
     /// Which field is for what, for messages.
     fn described_fields(&self) -> String {
         let schema = self.index.schema();
-        let place = |field: Option<Field>| {
+        let named = |field: Option<Field>| {
             field.map_or_else(|| "nowhere".to_owned(), |field| format!("in `{}`", schema.get_field_name(field)))
         };
         let own = self.own_fields();
-        let metadata = match &self.card.layout.metadata {
+        let metadata = match &self.manifest.layout.metadata {
             Some(name) => format!("in `{name}`"),
             None if own.is_empty() => "nowhere".to_owned(),
             None => format!("by name in `{}`", own.join("`, `")),
         };
         format!(
             "it keeps ids {}, titles {}, texts {} and metadata {metadata}",
-            place(Some(self.fields.key)),
-            place(self.title_field()),
-            place(self.text_fields().next()),
+            named(Some(self.fields.key)),
+            named(self.title_field()),
+            named(self.text_fields().next()),
         )
     }
 
@@ -185,7 +185,7 @@ impl Engine {
     /// What is known of a document beside title and text: its metadata, and what stands in fields of the index's own.
     pub(super) fn metadata(&self, stored: &TantivyDocument) -> Option<serde_json::Map<String, serde_json::Value>> {
         let own = self.own_values(stored);
-        let Some(name) = &self.card.layout.metadata else { return (!own.is_empty()).then_some(own) };
+        let Some(name) = &self.manifest.layout.metadata else { return (!own.is_empty()).then_some(own) };
         let field = self.index.schema().get_field(name).ok()?;
         let kept = stored.get_first(field).map(|value| serde_json::to_value(OwnedValue::from(value.as_value())));
         match kept {
@@ -195,6 +195,23 @@ impl Engine {
             }
             _ => (!own.is_empty()).then_some(own),
         }
+    }
+}
+
+/// Longest id of a document, in characters.
+pub const MAX_ID_CHARS: usize = 512;
+
+/// Refuses an id that a document cannot have.
+///
+/// # Errors
+/// When it is empty, blank, or longer than [`MAX_ID_CHARS`] characters; the text follows the name of the field.
+pub fn check_id(id: &str) -> Result<(), String> {
+    if id.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    match id.chars().count() {
+        count if count > MAX_ID_CHARS => Err(format!("has {count} characters; at most {MAX_ID_CHARS} are allowed")),
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use tantivy::tokenizer::{
 };
 
 use super::analysis::WordTokenizer;
+use crate::error::UnknownName;
 
 /// The longest word of a new index, in bytes: enough for 512 bits in hexadecimal digits, with a prefix.
 const LONGEST_WORD: usize = 255;
@@ -166,14 +167,12 @@ impl fmt::Display for Language {
 }
 
 impl FromStr for Language {
-    type Err = String;
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.to_lowercase();
-        Self::all().find(|Self(entry)| entry.name == text || entry.code == text).ok_or_else(|| {
-            let names: Vec<&str> = ENTRIES.iter().map(|entry| entry.name).collect();
-            format!("there are {}", names.join(", "))
-        })
+        let found = Self::all().find(|Self(entry)| entry.name == text || entry.code == text);
+        found.ok_or_else(|| UnknownName::new("language", &text, ENTRIES.iter().map(|entry| entry.name).collect()))
     }
 }
 
@@ -214,6 +213,6 @@ mod tests {
         assert_eq!(Language::of_analyser("adam_de"), Some(("de".parse().unwrap(), Version::One)));
         assert_eq!(Language::of_analyser("adam_de_3"), None);
         assert_eq!(Language::of_analyser("en_stem"), None);
-        assert!("klingon".parse::<Language>().unwrap_err().contains("german"));
+        assert!("klingon".parse::<Language>().unwrap_err().to_string().contains("german"));
     }
 }

@@ -1,47 +1,19 @@
 //! What documents can be filtered by, and what is odd about filters.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use serde::Serialize;
 use tantivy::Searcher;
 use tantivy::collector::Count;
 use tantivy::query::{BooleanQuery, ExistsQuery, Query, TermQuery};
 use tantivy::schema::{Field, FieldType, IndexRecordOption};
-use utoipa::ToSchema;
 
 use super::Engine;
+use super::known_names::{MetadataName, MetadataNames};
 use crate::error::PluginError;
 use crate::filter::{self, Filter, FilterWarning};
 
 /// Most values, names times documents, that are gone through to count the documents of each name.
 const MAX_COUNTED: u64 = 50_000_000;
-
-/// A name that documents can be filtered by.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct MetadataName {
-    /// The name, as a filter has it.
-    pub name: String,
-    /// Kinds of its values: `text`, `numbers`, `dates`, `true or false`, `numbers in text`.
-    #[schema(value_type = Vec<String>)]
-    pub kinds: Vec<&'static str>,
-    /// Documents that have it. Not there where counting would take long, or the index keeps no columns of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(required = false)]
-    pub documents: Option<u64>,
-}
-
-/// The names that documents can be filtered by, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MetadataNames {
-    /// At most a thousand.
-    pub names: Vec<MetadataName>,
-    /// Whether there are more.
-    pub has_more: bool,
-}
-
-/// The names of one state of an index, which does not change.
-#[derive(Debug, Default)]
-pub(super) struct KnownNames(Mutex<Option<(u64, Arc<MetadataNames>)>>);
 
 impl Engine {
     /// The names that documents can be filtered by. Remembered until the index changes.
@@ -50,16 +22,7 @@ impl Engine {
     /// tantivy's.
     pub fn metadata_names(&self) -> Result<Arc<MetadataNames>, PluginError> {
         let searcher = self.reader.searcher();
-        let generation = searcher.generation().generation_id();
-        let mut known = self.names.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, names)) = known.as_ref()
-            && *of == generation
-        {
-            return Ok(names.clone());
-        }
-        let names = Arc::new(self.read_names(&searcher)?);
-        *known = Some((generation, names.clone()));
-        Ok(names)
+        self.names.of(searcher.generation().generation_id(), || self.read_names(&searcher))
     }
 
     /// What a user should know about filters that can be searched: names and values that no document has, ranges that are
@@ -71,7 +34,7 @@ impl Engine {
         if filters.is_empty() {
             return Ok(Vec::new());
         }
-        filter::warnings(filters, &self.index, &self.reader.searcher(), self.card.layout.metadata.as_deref())
+        filter::warnings(filters, &self.index, &self.reader.searcher(), self.manifest.layout.metadata.as_deref())
     }
 
     fn read_names(&self, searcher: &Searcher) -> Result<MetadataNames, PluginError> {
@@ -98,7 +61,7 @@ impl Engine {
                 out.names.push(MetadataName { name, kinds: vec![kind], documents });
             }
         }
-        if let Some(field) = self.card.layout.metadata.as_ref().and_then(|name| schema.get_field(name).ok()) {
+        if let Some(field) = self.manifest.layout.metadata.as_ref().and_then(|name| schema.get_field(name).ok()) {
             self.read_metadata(searcher, field, &[], &mut out)?;
         }
         Ok(out)

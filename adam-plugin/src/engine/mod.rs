@@ -1,46 +1,55 @@
 //! One index: its folder, its fields, its model.
 
 mod analysis;
+mod builder;
 mod chunked;
 mod delete;
 mod document;
 mod ids;
+mod known_names;
 mod language;
 mod metadata;
+#[cfg(feature = "onnx")]
 mod model;
+mod order;
 mod own;
+mod request;
+mod response;
 mod schema;
 mod search;
+mod snippets;
 mod vector;
 mod warnings;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adam_encoder::{EncoderOptions, SentenceEncoder, TextEncoder};
+use adam_encoder::TextEncoder;
 use tantivy::collector::Count;
 use tantivy::query::TermQuery;
-use tantivy::schema::{IndexRecordOption, Schema};
-use tantivy::{Index, IndexReader, SegmentReader};
-use tantivy_dense::{Dense, DenseOptions, Device};
+use tantivy::schema::IndexRecordOption;
+use tantivy::{Index, IndexReader, IndexWriter, SegmentReader};
+use tantivy_dense::Dense;
 
+pub use builder::EngineBuilder;
 #[cfg(test)]
 pub(crate) use document::owned_object;
-pub use document::{Document, check_metadata};
+pub use document::{Document, MAX_ID_CHARS, check_id, check_metadata};
+pub use known_names::{MetadataName, MetadataNames};
 pub use language::Language;
 pub(crate) use language::{of_query, renewed};
-pub use metadata::{MetadataName, MetadataNames};
+pub use request::{FusionName, MAX_HITS, Mode, SearchRequest, WEIGHT};
+pub use response::{ArmScore, Hit, SearchResponse, Snippet};
 #[cfg(test)]
 pub(crate) use schema::metadata_options;
-pub use search::{ArmScore, FusionName, Hit, MAX_HITS, Mode, SearchRequest, SearchResponse, Snippet, WEIGHT};
 pub use vector::{MAX_VALUE, check_vector};
 
-use crate::card::{Card, Layout, PinnedModel};
-use crate::chunk::Chunking;
 use crate::error::PluginError;
 use crate::folder::{Contents, IndexFolder};
+use crate::manifest::Manifest;
 use crate::rerank::Reranker;
 use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
+use known_names::KnownNames;
 use schema::Fields;
 
 /// An open index with its pinned model. Searches need `&self` only.
@@ -49,152 +58,29 @@ pub struct Engine {
     dense: Dense,
     index: Index,
     reader: IndexReader,
-    card: Card,
+    manifest: Manifest,
     fields: Fields,
     encoder: Option<Arc<dyn TextEncoder>>,
     reranker: Option<Arc<Reranker>>,
     folder: IndexFolder,
-    made: Option<Made>,
-    names: metadata::KnownNames,
+    created: Option<Creation>,
+    names: KnownNames,
 }
 
-/// What this engine made, and so may remove again.
+/// What this engine created, and so may remove again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Made {
+struct Creation {
     /// The folder, and not only the index in it.
     with_folder: bool,
 }
 
-/// What a new index is like. `None` leaves it to the index where there is one, and to the default where there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IndexOptions {
-    /// The language of the text. English by default.
-    pub language: Option<Language>,
-    /// How long documents are cut into chunks, each with a vector of its own: a document is as near to a query as its nearest
-    /// chunk, and a hit says which one that is. By default they are not cut.
-    pub chunks: Option<Chunking>,
-}
-
 impl Engine {
-    /// Opens the index in a folder for this model, or makes one where there is none.
-    ///
-    /// # Errors
-    /// When the folder holds something else, or an index of another model; when it cannot be written.
-    pub fn open_or_create(path: &Path, encoder: Arc<dyn TextEncoder>, model: PinnedModel) -> Result<Self, PluginError> {
-        Self::open_or_create_as(path, encoder, model, IndexOptions::default())
-    }
-
-    /// As [`Engine::open_or_create`], with options for an index that is made.
-    ///
-    /// # Errors
-    /// As [`Engine::open_or_create`], and when the index there was made with others.
-    pub fn open_or_create_as(
-        path: &Path,
-        encoder: Arc<dyn TextEncoder>,
-        model: PinnedModel,
-        options: IndexOptions,
-    ) -> Result<Self, PluginError> {
-        if let Some(chunking) = options.chunks {
-            chunking.check()?;
-        }
-        let schema = schema::schema(encoder.dimension(), options.language.unwrap_or_default(), options.chunks)?;
-        let engine = Self::open_or_create_with(path, encoder, model, schema, schema::layout(options.chunks))?;
-        engine.check_options(options)?;
-        Ok(engine)
-    }
-
-    fn check_options(&self, wanted: IndexOptions) -> Result<(), PluginError> {
-        let refuse = |name, wanted: String, there: String| {
-            let index = self.path.display();
-            let problem = format!("is {wanted}, and the index {index} {there}; leave it out, or make a new index");
-            Err(PluginError::Setting { name, problem })
-        };
-        if let Some(chunking) = wanted.chunks
-            && self.card.layout.chunks != Some(chunking)
-        {
-            let said = |Chunking { tokens, overlap }| format!("{tokens} tokens that overlap by {overlap}");
-            let there = match self.card.layout.chunks {
-                Some(chunking) => format!("cuts documents into chunks of {}", said(chunking)),
-                None => "cuts documents not at all".to_owned(),
-            };
-            return refuse("chunks", said(chunking), there);
-        }
-        if let Some(language) = wanted.language
-            && self.language() != Some(language)
-        {
-            let there = match self.language() {
-                Some(language) => format!("was made for {language}"),
-                None => "has fields of its own, with their own analysers".to_owned(),
-            };
-            return refuse("language", language.to_string(), there);
-        }
-        Ok(())
-    }
-
-    /// As [`Engine::open_or_create`], with a schema and layout of the caller's own for an index that is made. The schema
-    /// holds the layout's fields, the vector field among them, and [`HashFields`](crate::HashFields).
-    ///
-    /// # Errors
-    /// As [`Engine::open_or_create`], and when the schema has not the fields that the layout names.
-    pub fn open_or_create_with(
-        path: &Path,
-        encoder: Arc<dyn TextEncoder>,
-        model: PinnedModel,
-        schema: Schema,
-        layout: Layout,
-    ) -> Result<Self, PluginError> {
-        Fields::of(&schema, &layout)?;
-        let contents = Contents::of(path)?;
-        contents.check_free(path)?;
-        let (dense, index, folder, made) = if contents == Contents::Index {
-            let (dense, index, folder) = Self::open_folder(path, Dense::new())?;
-            (dense, index, folder, None)
-        } else {
-            Self::create(path, model, schema, layout)?
-        };
-        let card = folder.card().ok_or_else(|| not_an_index(path))?;
-        card.model.check(path, encoder.as_ref())?;
-        Ok(Self { made, ..Self::assemble(path, dense, index, folder, card, Some(encoder))? })
-    }
-
-    /// Makes an index in a folder that holds none, unless another process was faster: then it is opened.
-    fn create(
-        path: &Path,
-        model: PinnedModel,
-        schema: Schema,
-        layout: Layout,
-    ) -> Result<(Dense, Index, IndexFolder, Option<Made>), PluginError> {
-        let made = Made { with_folder: !path.exists() };
-        durable::create_folders(path).map_err(|source| PluginError::io("make", path, source))?;
-        let folder = IndexFolder::open(path)?;
-        let lock = folder.lock()?;
-        let contents = Contents::of(path)?;
-        contents.check_free(path)?;
-        if contents == Contents::Index {
-            drop(lock);
-            let (dense, index, folder) = Self::open_folder(path, Dense::new())?;
-            return Ok((dense, index, folder, None));
-        }
-        // First the card, then the index: one that is torn between is finished by the next call.
-        folder.write_card(&Card::new(model, layout))?;
-        let dense = Dense::new();
-        let index = dense.index_builder().schema(schema).open_or_create(folder.clone())?;
-        Ok((dense, index, folder, Some(made)))
-    }
-
-    fn open_folder(path: &Path, dense: Dense) -> Result<(Dense, Index, IndexFolder), PluginError> {
-        Contents::of(path)?.check_index(path)?;
-        let folder = IndexFolder::open(path)?;
-        let index = dense.open_index(folder.clone())?;
-        Ok((dense, index, folder))
-    }
-
     /// Whether a folder holds an index of adam.
     ///
     /// # Errors
     /// When the folder cannot be looked into.
-    pub fn exists(path: &Path) -> Result<bool, PluginError> {
-        Ok(Contents::of(path)? == Contents::Index)
+    pub fn exists(path: impl AsRef<Path>) -> Result<bool, PluginError> {
+        Ok(Contents::of(path.as_ref())? == Contents::Index)
     }
 
     /// Removes the index if this engine made it and nothing was committed to it since, by whomever; says whether it did. The
@@ -203,53 +89,16 @@ impl Engine {
     /// # Errors
     /// When a file cannot be removed, or another writer has begun.
     pub fn remove_if_new(&self) -> Result<bool, PluginError> {
-        let Some(made) = self.made else { return Ok(false) };
+        let Some(created) = self.created else { return Ok(false) };
         let _lock = self.folder.lock()?;
         if self.index.load_metas()?.opstamp > 0 {
             return Ok(false);
         }
-        self.folder.remove(made.with_folder)?;
+        self.folder.remove(created.with_folder)?;
         Ok(true)
     }
 
-    /// Opens an index without its model: searches by words work, others say that they need it.
-    ///
-    /// # Errors
-    /// When the folder is no index of `adam`.
-    pub fn open(path: &Path) -> Result<Self, PluginError> {
-        let (dense, index, folder) = Self::open_folder(path, Dense::new())?;
-        let card = folder.card().ok_or_else(|| not_an_index(path))?;
-        Self::assemble(path, dense, index, folder, card, None)
-    }
-
-    fn assemble(
-        path: &Path,
-        dense: Dense,
-        index: Index,
-        folder: IndexFolder,
-        card: Card,
-        encoder: Option<Arc<dyn TextEncoder>>,
-    ) -> Result<Self, PluginError> {
-        Language::register_all(&index);
-        let fields = Fields::of(&index.schema(), &card.layout)?;
-        let reader = dense.reader(&index)?;
-        let path = path.to_path_buf();
-        Ok(Self {
-            path,
-            dense,
-            index,
-            reader,
-            card,
-            fields,
-            encoder,
-            reranker: None,
-            folder,
-            made: None,
-            names: Default::default(),
-        })
-    }
-
-    /// Gives the engine a re-ranker, for searches that ask for one.
+    /// Gives an open engine a re-ranker, as [`EngineBuilder::reranker`].
     #[must_use]
     pub fn with_reranker(mut self, reranker: Arc<Reranker>) -> Self {
         self.reranker = Some(reranker);
@@ -261,47 +110,15 @@ impl Engine {
         self.reranker.as_deref()
     }
 
-    /// Lets vectors be compared on a device, see [`Device`]. Where it cannot be used searches run on the processor as before, and
-    /// their reports say why.
+    /// Gives an engine that was opened without its model that model. For programs that look into an index before they open a model;
+    /// otherwise see [`EngineBuilder::encoder`].
     ///
     /// # Errors
-    /// Opens the index again, and so those of [`Engine::open`].
-    pub fn with_device(self, device: Device) -> Result<Self, PluginError> {
-        let dense = Dense::with_options(DenseOptions::default().device(device));
-        let index = dense.open_index(self.folder.clone())?;
-        let engine = Self::assemble(&self.path, dense, index, self.folder, self.card, self.encoder)?;
-        Ok(Self { reranker: self.reranker, made: self.made, ..engine })
-    }
-
-    /// Gives the engine its model.
-    ///
-    /// # Errors
-    /// When it is not the one the index was made with.
+    /// When it is not the model that the index was made with.
     pub fn with_encoder(mut self, encoder: Arc<dyn TextEncoder>) -> Result<Self, PluginError> {
-        self.card.model.check(&self.path, encoder.as_ref())?;
+        self.manifest.model.check(&self.path, encoder.as_ref())?;
         self.encoder = Some(encoder);
         Ok(self)
-    }
-
-    /// Opens the model the index was made with, from where it was then or from `folder`.
-    ///
-    /// # Errors
-    /// When it is not there any more, or is another.
-    pub fn with_pinned_encoder(self, folder: Option<&Path>, options: &EncoderOptions) -> Result<Self, PluginError> {
-        let encoder = self.pinned_encoder(folder, options)?;
-        self.with_encoder(Arc::new(encoder))
-    }
-
-    /// The model the index was made with, from where it was then or from `folder`.
-    ///
-    /// # Errors
-    /// When it is not there any more, or cannot be opened.
-    pub fn pinned_encoder(
-        &self,
-        folder: Option<&Path>,
-        options: &EncoderOptions,
-    ) -> Result<SentenceEncoder, PluginError> {
-        self.card.model.open(&self.path, folder, options)
     }
 
     /// A writer that embeds on the way. Documents are replaced by key, and left alone where nothing changed.
@@ -309,30 +126,28 @@ impl Engine {
     /// # Errors
     /// When the index is being written to already, or the engine has no model.
     pub fn writer(&self, memory: usize, settings: WriterSettings) -> Result<EmbeddingWriter, PluginError> {
-        self.writer_with(self.encoder("writing documents")?, memory, settings)
-    }
-
-    fn writer_with(
-        &self,
-        encoder: Arc<dyn TextEncoder>,
-        memory: usize,
-        settings: WriterSettings,
-    ) -> Result<EmbeddingWriter, PluginError> {
-        let writer = self.index.writer(memory).map_err(|fault| match fault.into() {
-            PluginError::Locked { .. } => self.folder.locked(),
-            fault => fault,
-        })?;
-        let mut embedding = Embedding::new(self.fields.vector.clone(), self.card.layout.template.parse()?);
-        if let Some(chunking) = self.card.layout.chunks {
+        let encoder = self.need_encoder("writing documents")?;
+        let writer = self.index_writer(memory)?;
+        let mut embedding = Embedding::new(self.fields.vector.clone(), self.manifest.layout.template.parse()?);
+        if let Some(chunking) = self.manifest.layout.chunks {
             embedding = embedding.chunks(chunking);
         }
-        self.folder.forget_fault();
         let settings = settings
-            .key(self.card.layout.key.clone())
+            .key(self.manifest.layout.key.clone())
             .skip_unchanged(true)
             .folder(&self.folder)
             .reopen(move |index| index.writer(memory));
         EmbeddingWriter::new(&self.dense, writer, encoder, vec![embedding], settings)
+    }
+
+    /// tantivy's writer of the index.
+    fn index_writer(&self, memory: usize) -> Result<IndexWriter, PluginError> {
+        let writer = self.index.writer(memory).map_err(|fault| match fault.into() {
+            PluginError::Locked { .. } => self.folder.locked(),
+            fault => fault,
+        })?;
+        self.folder.forget_fault();
+        Ok(writer)
     }
 
     /// The term that names a document, for deleting it by [`EmbeddingWriter::delete_term`].
@@ -349,7 +164,7 @@ impl Engine {
         Ok(self.dense.reload(&self.index, &self.reader)?)
     }
 
-    /// Refuses an index whose folder is not the one that was opened any more: moved, deleted, replaced, with another card, or
+    /// Refuses an index whose folder is not the one that was opened any more: moved, deleted, replaced, with another manifest, or
     /// written to after its lock was deleted. Searches and lookups begin with it; it costs a look at two or three names.
     ///
     /// An engine that has only read follows a folder that was put in the place of its own, if that has the same model and fields:
@@ -366,8 +181,10 @@ impl Engine {
 
     /// Goes over to what was put in the place of the folder, if it is of the same kind.
     fn follow(&self, changed: PluginError) -> Result<(), PluginError> {
-        let Ok((_, index, folder)) = Self::open_folder(self.folder.path(), Dense::new()) else { return Err(changed) };
-        let same = folder.card().is_some_and(|card| card.is_compatible(&self.card));
+        let Ok((index, folder)) = IndexFolder::open_index(self.folder.path(), &Dense::new()) else {
+            return Err(changed);
+        };
+        let same = folder.manifest().is_some_and(|manifest| manifest.is_compatible(&self.manifest));
         if !same || index.schema() != self.index.schema() {
             return Err(changed);
         }
@@ -377,7 +194,7 @@ impl Engine {
     }
 
     /// Documents that searches see.
-    pub fn documents(&self) -> u64 {
+    pub fn num_docs(&self) -> u64 {
         let searcher = self.reader.searcher();
         let Some(chunks) = self.fields.chunks else { return searcher.num_docs() };
         // Further chunks of a document are none.
@@ -396,8 +213,8 @@ impl Engine {
     }
 
     /// The model and the layout.
-    pub fn card(&self) -> &Card {
-        &self.card
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// The tantivy index.
@@ -420,16 +237,13 @@ impl Engine {
         &self.dense
     }
 
-    /// The model.
-    ///
-    /// # Errors
-    /// When none was opened; `what` needs it.
-    pub fn encoder(&self, what: &'static str) -> Result<Arc<dyn TextEncoder>, PluginError> {
-        self.encoder.clone().ok_or_else(|| PluginError::NoModel { what, model: self.card.model.name.clone() })
+    /// The model, if it was opened.
+    pub fn encoder(&self) -> Option<&Arc<dyn TextEncoder>> {
+        self.encoder.as_ref()
     }
-}
 
-/// Of a folder whose card was taken away while it was opened.
-fn not_an_index(path: &Path) -> PluginError {
-    PluginError::NotAnIndex { path: path.to_path_buf(), problem: format!("it holds no {}", crate::CARD_FILE) }
+    /// The model, for a task that does not work without it.
+    fn need_encoder(&self, task: &'static str) -> Result<Arc<dyn TextEncoder>, PluginError> {
+        self.encoder.clone().ok_or_else(|| PluginError::NoModel { task, model: self.manifest.model.name.clone() })
+    }
 }

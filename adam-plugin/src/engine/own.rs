@@ -26,7 +26,7 @@ impl Engine {
             || Some(field) == self.title_field()
             || Some(field) == self.text_fields().next()
             || (fields.searched.contains(&field) && !fields.shown.contains(&field))
-            || self.card.layout.metadata.as_deref() == Some(name);
+            || self.manifest.layout.metadata.as_deref() == Some(name);
         let entry = schema.get_field_entry(field);
         let made = matches!(entry.field_type(), FieldType::Custom(_) | FieldType::TieBreaker);
         !named_by_layout && !made && !HashFields::is_hash(name) && !ChunkFields::is_one(name)

@@ -7,10 +7,10 @@ use tantivy::schema::{
 use tantivy_dense::{VectorField, VectorOptions};
 
 use super::language::Language;
-use crate::card::Layout;
 use crate::chunk::{ChunkFields, Chunking};
 use crate::error::PluginError;
 use crate::hash::HashFields;
+use crate::manifest::Layout;
 use crate::template::{Bound, Template};
 
 /// The schema for vectors of some dimension.
@@ -82,7 +82,7 @@ impl Fields {
     pub(crate) fn of(schema: &Schema, layout: &Layout) -> Result<Self, PluginError> {
         let field = |name: &String| {
             schema.get_field(name).map_err(|_| {
-                PluginError::field(name, "is named in the index's card, and the index has none of that name")
+                PluginError::field(name, "is named in the index's manifest, and the index has none of that name")
             })
         };
         Ok(Self {

@@ -4,18 +4,13 @@ use tantivy::Index;
 use tantivy::schema::{Field, FieldType};
 use tantivy::tokenizer::{TokenStream, Tokenizer};
 
-use super::analysis::{WordTokenizer, is_unseen, normalised, runs_together};
+use super::analysis::{WordTokenizer, normalised, runs_together};
 use super::language::{Language, Version};
-use super::search::Mode;
+use super::request::Mode;
 use crate::query::{MAX_WORDS, Words};
 
 /// Characters shown of a word or a text in a warning.
 const SHOWN: usize = 40;
-
-/// Whether there is anything to search for: anything but spaces and marks that are not seen.
-pub(super) fn is_blank(query: &str) -> bool {
-    query.chars().all(|letter| letter.is_whitespace() || letter.is_control() || is_unseen(letter))
-}
 
 /// Warnings about a query whose words are searched in some fields.
 pub(super) fn of_words(index: &Index, fields: &[Field], query: &str, words: &Words, mode: Mode) -> Vec<String> {
@@ -33,15 +28,14 @@ pub(super) fn of_words(index: &Index, fields: &[Field], query: &str, words: &Wor
     }
     if !newest && let Some(run) = query.split(|letter: char| !runs_together(letter)).find(|run| !run.is_empty()) {
         warnings.push(format!(
-            "this index does not split text without spaces: `{}` is found by words only where it stands alone{beside}; an index made by \
-             this version, or by `adam reembed`, finds it",
+            "this index does not split text without spaces: `{}` is found by words only where it stands alone{beside}; an index that this version makes finds it",
             start(run)
         ));
     }
     if !newest && let Some(word) = query.split_whitespace().find(|word| normalised(word) != **word) {
         warnings.push(format!(
             "this index tells Unicode forms apart: `{}` is found by words only where it is written with the same signs, and not as \
-             `{}`{beside}; an index made by this version, or by `adam reembed`, finds both",
+             `{}`{beside}; an index that this version makes finds both",
             start(word),
             start(&normalised(word))
         ));

@@ -19,13 +19,13 @@ use super::number::{Interval, Number};
 
 /// What a value has to be: one of the two.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct ValueRange {
     pub(super) numbers: Option<Interval<Number>>,
     /// Nanoseconds since 1970 in UTC, from the first to before the second.
     pub(super) dates: Option<(i128, i128)>,
 }
 
-impl Wanted {
+impl ValueRange {
     /// Whether a text is such a number or date.
     pub(super) fn has_text(&self, text: &str) -> bool {
         self.numbers.is_some_and(|numbers| Number::parse(text).is_some_and(|number| numbers.contains(number)))
@@ -40,7 +40,7 @@ impl Wanted {
 pub(super) struct ColumnQuery {
     /// Full names of the columns, as tantivy resolves them.
     names: Vec<String>,
-    wanted: Wanted,
+    range: ValueRange,
     /// Whether columns of texts hold the texts as they were given.
     has_whole_texts: bool,
     /// What was found, by segment: a search asks more than once, and each document is in one list only.
@@ -49,13 +49,13 @@ pub(super) struct ColumnQuery {
 
 impl fmt::Debug for ColumnQuery {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("ColumnQuery").field("names", &self.names).field("wanted", &self.wanted).finish()
+        out.debug_struct("ColumnQuery").field("names", &self.names).field("range", &self.range).finish()
     }
 }
 
 impl ColumnQuery {
-    pub(super) fn new(names: Vec<String>, wanted: Wanted, has_whole_texts: bool) -> Self {
-        Self { names, wanted, has_whole_texts, found: Arc::default() }
+    pub(super) fn new(names: Vec<String>, range: ValueRange, has_whole_texts: bool) -> Self {
+        Self { names, range, has_whole_texts, found: Arc::default() }
     }
 
     /// The documents of a segment, deleted ones among them; `None` where there are none.
@@ -75,12 +75,12 @@ impl ColumnQuery {
         for name in &self.names {
             for handle in reader.fast_fields().dynamic_column_handles(name)? {
                 match handle.column_type() {
-                    ColumnType::I64 | ColumnType::U64 | ColumnType::F64 if self.wanted.numbers.is_some() => {}
-                    ColumnType::DateTime if self.wanted.dates.is_some() => {}
+                    ColumnType::I64 | ColumnType::U64 | ColumnType::F64 if self.range.numbers.is_some() => {}
+                    ColumnType::DateTime if self.range.dates.is_some() => {}
                     ColumnType::Str if self.has_whole_texts => {}
                     _ => continue,
                 }
-                match (handle.open()?, self.wanted.numbers, self.wanted.dates) {
+                match (handle.open()?, self.range.numbers, self.range.dates) {
                     (DynamicColumn::I64(column), Some(numbers), _) => {
                         if let Some((from, to)) = numbers.whole(i64::MIN.into(), i64::MAX.into()) {
                             add(&column, from as i64, to as i64, all.clone(), &mut documents);
@@ -142,10 +142,10 @@ impl ColumnQuery {
     /// The ordinals of the texts that are such numbers or dates, in order.
     fn terms(&self, column: &StrColumn) -> tantivy::Result<Vec<u64>> {
         let mut terms = Vec::new();
-        for (from, to) in windows(&self.wanted) {
+        for (from, to) in windows(&self.range) {
             let mut stream = column.dictionary().range().ge(from).lt(to).into_stream()?;
             while stream.advance() {
-                if std::str::from_utf8(stream.key()).is_ok_and(|text| self.wanted.has_text(text)) {
+                if std::str::from_utf8(stream.key()).is_ok_and(|text| self.range.has_text(text)) {
                     terms.push(stream.term_ord());
                 }
             }
@@ -156,11 +156,11 @@ impl ColumnQuery {
 }
 
 /// Where in a sorted dictionary such numbers and dates can be: from the first text to before the second.
-fn windows(wanted: &Wanted) -> Vec<(String, String)> {
+fn windows(range: &ValueRange) -> Vec<(String, String)> {
     // Signs, points and digits, and what follows the nines.
     let (first, last) = ("+".to_owned(), ":".to_owned());
-    let Some((from, to)) = wanted.dates else { return vec![(first, last)] };
-    let mut windows = match wanted.numbers {
+    let Some((from, to)) = range.dates else { return vec![(first, last)] };
+    let mut windows = match range.numbers {
         Some(_) => vec![(first, last)],
         // A zone moves a date by less than a day. `2024` and `2024-05` sort before all the days that they start with.
         None => vec![(day_of(from, -1).unwrap_or(first), day_of(to, 2).unwrap_or(last))],

@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Bound;
 
-use tantivy::query::{AllQuery, BooleanQuery, EmptyQuery, ExistsQuery, Occur, Query, RangeQuery, TermQuery};
+use tantivy::query::{BooleanQuery, EmptyQuery, ExistsQuery, Occur, Query, RangeQuery, TermQuery};
 use tantivy::schema::{
-    DATE_TIME_PRECISION_INDEXED, DateTimePrecision, Facet, Field, FieldEntry, FieldType, IndexRecordOption,
-    JsonObjectOptions, Schema,
+    DATE_TIME_PRECISION_INDEXED, Facet, Field, FieldEntry, FieldType, IndexRecordOption, JsonObjectOptions, Schema,
 };
 use tantivy::tokenizer::TokenStream;
-use tantivy::{DateTime, Index, Term};
+use tantivy::{Index, Term};
 
-use super::columns::{ColumnQuery, Wanted};
+use super::clauses::{all_of, intersection, union};
+use super::columns::{ColumnQuery, ValueRange};
 use super::date::Period;
 use super::expression::{Comparison, Condition, Expression, Path};
 use super::number::{Interval, Number};
+use super::range::{NO_END, on_date, time, try_map, value_range};
 
 /// Most different words of one value that are looked for.
 const MAX_WORDS: usize = 1024;
@@ -26,8 +27,6 @@ const MAX_LOOKUPS: usize = 256;
 
 /// Most parts of a name: more levels than a JSON document can have.
 const MAX_PARTS: usize = 128;
-
-const DATES: &str = "2024, 2024-05, 2024-05-31 or 2024-05-31T10:00:00Z";
 
 /// Where the values of a condition are.
 pub(super) enum Target<'a> {
@@ -46,14 +45,14 @@ pub(super) struct Compiler<'a> {
     lookups: usize,
 }
 
-type Compiled = Result<Box<dyn Query>, String>;
+type QueryResult = Result<Box<dyn Query>, String>;
 
 impl<'a> Compiler<'a> {
     pub(super) fn new(index: &'a Index, schema: &'a Schema, metadata: Option<&'a str>) -> Self {
         Self { index, schema, metadata, terms: 0, lookups: 0 }
     }
 
-    pub(super) fn expression(&mut self, expression: &Expression) -> Compiled {
+    pub(super) fn expression(&mut self, expression: &Expression) -> QueryResult {
         match expression {
             Expression::And(items) => {
                 let clauses = items.iter().map(|item| self.clause(item)).collect::<Result<Vec<_>, _>>()?;
@@ -76,7 +75,7 @@ impl<'a> Compiler<'a> {
         })
     }
 
-    pub(super) fn condition(&mut self, condition: &Condition) -> Compiled {
+    pub(super) fn condition(&mut self, condition: &Condition) -> QueryResult {
         let mut queries = Vec::new();
         for (at, reading) in condition.readings().enumerate() {
             let query = match self.target(&reading.path) {
@@ -135,7 +134,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn term(&mut self, term: Term) -> Compiled {
+    fn term(&mut self, term: Term) -> QueryResult {
         self.terms += 1;
         if self.terms > MAX_TERMS {
             return Err(format!("all filters together look for more than {MAX_TERMS} words and values"));
@@ -156,7 +155,7 @@ impl<'a> Compiler<'a> {
         words.iter().map(|word| self.term(term(word))).collect()
     }
 
-    fn on_field(&mut self, field: Field, entry: &FieldEntry, condition: &Condition) -> Compiled {
+    fn on_field(&mut self, field: Field, entry: &FieldEntry, condition: &Condition) -> QueryResult {
         let name = entry.name();
         if condition.comparison == Comparison::Exists {
             if !entry.is_fast() {
@@ -213,7 +212,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn on_number(&mut self, field: Field, entry: &FieldEntry, condition: &Condition) -> Compiled {
+    fn on_number(&mut self, field: Field, entry: &FieldEntry, condition: &Condition) -> QueryResult {
         let is_real = matches!(entry.field_type(), FieldType::F64(_));
         let number = |text: &str| {
             Number::parse(text)
@@ -261,7 +260,7 @@ impl<'a> Compiler<'a> {
         options: &JsonObjectOptions,
         keys: &[Vec<String>],
         condition: &Condition,
-    ) -> Compiled {
+    ) -> QueryResult {
         let columns = || keys.iter().map(|keys| column(name, keys)).collect::<Vec<_>>();
         let not_fast =
             |what: &str| Err(format!("field `{name}` is not FAST, so {what} cannot be searched; ask for one value"));
@@ -278,7 +277,7 @@ impl<'a> Compiler<'a> {
                 if !options.is_fast() {
                     return not_fast("ranges");
                 }
-                self.lookup(columns(), wanted(from, to)?, options)
+                self.lookup(columns(), value_range(from, to)?, options)
             }
             Comparison::Equal(value) => {
                 let mut queries = Vec::new();
@@ -289,20 +288,20 @@ impl<'a> Compiler<'a> {
                     && let Some(period) = Period::parse(value).map(Period::whole_second)
                 {
                     let dates = Some((period.start, period.end));
-                    queries.push(self.lookup(columns(), Wanted { numbers: None, dates }, options)?);
+                    queries.push(self.lookup(columns(), ValueRange { numbers: None, dates }, options)?);
                 }
                 Ok(union(queries))
             }
         }
     }
 
-    fn lookup(&mut self, columns: Vec<String>, wanted: Wanted, options: &JsonObjectOptions) -> Compiled {
+    fn lookup(&mut self, columns: Vec<String>, range: ValueRange, options: &JsonObjectOptions) -> QueryResult {
         self.lookups += 1;
         if self.lookups > MAX_LOOKUPS {
             return Err(format!("all filters together have more than {MAX_LOOKUPS} ranges and dates"));
         }
         let has_whole_texts = options.get_fast_field_tokenizer_name() == Some("raw");
-        Ok(Box::new(ColumnQuery::new(columns, wanted, has_whole_texts)))
+        Ok(Box::new(ColumnQuery::new(columns, range, has_whole_texts)))
     }
 
     /// The terms that a value may be kept as.
@@ -367,103 +366,6 @@ impl<'a> Compiler<'a> {
 }
 
 const QUOTES: &str = "a value that begins with < or > needs \"quotes\"";
-const NO_END: &str = "a range needs one end at least";
-
-/// What a range in metadata looks for: numbers, dates, or both where its ends are years.
-pub(super) fn wanted(from: &Bound<String>, to: &Bound<String>) -> Result<Wanted, String> {
-    if matches!((from, to), (Bound::Unbounded, Bound::Unbounded)) {
-        return Err(NO_END.to_owned());
-    }
-    let number = |text: &str| {
-        let number = Number::parse(text);
-        number.ok_or_else(|| format!("`{text}` is not a number"))
-    };
-    let period = |text: &str| Period::parse(text).ok_or_else(|| format!("`{text}` is not a date"));
-    let numbers = (try_map(from, number), try_map(to, number));
-    let dates = (try_map(from, period), try_map(to, period));
-    let numbers = match numbers {
-        (Ok(from), Ok(to)) => Some(Interval { from, to }),
-        _ => None,
-    };
-    let dates = match dates {
-        (Ok(from), Ok(to)) => Some((first_instant(from), last_instant(to))),
-        _ => None,
-    };
-    if numbers.is_some() || dates.is_some() {
-        return Ok(Wanted { numbers, dates });
-    }
-    for end in [from, to] {
-        if let Bound::Included(text) | Bound::Excluded(text) = end
-            && Number::parse(text).is_none()
-            && Period::parse(text).is_none()
-        {
-            return Err(format!(
-                "`{text}` is neither a number nor a date as {DATES}; a value with `..` in it, or < or > before it, needs \"quotes\""
-            ));
-        }
-    }
-    Err("one end of the range is a number and the other a date; give two of a kind".to_owned())
-}
-
-fn first_instant(from: Bound<Period>) -> i128 {
-    match from {
-        Bound::Unbounded => i128::MIN,
-        Bound::Included(period) => period.start,
-        Bound::Excluded(period) => period.end,
-    }
-}
-
-/// The first instant that is not within the range any more.
-fn last_instant(to: Bound<Period>) -> i128 {
-    match to {
-        Bound::Unbounded => i128::MAX,
-        Bound::Included(period) => period.end,
-        Bound::Excluded(period) => period.start,
-    }
-}
-
-/// A range of a field of dates, which holds them to some precision only.
-fn on_date(field: Field, comparison: &Comparison, precision: DateTimePrecision) -> Compiled {
-    let period = |text: &str| Period::parse(text).ok_or_else(|| format!("`{text}` is not a date as {DATES}"));
-    let (from, to) = match comparison {
-        Comparison::Equal(value) => {
-            let period = period(value)?.whole_second();
-            (period.start, period.end)
-        }
-        Comparison::Range { from: Bound::Unbounded, to: Bound::Unbounded } => return Err(NO_END.to_owned()),
-        Comparison::Range { from, to } => (first_instant(try_map(from, period)?), last_instant(try_map(to, period)?)),
-        Comparison::Exists => (i128::MIN, i128::MAX),
-    };
-    let unit: i128 = match precision {
-        DateTimePrecision::Seconds => 1_000_000_000,
-        DateTimePrecision::Milliseconds => 1_000_000,
-        DateTimePrecision::Microseconds => 1000,
-        DateTimePrecision::Nanoseconds => 1,
-    };
-    // Values were cut to the unit below them, and so are the ends.
-    let from = from.max(i64::MIN.into()).div_euclid(unit) * unit;
-    let to = to.min(i64::MAX.into()) - 1;
-    let to = to.div_euclid(unit) * unit;
-    let (Some(from), Some(to)) = (time(from.max(i64::MIN.into())), time(to)) else { return Ok(Box::new(EmptyQuery)) };
-    if from > to {
-        return Ok(Box::new(EmptyQuery));
-    }
-    let term = |date| Term::from_field_date(field, date);
-    Ok(Box::new(RangeQuery::new(Bound::Included(term(from)), Bound::Included(term(to)))))
-}
-
-fn time(instant: i128) -> Option<DateTime> {
-    i64::try_from(instant).ok().map(DateTime::from_timestamp_nanos)
-}
-
-fn try_map<T>(end: &Bound<String>, read: impl Fn(&str) -> Result<T, String>) -> Result<Bound<T>, String> {
-    Ok(match end {
-        Bound::Unbounded => Bound::Unbounded,
-        Bound::Included(text) => Bound::Included(read(text)?),
-        Bound::Excluded(text) => Bound::Excluded(read(text)?),
-    })
-}
-
 /// `true` or `false`, in whatever case.
 fn truth(text: &str) -> Option<bool> {
     text.to_ascii_lowercase().parse().ok()
@@ -482,33 +384,4 @@ pub(crate) fn column(field: &str, keys: &[String]) -> String {
         path.push_str(&escaped(key));
     }
     path
-}
-
-/// Clauses that all hold. One that only excludes needs something to exclude from: by itself, tantivy finds nothing for it.
-pub(super) fn all_of(mut clauses: Vec<(Occur, Box<dyn Query>)>) -> Box<dyn Query> {
-    if clauses.iter().all(|(occur, _)| *occur == Occur::MustNot) {
-        clauses.push((Occur::Must, Box::new(AllQuery)));
-    }
-    match clauses.pop() {
-        Some((Occur::Must, only)) if clauses.is_empty() => only,
-        last => {
-            clauses.extend(last);
-            Box::new(BooleanQuery::new(clauses))
-        }
-    }
-}
-
-fn intersection(queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
-    all_of(queries.into_iter().map(|query| (Occur::Must, query)).collect())
-}
-
-fn union(mut queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
-    match queries.pop() {
-        None => Box::new(EmptyQuery),
-        Some(only) if queries.is_empty() => only,
-        Some(last) => {
-            queries.push(last);
-            Box::new(BooleanQuery::union(queries))
-        }
-    }
 }

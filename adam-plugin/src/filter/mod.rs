@@ -2,6 +2,7 @@
 //!
 //! One grammar for the command line (`--filter`), HTTP (`filters`) and [`Filter::parse`]; see [`Filter`] for it.
 
+mod clauses;
 mod columns;
 mod compile;
 mod date;
@@ -9,6 +10,7 @@ mod expression;
 mod names;
 mod number;
 mod parse;
+mod range;
 mod report;
 
 use std::fmt;
@@ -26,7 +28,7 @@ pub(crate) use compile::column;
 pub(crate) use date::instant;
 pub use expression::{Comparison, Condition, Expression, Path};
 pub(crate) use names::{Contents, kinds, names, written};
-pub(crate) use parse::MAX_BYTES;
+pub use parse::MAX_BYTES;
 pub use report::FilterWarning;
 pub(crate) use report::warnings;
 
@@ -242,7 +244,7 @@ pub(crate) fn all_of(
             clauses.push((Occur::Must, query));
         }
     }
-    Ok((!clauses.is_empty()).then(|| compile::all_of(clauses)))
+    Ok((!clauses.is_empty()).then(|| clauses::all_of(clauses)))
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::fmt;
 use tantivy::query::{EnableScoring, Query};
 use tantivy::{Index, Searcher, TERMINATED};
 
-use super::columns::Wanted;
-use super::compile::{Compiler, Target, wanted};
+use super::columns::ValueRange;
+use super::compile::{Compiler, Target};
 use super::date::Period;
 use super::expression::{Comparison, Condition};
 use super::names::{self, Contents};
 use super::number::Number;
+use super::range::value_range;
 use super::{Filter, shown};
 
 /// Most conditions of a request that are looked into.
@@ -142,7 +143,7 @@ fn look_into(
 ) -> Result<Vec<FilterWarning>, crate::PluginError> {
     let written = condition.to_string();
     let range = match &condition.comparison {
-        Comparison::Range { from, to } => wanted(from, to).ok(),
+        Comparison::Range { from, to } => value_range(from, to).ok(),
         _ => None,
     };
     let is_reversed = range.as_ref().is_some_and(|range| {
@@ -227,7 +228,7 @@ fn has_match(query: &dyn Query, searcher: &Searcher) -> tantivy::Result<bool> {
 }
 
 /// Texts that a range passes over because they cannot be compared with its ends.
-fn not_comparable(name: &str, range: &Wanted, contents: &Contents) -> Option<FilterWarning> {
+fn not_comparable(name: &str, range: &ValueRange, contents: &Contents) -> Option<FilterWarning> {
     let kind = match (range.numbers.is_some(), range.dates.is_some()) {
         (true, true) => "number or date",
         (true, false) => "number",

@@ -1,7 +1,7 @@
 //! Filters on indexes of documents.
 
 use super::*;
-use crate::query::{Syntax, text_query};
+use crate::query::text_query;
 use proptest::prelude::*;
 use tantivy::collector::Count;
 use tantivy::schema::{FAST, INDEXED, STORED, STRING, TEXT};
@@ -156,7 +156,7 @@ proptest! {
     fn any_text_is_a_query(typed in "\\PC{0,80}|(n|lang|year|day|deep\\.er|metadata\\.n):[-+0-9.eTZ:]{1,16}") {
         let index = index();
         let text = index.schema().get_field("text").unwrap();
-        let query = text_query(&index, &[text], &typed, Syntax::Words).unwrap();
+        let query = text_query(&index, &[text], &typed).unwrap();
         count(&index, query.as_ref());
         if let Ok(filter) = typed.parse::<Filter>()
             && let Ok(query) = filter.query(&index, Some("metadata"))

@@ -5,10 +5,20 @@ use std::path::Path;
 
 use tantivy::directory::{INDEX_WRITER_LOCK, META_LOCK};
 
-use super::{FILE_LIST, META};
-use crate::card::CARD_FILE;
 use crate::error::PluginError;
-use crate::import::SOURCE_FILE;
+use crate::manifest::MANIFEST_FILE;
+
+/// tantivy's list of the segments of an index.
+pub(crate) const META: &str = "meta.json";
+
+/// tantivy's list of the files of an index.
+pub(crate) const FILE_LIST: &str = ".managed.json";
+
+/// Most bytes of `meta.json` that are read.
+pub(crate) const MAX_META: u64 = 64 << 20;
+
+/// Says in a new index from which one it is read, while it is brought over; as the manifest, a file that tantivy leaves alone.
+pub(crate) const SOURCE_FILE: &str = ".adam-source";
 
 /// Unfinished files of earlier versions, which gave them fixed names.
 const OLD_LEFTOVERS: [&str; 2] = [".adam.json.tmp", ".adam-source.tmp"];
@@ -21,7 +31,7 @@ const LOST_AND_FOUND: &str = "lost+found";
 pub(crate) enum Contents {
     /// There is no such folder, or nothing in it but locks and unfinished files: a new index may be made.
     Nothing,
-    /// A card and no segments: an index whose making was interrupted. Nothing was committed.
+    /// A manifest and no segments: an index whose making was interrupted. Nothing was committed.
     Begun,
     /// An index of adam.
     Index,
@@ -38,13 +48,13 @@ impl Contents {
             Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(Self::Nothing),
             Err(source) => return Err(PluginError::io("read", folder, source)),
         };
-        let (mut card, mut meta, mut begun, mut segments, mut other) = (false, false, false, false, false);
+        let (mut manifest, mut meta, mut begun, mut segments, mut other) = (false, false, false, false, false);
         for entry in entries {
             let entry = entry.map_err(|source| PluginError::io("read", folder, source))?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
             match name.as_ref() {
-                CARD_FILE => card = true,
+                MANIFEST_FILE => manifest = true,
                 META => meta = true,
                 FILE_LIST | SOURCE_FILE => begun = true,
                 name if is_segment_file(name) => segments = true,
@@ -52,7 +62,7 @@ impl Contents {
                 _ => other = true,
             }
         }
-        Ok(match (card, meta) {
+        Ok(match (manifest, meta) {
             (true, true) => Self::Index,
             (true, false) if segments => Self::WithoutMeta,
             (true, false) => Self::Begun,
@@ -66,7 +76,9 @@ impl Contents {
         match self {
             Self::Foreign => Err(not_an_index(
                 folder,
-                format!("it holds other files and no {CARD_FILE}; name an empty folder, or one that is not there yet"),
+                format!(
+                    "it holds other files and no {MANIFEST_FILE}; name an empty folder, or one that is not there yet"
+                ),
             )),
             Self::WithoutMeta => Err(without_meta(folder)),
             Self::Nothing | Self::Begun | Self::Index => Ok(()),
@@ -80,13 +92,11 @@ impl Contents {
             Self::Nothing if !folder.is_dir() => Err(not_an_index(folder, "there is no such folder".to_owned())),
             Self::Nothing | Self::Foreign => Err(not_an_index(
                 folder,
-                format!("it holds no {CARD_FILE}; `adam index` makes an index, `adam import` brings one over"),
+                format!("it holds no {MANIFEST_FILE}; make an index in a new folder, or bring one over"),
             )),
             Self::Begun => Err(not_an_index(
                 folder,
-                "its making was interrupted before anything was committed; start the command that made it again \
-                 (`adam index`, `adam import` or `adam reembed`)"
-                    .to_owned(),
+                "its making was interrupted before anything was committed; start what made it again".to_owned(),
             )),
             Self::WithoutMeta => Err(without_meta(folder)),
         }
@@ -149,11 +159,11 @@ mod tests {
             (vec![], Contents::Nothing),
             (vec![".tmpAb3dE6", ".adam.json.tmp", ".tantivy-writer.lock", ".tantivy-meta.lock"], Contents::Nothing),
             (vec![LOST_AND_FOUND], Contents::Nothing),
-            (vec![CARD_FILE], Contents::Begun),
-            (vec![CARD_FILE, FILE_LIST, SOURCE_FILE, ".tmpAb3dE6"], Contents::Begun),
-            (vec![CARD_FILE, META], Contents::Index),
-            (vec![CARD_FILE, META, segment, "notes.txt"], Contents::Index),
-            (vec![CARD_FILE, segment], Contents::WithoutMeta),
+            (vec![MANIFEST_FILE], Contents::Begun),
+            (vec![MANIFEST_FILE, FILE_LIST, SOURCE_FILE, ".tmpAb3dE6"], Contents::Begun),
+            (vec![MANIFEST_FILE, META], Contents::Index),
+            (vec![MANIFEST_FILE, META, segment, "notes.txt"], Contents::Index),
+            (vec![MANIFEST_FILE, segment], Contents::WithoutMeta),
             (vec![META], Contents::Foreign),
             (vec![FILE_LIST], Contents::Foreign),
             (vec!["notes.txt"], Contents::Foreign),

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::META;
-use crate::card::{CARD_FILE, Card};
+use super::contents::META;
 use crate::error::PluginError;
+use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// A file or folder as the file system knows it, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,15 +48,15 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct Identity {
     folder: FileId,
-    card: Option<(Stamp, Card)>,
-    pub(super) writing: Option<Writing>,
+    manifest: Option<(Stamp, Manifest)>,
+    pub(super) writing: Option<WriterLockState>,
     /// Whether the folder was ever written to from here: what was put in its place lacks that.
     pub(super) is_own: bool,
 }
 
 /// While the writer's lock is held.
 #[derive(Debug)]
-pub(super) struct Writing {
+pub(super) struct WriterLockState {
     pub(super) lock: FileId,
     pub(super) lock_file: std::path::PathBuf,
     /// What `meta.json` held when the lock was taken or the writer wrote it last.
@@ -66,20 +66,20 @@ pub(super) struct Writing {
 impl Identity {
     pub(super) fn of(folder: &Path) -> Result<Self, PluginError> {
         let found = std::fs::metadata(folder).map_err(|source| PluginError::io("read", folder, source))?;
-        Ok(Self { folder: FileId::of(&found), card: read_card(folder)?, writing: None, is_own: false })
+        Ok(Self { folder: FileId::of(&found), manifest: read_manifest(folder)?, writing: None, is_own: false })
     }
 
-    pub(super) fn card(&self) -> Option<&Card> {
-        self.card.as_ref().map(|(_, card)| card)
+    pub(super) fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref().map(|(_, manifest)| manifest)
     }
 
-    /// Remembers a card that was just written.
-    pub(super) fn note_card(&mut self, folder: &Path) -> Result<(), PluginError> {
-        self.card = read_card(folder)?;
+    /// Remembers a manifest that was just written.
+    pub(super) fn note_manifest(&mut self, folder: &Path) -> Result<(), PluginError> {
+        self.manifest = read_manifest(folder)?;
         Ok(())
     }
 
-    /// Refuses a folder that is gone or another, and one whose lock or card is.
+    /// Refuses a folder that is gone or another, and one whose lock or manifest is.
     pub(super) fn check(&mut self, folder: &Path) -> Result<(), PluginError> {
         let changed = |problem: &str| changed(folder, problem);
         match std::fs::metadata(folder) {
@@ -100,31 +100,31 @@ impl Identity {
                 }
             }
         }
-        self.check_card(folder)
+        self.check_manifest(folder)
     }
 
-    fn check_card(&mut self, folder: &Path) -> Result<(), PluginError> {
-        let Some((stamp, card)) = &mut self.card else { return Ok(()) };
-        let path = folder.join(CARD_FILE);
+    fn check_manifest(&mut self, folder: &Path) -> Result<(), PluginError> {
+        let Some((stamp, manifest)) = &mut self.manifest else { return Ok(()) };
+        let path = folder.join(MANIFEST_FILE);
         match std::fs::metadata(&path) {
             Ok(found) if Stamp::of(&found) == *stamp => return Ok(()),
             Ok(_) => {}
             Err(fault) if fault.kind() == ErrorKind::NotFound => {
-                return Err(changed(folder, &format!("its {CARD_FILE} was deleted")));
+                return Err(changed(folder, &format!("its {MANIFEST_FILE} was deleted")));
             }
             Err(source) => return Err(PluginError::io("read", path, source)),
         }
-        match read_card(folder)? {
-            Some((now, there)) if there.is_compatible(card) => {
-                (*stamp, *card) = (now, there);
+        match read_manifest(folder)? {
+            Some((now, there)) if there.is_compatible(manifest) => {
+                (*stamp, *manifest) = (now, there);
                 Ok(())
             }
-            _ => Err(changed(folder, &format!("its {CARD_FILE} now names another model or other fields"))),
+            _ => Err(changed(folder, &format!("its {MANIFEST_FILE} now names another model or other fields"))),
         }
     }
 
     /// The lock was just taken. On a file system in layers, as containers have, its making may have given the folder another number.
-    pub(super) fn hold(&mut self, folder: &Path, writing: Writing) -> std::io::Result<()> {
+    pub(super) fn hold(&mut self, folder: &Path, writing: WriterLockState) -> std::io::Result<()> {
         self.folder = FileId::of(&std::fs::metadata(folder)?);
         self.writing = Some(writing);
         self.is_own = true;
@@ -133,7 +133,7 @@ impl Identity {
 
     /// Takes over a folder that was put in the place of this one.
     pub(super) fn adopt(&mut self, other: Self) {
-        (self.folder, self.card) = (other.folder, other.card);
+        (self.folder, self.manifest) = (other.folder, other.manifest);
     }
 
     /// Refuses to write over a `meta.json` that somebody else wrote.
@@ -152,10 +152,10 @@ impl Identity {
     }
 }
 
-fn read_card(folder: &Path) -> Result<Option<(Stamp, Card)>, PluginError> {
-    // The stamp comes first: of a card that is replaced meanwhile it is too old, and the next look reads it again.
-    let Ok(found) = std::fs::metadata(folder.join(CARD_FILE)) else { return Ok(None) };
-    Ok(Card::read(folder)?.map(|card| (Stamp::of(&found), card)))
+fn read_manifest(folder: &Path) -> Result<Option<(Stamp, Manifest)>, PluginError> {
+    // The stamp comes first: of a manifest that is replaced meanwhile it is too old, and the next look reads it again.
+    let Ok(found) = std::fs::metadata(folder.join(MANIFEST_FILE)) else { return Ok(None) };
+    Ok(Manifest::read(folder)?.map(|manifest| (Stamp::of(&found), manifest)))
 }
 
 fn changed(folder: &Path, problem: &str) -> PluginError {

@@ -9,29 +9,21 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tantivy::TantivyError;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
     Directory, DirectoryLock, FileHandle, FileSlice, INDEX_WRITER_LOCK, Lock, META_LOCK, WatchCallback, WatchHandle,
     WritePtr,
 };
-use tantivy_dense::DurableDirectory;
+use tantivy::{Index, TantivyError};
+use tantivy_dense::{Dense, DurableDirectory};
 
-pub(crate) use contents::{Contents, is_leftover, is_lock, is_segment_file, segment_of};
-use identity::{FileId, Identity, Writing};
+pub(crate) use contents::{
+    Contents, FILE_LIST, MAX_META, META, SOURCE_FILE, is_leftover, is_lock, is_segment_file, segment_of,
+};
+use identity::{FileId, Identity, WriterLockState};
 
-use crate::card::{CARD_FILE, Card};
 use crate::error::PluginError;
-use crate::import::SOURCE_FILE;
-
-/// tantivy's list of the segments of an index.
-pub(crate) const META: &str = "meta.json";
-
-/// tantivy's list of the files of an index.
-pub(crate) const FILE_LIST: &str = ".managed.json";
-
-/// Most bytes of `meta.json` that are read.
-pub(crate) const MAX_META: u64 = 64 << 20;
+use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// The files of an index.
 #[derive(Clone, Debug)]
@@ -61,20 +53,27 @@ impl IndexFolder {
         Ok(Self { files, shared: Arc::new(Shared { identity, removed: RwLock::default() }) })
     }
 
+    /// Opens the index in a folder that holds one of `adam`.
+    pub(crate) fn open_index(path: &Path, dense: &Dense) -> Result<(Index, Self), PluginError> {
+        Contents::of(path)?.check_index(path)?;
+        let folder = Self::open(path)?;
+        Ok((dense.open_index(folder.clone())?, folder))
+    }
+
     /// The folder without links: where a link leads later is another index.
     pub(crate) fn path(&self) -> &Path {
         self.files.path()
     }
 
-    /// The card, as it was when the folder was opened or last checked.
-    pub(crate) fn card(&self) -> Option<Card> {
-        self.shared.identity().card().cloned()
+    /// The manifest, as it was when the folder was opened or last checked.
+    pub(crate) fn manifest(&self) -> Option<Manifest> {
+        self.shared.identity().manifest().cloned()
     }
 
-    /// Writes the card of a new index.
-    pub(crate) fn write_card(&self, card: &Card) -> Result<(), PluginError> {
-        card.write(self.path())?;
-        self.shared.identity().note_card(self.path())
+    /// Writes the manifest of a new index.
+    pub(crate) fn write_manifest(&self, manifest: &Manifest) -> Result<(), PluginError> {
+        manifest.write(self.path())?;
+        self.shared.identity().note_manifest(self.path())
     }
 
     /// Refuses a folder that is no longer the one that was opened.
@@ -151,7 +150,7 @@ impl IndexFolder {
         let io = |path: &Path, source| PluginError::io("remove", path, source);
         let entries = folder.read_dir().map_err(|source| io(folder, source))?;
         let own = |name: &str| {
-            is_segment_file(name) || is_leftover(name) || [CARD_FILE, META, FILE_LIST, SOURCE_FILE].contains(&name)
+            is_segment_file(name) || is_leftover(name) || [MANIFEST_FILE, META, FILE_LIST, SOURCE_FILE].contains(&name)
         };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let (mut files, locks): (Vec<_>, Vec<_>) = names.partition(|name| !is_lock(name));
@@ -202,7 +201,7 @@ impl IndexFolder {
             Err(fault) if fault.kind() == ErrorKind::NotFound => None,
             Err(fault) => return Err(LockError::wrap_io_error(fault)),
         };
-        let writing = Writing { lock: id, lock_file: path, meta };
+        let writing = WriterLockState { lock: id, lock_file: path, meta };
         self.shared.identity().hold(self.path(), writing).map_err(LockError::wrap_io_error)?;
         Ok(DirectoryLock::from(Box::new(WriterLock { file, id, shared: Arc::clone(&self.shared) })))
     }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::card::tests::card;
+use crate::manifest::tests::manifest;
 
 fn folder() -> (tempfile::TempDir, IndexFolder) {
     let home = tempfile::tempdir().unwrap();
@@ -38,11 +38,11 @@ fn reading_waits_for_who_deletes_and_not_for_who_reads() {
 fn whole_files_are_as_open_as_others() {
     let (_home, folder) = folder();
     std::fs::write(folder.path().join("usual"), "").unwrap();
-    folder.write_card(&card()).unwrap();
+    folder.write_manifest(&manifest()).unwrap();
     folder.atomic_write(Path::new(META), b"{}").unwrap();
     folder.atomic_write(Path::new(FILE_LIST), b"[]").unwrap();
     let open = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().permissions();
-    for name in [META, FILE_LIST, CARD_FILE] {
+    for name in [META, FILE_LIST, MANIFEST_FILE] {
         assert_eq!(open(name), open("usual"), "{name}");
     }
 }
@@ -91,7 +91,7 @@ fn a_writer_removes_what_a_killed_one_left() {
 #[test]
 fn a_folder_that_is_replaced_is_neither_written_to_nor_cleaned() {
     let (home, folder) = folder();
-    folder.write_card(&card()).unwrap();
+    folder.write_manifest(&manifest()).unwrap();
     let _held = folder.lock().unwrap();
     let (place, away) = (home.path().join("index"), home.path().join("away"));
     let segment = Path::new("0123456789abcdef0123456789abcdef.store");
@@ -156,31 +156,31 @@ fn segments_that_somebody_else_wrote_are_not_written_over() {
 }
 
 #[test]
-fn another_card_is_noticed_and_the_same_one_is_not() {
+fn another_manifest_is_noticed_and_the_same_one_is_not() {
     let (_home, folder) = folder();
-    folder.write_card(&card()).unwrap();
+    folder.write_manifest(&manifest()).unwrap();
     folder.check().unwrap();
-    let mut moved = card();
+    let mut moved = manifest();
     moved.model.folder = Some("elsewhere".into());
     moved.write(folder.path()).unwrap();
     folder.check().unwrap();
-    assert_eq!(folder.card().unwrap().model.folder, Some("elsewhere".into()));
-    let mut other = card();
+    assert_eq!(folder.manifest().unwrap().model.folder, Some("elsewhere".into()));
+    let mut other = manifest();
     other.model.fingerprint = "another".to_owned();
     other.write(folder.path()).unwrap();
     assert!(said(folder.check()).contains("names another model"));
-    std::fs::write(folder.path().join(CARD_FILE), "damaged").unwrap();
+    std::fs::write(folder.path().join(MANIFEST_FILE), "damaged").unwrap();
     assert!(folder.check().is_err());
-    std::fs::remove_file(folder.path().join(CARD_FILE)).unwrap();
+    std::fs::remove_file(folder.path().join(MANIFEST_FILE)).unwrap();
     assert!(said(folder.check()).contains("was deleted"));
-    card().write(folder.path()).unwrap();
+    manifest().write(folder.path()).unwrap();
     folder.check().unwrap();
 }
 
 #[test]
 fn a_folder_that_is_being_removed_gets_no_more_files() {
     let (home, folder) = folder();
-    folder.write_card(&card()).unwrap();
+    folder.write_manifest(&manifest()).unwrap();
     let held = folder.lock().unwrap();
     let segment = Path::new("0123456789abcdef0123456789abcdef.store");
     // A file that a thread of an ended writer has open still.
@@ -193,7 +193,7 @@ fn a_folder_that_is_being_removed_gets_no_more_files() {
 
     // What somebody else put there stays.
     let (home, folder) = self::folder();
-    folder.write_card(&card()).unwrap();
+    folder.write_manifest(&manifest()).unwrap();
     std::fs::write(home.path().join("index/notes.txt"), "").unwrap();
     let _held = folder.lock().unwrap();
     folder.remove(true).unwrap();

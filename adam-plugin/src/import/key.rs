@@ -6,7 +6,7 @@ use tantivy::schema::{FieldType, IndexRecordOption, Schema};
 use tantivy::termdict::TermMerger;
 use tantivy::{DocSet, Searcher, TERMINATED};
 
-use super::{names, refusal};
+use super::reading::{names, refusal};
 use crate::error::PluginError;
 
 /// Refuses a key by which the new index could not find a document again, or name it.
@@ -37,8 +37,8 @@ pub(super) fn check_unique(old: &Path, searcher: &Searcher, key: &str) -> Result
     let field = searcher.schema().get_field(key)?;
     let refuse = |why: String| {
         let problem = format!(
-            "the field `{key}` cannot be the key: {why}. Name a field with another value for each document, or leave --key out (in a \
-             program: `key: None`), and documents are named by their position in this index"
+            "the field `{key}` cannot be the key: {why}. Name a field with another value for each document, or no key, and \
+             documents are named by their position in this index"
         );
         Err(refusal(old, problem))
     };

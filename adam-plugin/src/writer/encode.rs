@@ -2,7 +2,7 @@
 
 use adam_encoder::{EncoderError, TextEncoder, TextKind};
 
-use super::Shared;
+use super::shared::Shared;
 
 /// Most texts given to the model at once. A failure has no more than these tried again in smaller groups, and a writer that is told
 /// to end waits for no more than these.

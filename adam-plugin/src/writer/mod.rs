@@ -6,18 +6,19 @@
 //! before. The queue in front of it is bounded, so a caller that is faster than the model waits.
 
 mod encode;
+mod operation;
 mod recovery;
 mod settings;
+mod shared;
 mod unchanged;
 mod worker;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 // Not crossbeam's channel: of that one, what stands in the queue when the receiver goes away stays, and whoever waits for the answer
 // to it waits for ever.
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use adam_encoder::TextEncoder;
 use tantivy::query::Query;
@@ -25,69 +26,18 @@ use tantivy::schema::{Field, FieldType, Schema, Type, Value};
 use tantivy::{Index, IndexWriter, Opstamp, TantivyDocument, Term};
 use tantivy_dense::{Dense, VectorField};
 
+pub(crate) use recovery::begin;
 pub use settings::{Embedding, Failure, OnFailure, Progress, WriterSettings};
+pub use shared::Pulse;
 
 use crate::chunk::Chunking;
 use crate::error::PluginError;
 use crate::hash::{self, HashFields};
 use crate::template::Bound;
-use unchanged::Committed;
-use worker::{Addition, Chunks, Operation, Worker};
-
-/// What the writer and its thread share.
-struct Shared {
-    /// Operations of a generation below this one were rolled back.
-    generation: AtomicU64,
-    state: Mutex<State>,
-    /// When the writer was made.
-    start: Instant,
-    /// When the thread last got something done, in milliseconds from the start.
-    beat: AtomicU64,
-    /// Whether it is at work.
-    busy: AtomicBool,
-}
-
-impl Default for Shared {
-    fn default() -> Self {
-        Self {
-            generation: AtomicU64::new(0),
-            state: Mutex::default(),
-            start: Instant::now(),
-            beat: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
-        }
-    }
-}
-
-#[derive(Default)]
-struct State {
-    /// Why the thread has stopped taking documents.
-    stopped: Option<String>,
-    /// Whether it has ended by itself, as only a fault of this program makes it.
-    dead: bool,
-    progress: Progress,
-    failures: Vec<Failure>,
-}
-
-impl Shared {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is whole after every statement, so a panic elsewhere does no harm to it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The thread got something done.
-    fn beat(&self) {
-        self.beat.store(self.start.elapsed().as_millis() as u64, Ordering::SeqCst);
-    }
-
-    /// Why the thread does not answer.
-    fn gone(&self) -> PluginError {
-        match &self.state().stopped {
-            Some(problem) => PluginError::WriterStopped { problem: problem.clone() },
-            None => PluginError::WriterGone,
-        }
-    }
-}
+use operation::{Addition, Operation};
+use shared::Shared;
+use unchanged::LastCommit;
+use worker::{Chunks, Worker};
 
 /// Adds documents to a tantivy index and makes their vectors on the way.
 ///
@@ -200,7 +150,7 @@ impl EmbeddingWriter {
         let committed = match (key, hashes) {
             (Some(key), Some(_)) => {
                 let fields = templates.iter().map(|(field, _)| field.clone()).collect();
-                Some(Committed::new(dense, &index, key, fields)?)
+                Some(LastCommit::new(dense, &index, key, fields)?)
             }
             _ => None,
         };
@@ -472,39 +422,6 @@ impl EmbeddingWriter {
 
     fn gone(&self) -> PluginError {
         self.shared.gone()
-    }
-}
-
-/// How the thread of a writer fares; see [`EmbeddingWriter::pulse`].
-#[derive(Clone)]
-pub struct Pulse(Arc<Shared>);
-
-impl std::fmt::Debug for Pulse {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Pulse").field("stopped", &self.stopped()).field("quiet", &self.quiet()).finish()
-    }
-}
-
-impl Pulse {
-    /// As [`EmbeddingWriter::stopped`].
-    pub fn stopped(&self) -> Option<String> {
-        self.0.state().stopped.clone()
-    }
-
-    /// How long the thread has got nothing done. Where it [is busy](Self::is_busy), that is how long it has been at one step: a
-    /// batch in the model, or a commit.
-    pub fn quiet(&self) -> Duration {
-        self.0.start.elapsed().saturating_sub(Duration::from_millis(self.0.beat.load(Ordering::SeqCst)))
-    }
-
-    /// Whether the thread has ended by a fault of this program, so that only a new writer helps.
-    pub fn is_dead(&self) -> bool {
-        self.0.state().dead
-    }
-
-    /// Whether it is at work, and not waiting for something to do.
-    pub fn is_busy(&self) -> bool {
-        self.0.busy.load(Ordering::SeqCst)
     }
 }
 

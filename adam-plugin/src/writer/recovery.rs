@@ -111,7 +111,7 @@ impl Worker {
 /// which the next one comes to again after as many operations, and tantivy would refuse to write the file anew. Then an operation
 /// is spent on nothing: the first one gets the last commit's own stamp (tantivy 0.27), and a deletion with that stamp can be
 /// applied by a merge before it is committed, or be lost.
-pub(super) fn begin(writer: &IndexWriter) -> Result<(), PluginError> {
+pub(crate) fn begin(writer: &IndexWriter) -> Result<(), PluginError> {
     writer.garbage_collect_files().wait()?;
     writer.run([])?;
     Ok(())

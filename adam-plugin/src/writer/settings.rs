@@ -6,7 +6,7 @@ use tantivy::{Index, IndexWriter};
 use tantivy_dense::VectorField;
 
 use crate::chunk::Chunking;
-use crate::error::PluginError;
+use crate::error::{PluginError, UnknownName};
 use crate::folder::IndexFolder;
 use crate::template::Template;
 
@@ -50,15 +50,11 @@ pub enum OnFailure {
 }
 
 impl std::str::FromStr for OnFailure {
-    type Err = String;
+    type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "fail" => Ok(Self::Fail),
-            "skip" => Ok(Self::Skip),
-            "text-only" => Ok(Self::TextOnly),
-            _ => Err(format!("`{text}` is none of `fail`, `skip` and `text-only`")),
-        }
+        const ALL: [OnFailure; 3] = [OnFailure::Fail, OnFailure::Skip, OnFailure::TextOnly];
+        UnknownName::find("policy", text, &["fail", "skip", "text-only"]).map(|position| ALL[position])
     }
 }
 

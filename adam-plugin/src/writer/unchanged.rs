@@ -12,7 +12,7 @@ use crate::lookup::documents_with;
 
 /// What is to be done about a document that may be there already.
 #[derive(Debug, PartialEq)]
-pub(super) enum Standing {
+pub(super) enum DocumentState {
     /// Encode and write it.
     New,
     /// The same document is there.
@@ -22,7 +22,7 @@ pub(super) enum Standing {
 }
 
 /// The documents of the last commit, and what has happened to keys since.
-pub(super) struct Committed {
+pub(super) struct LastCommit {
     dense: Dense,
     index: Index,
     reader: IndexReader,
@@ -36,7 +36,7 @@ pub(super) struct Committed {
     uncertain: bool,
 }
 
-impl Committed {
+impl LastCommit {
     pub(super) fn new(dense: &Dense, index: &Index, key: Field, fields: Vec<VectorField>) -> Result<Self, PluginError> {
         let reader: IndexReader = dense.reader_builder(index).reload_policy(ReloadPolicy::Manual).try_into()?;
         Ok(Self {
@@ -81,24 +81,24 @@ impl Committed {
         self.pending.insert(key.serialized_value_bytes().to_vec(), Some(document));
     }
 
-    pub(super) fn standing(&self, key: &Term, document: u64, text: u64) -> Result<Standing, PluginError> {
+    pub(super) fn state_of(&self, key: &Term, document: u64, text: u64) -> Result<DocumentState, PluginError> {
         match self.pending.get(key.serialized_value_bytes()) {
-            Some(Some(hash)) if *hash == document => return Ok(Standing::Unchanged),
-            Some(_) => return Ok(Standing::New),
-            None if self.uncertain => return Ok(Standing::New),
+            Some(Some(hash)) if *hash == document => return Ok(DocumentState::Unchanged),
+            Some(_) => return Ok(DocumentState::New),
+            None if self.uncertain => return Ok(DocumentState::New),
             None => {}
         }
         let found = documents_with(&self.searcher, key)?;
         // Two documents of one key are no state that this writer leaves; writing puts it right.
         let [address] = found.as_slice() else {
-            return Ok(Standing::New);
+            return Ok(DocumentState::New);
         };
         let reader = self.searcher.segment_reader(address.segment_ord);
         let (of_document, of_text) = HashFields::columns();
         let value =
             |name| -> Result<Option<u64>, PluginError> { Ok(reader.fast_fields().u64(name)?.first(address.doc_id)) };
         if value(of_document)? == Some(document) {
-            return Ok(Standing::Unchanged);
+            return Ok(DocumentState::Unchanged);
         }
         if value(of_text)? == Some(text) {
             let vectors = self
@@ -106,8 +106,8 @@ impl Committed {
                 .iter()
                 .map(|field| self.dense.vector(&self.searcher, field, *address))
                 .collect::<Result<_, _>>()?;
-            return Ok(Standing::SameText(vectors));
+            return Ok(DocumentState::SameText(vectors));
         }
-        Ok(Standing::New)
+        Ok(DocumentState::New)
     }
 }

@@ -13,9 +13,10 @@ use tantivy::{Index, IndexWriter, Opstamp, TantivyDocument, Term};
 use tantivy_dense::VectorField;
 
 use super::encode;
-use super::settings::{Failure, OnFailure, ProgressCallback, Reopen};
-use super::unchanged::{Committed, Standing};
-use super::{Progress, Shared};
+use super::operation::{Addition, Operation};
+use super::settings::{Failure, OnFailure, Progress, ProgressCallback, Reopen};
+use super::shared::Shared;
+use super::unchanged::{DocumentState, LastCommit};
 use crate::chunk::{ChunkFields, Chunking};
 use crate::error::PluginError;
 use crate::folder::IndexFolder;
@@ -26,30 +27,6 @@ const MAX_FAILURES: usize = 100_000;
 
 /// Texts for each document of a batch, on average, from which on a batch is encoded before all of it was looked at.
 const TEXTS_PER_DOCUMENT: usize = 4;
-
-/// A document on its way.
-pub(super) struct Addition {
-    pub(super) name: String,
-    pub(super) document: TantivyDocument,
-    /// The text for each vector field, where there is one.
-    pub(super) texts: Vec<Option<String>>,
-    /// The document's key, where it has one.
-    pub(super) key: Option<Term>,
-    /// Whether documents with the same key are replaced.
-    pub(super) replaces: bool,
-    /// Hash of the document, hash of the embedded text.
-    pub(super) hashes: Option<(u64, u64)>,
-}
-
-/// What the thread is asked to do.
-pub(super) enum Operation {
-    Add(Box<Addition>),
-    DeleteTerm(Term),
-    DeleteQuery(Box<dyn Query>),
-    Commit(SyncSender<Result<Opstamp, PluginError>>),
-    Rollback(SyncSender<Result<Opstamp, PluginError>>),
-    Close(SyncSender<Result<Box<IndexWriter>, PluginError>>),
-}
 
 pub(super) struct Worker {
     /// None after one could not go back to its last commit, until a fresh one is open.
@@ -62,7 +39,7 @@ pub(super) struct Worker {
     pub(super) fields: Vec<VectorField>,
     pub(super) hashes: Option<HashFields>,
     pub(super) chunks: Option<Chunks>,
-    pub(super) committed: Option<Committed>,
+    pub(super) committed: Option<LastCommit>,
     pub(super) on_failure: OnFailure,
     pub(super) batch: usize,
     pub(super) linger: Duration,
@@ -233,12 +210,12 @@ impl Worker {
                 continue;
             };
             tally.documents += 1;
-            match self.standing(&addition)? {
-                Standing::Unchanged => {
+            match self.state_of(&addition)? {
+                DocumentState::Unchanged => {
                     tally.unchanged += 1;
                     continue;
                 }
-                Standing::SameText(vectors) => {
+                DocumentState::SameText(vectors) => {
                     let mut taken = false;
                     for (slot, vector) in vectors.into_iter().enumerate() {
                         // A document that was indexed as text only has none; then its text is encoded now.
@@ -254,7 +231,7 @@ impl Worker {
                     }
                     tally.reused += u64::from(taken);
                 }
-                Standing::New => {}
+                DocumentState::New => {}
             }
             if let (Some(committed), Some(key), Some((document, _))) =
                 (&mut self.committed, &addition.key, addition.hashes)
@@ -332,12 +309,12 @@ impl Worker {
         Ok(true)
     }
 
-    fn standing(&self, addition: &Addition) -> Result<Standing, PluginError> {
+    fn state_of(&self, addition: &Addition) -> Result<DocumentState, PluginError> {
         match (&self.committed, &addition.key, addition.hashes) {
             (Some(committed), Some(key), Some((document, text))) if addition.replaces => {
-                committed.standing(key, document, text)
+                committed.state_of(key, document, text)
             }
-            _ => Ok(Standing::New),
+            _ => Ok(DocumentState::New),
         }
     }
 

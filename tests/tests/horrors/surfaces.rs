@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use adam_encoder::EncoderOptions;
-use adam_plugin::{Engine, Filter, Mode, SearchRequest};
+use adam_plugin::{Engine, Filter, SearchRequest};
 use adam_tests::{Said, program};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -61,14 +61,18 @@ pub(crate) fn library(engine: &Engine, ask: &Ask) -> Result<Answer> {
         Ok(filters) => filters,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let mut request = SearchRequest::new(&ask.query);
-    request.mode = ask.mode.parse::<Mode>().map_err(|fault| anyhow::anyhow!("{fault}"))?;
-    request.filters = filters;
-    request.weight = ask.weight.unwrap_or(request.weight);
-    request.top = ask.top.unwrap_or(request.top);
-    request.offset = ask.offset.unwrap_or(request.offset);
+    let mut request = SearchRequest::new(&ask.query).mode(ask.mode.parse()?).filters(filters);
+    if let Some(weight) = ask.weight {
+        request = request.weight(weight);
+    }
+    if let Some(top) = ask.top {
+        request = request.top(top);
+    }
+    if let Some(offset) = ask.offset {
+        request = request.offset(offset);
+    }
     if let Some(fusion) = &ask.fusion {
-        request.fusion = serde_json::from_value(json!(fusion))?;
+        request = request.fusion(fusion.parse()?);
     }
     Ok(match engine.search(&request) {
         Ok(response) => Ok(serde_json::to_value(&response)?),
@@ -78,7 +82,7 @@ pub(crate) fn library(engine: &Engine, ask: &Ask) -> Result<Answer> {
 
 /// The library's engine over the index `i`.
 pub(crate) fn engine(folder: &Path, model: &Path) -> Result<Engine> {
-    Ok(Engine::open(&folder.join("i"))?.with_pinned_encoder(Some(model), &EncoderOptions::default())?)
+    Ok(Engine::builder(folder.join("i")).pinned_encoder(Some(model), EncoderOptions::default()).open()?)
 }
 
 /// `adam serve` over an index; ended with this value.

@@ -1,0 +1,168 @@
+//! `adam search`: one question, its best answers.
+
+use std::path::PathBuf;
+
+use adam_plugin::engine::{FusionName, WEIGHT};
+use adam_plugin::{Filter, Mode, SearchRequest, SearchResponse};
+use anyhow::Result;
+use clap::Args;
+use serde_json::Value;
+
+use crate::model::{DeviceArgs, RerankArgs, RuntimeArgs};
+use crate::screen::{coloured, counted, one_line, say_exactly, say_json, tell};
+use crate::values;
+
+/// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
+#[derive(Clone, Debug, Args)]
+#[command(after_long_help = concat!("\
+Examples:
+  adam search --index scifact-index \"does vitamin D protect against infections?\"
+  adam search --index scifact-index --mode bm25 --filter year:2019 --json \"insulin\"
+  adam search --index scifact-index --filter year:2015.. --filter lang:en \"statins\"
+  adam search --index scifact-index --filter 'year >= 2015 AND (lang:(en, de) OR NOT lang:*)' \"statins\"
+  adam search --index scifact-index --explain --weight 0.7 \"sleep and body weight\"
+  adam search --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --rerank-top 20 \"do crows use tools\"
+
+",
+    crate::filter::filter_help!()))]
+pub(crate) struct SearchArgs {
+    /// Folder of the index.
+    #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
+    index: PathBuf,
+    /// What to search by: words (bm25), meaning (dense), or both (hybrid).
+    #[arg(long, value_name = "MODE", default_value_t = Mode::Hybrid, value_parser = values::mode())]
+    mode: Mode,
+    /// Hits wanted.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+    /// Hits to pass over: those of the pages before. Pages show every document once, as long as the index does not change.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: usize,
+    /// How many documents words and vectors each bring to a hybrid ranking before further ones follow behind. The same for all
+    /// pages; more costs time. By default 200.
+    #[arg(long, value_name = "N")]
+    window: Option<usize>,
+    /// Say how many documents there are on all pages: those that match the words, or have a vector, and pass the filters.
+    #[arg(long)]
+    total: bool,
+    /// Only documents that match: FIELD:VALUE, FIELD:FROM..TO, FIELD>=VALUE, FIELD:(A, B), FIELD:*, joined by AND, OR, NOT and
+    /// brackets. Repeatable: all must match. `adam info` lists the names; `adam search --help` has the grammar.
+    #[arg(long = "filter", alias = "filters", value_name = "FILTER", allow_hyphen_values = true)]
+    filters: Vec<Filter>,
+    /// Weight of the vectors in a hybrid search, 0 to 1.
+    #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = values::share)]
+    weight: f32,
+    /// How a hybrid search makes one ranking of two.
+    #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = values::fusion())]
+    fusion: FusionName,
+    /// Say where every score comes from.
+    #[arg(long)]
+    explain: bool,
+    /// Print JSON and nothing else: {"took_ms", "hits": [{"id", "title", "score", "snippet", "arms", ...}], "warnings": [..]}.
+    #[arg(long)]
+    json: bool,
+    /// The model's folder, if it has moved since the index was made.
+    #[arg(long, value_name = "FOLDER", env = "ADAM_MODEL")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    rerank: RerankArgs,
+    #[command(flatten)]
+    running: RuntimeArgs,
+    #[command(flatten)]
+    searching: DeviceArgs,
+    /// What to search for.
+    query: String,
+}
+
+/// Characters shown of a chunk.
+const SHOWN: usize = 240;
+
+pub(crate) fn run(args: &SearchArgs) -> Result<()> {
+    let mut builder = args.searching.builder(&args.index);
+    if args.mode != Mode::Bm25 {
+        builder = builder.pinned_encoder(args.model.as_deref(), args.running.options_for_one());
+    }
+    let mut engine = builder.open()?;
+    if let Some(reranker) = args.rerank.open(&args.running)? {
+        engine = engine.with_reranker(reranker);
+    }
+    let response = engine.search(
+        &SearchRequest::new(&args.query)
+            .mode(args.mode)
+            .top(args.top)
+            .offset(args.offset)
+            .window(args.window)
+            .total(args.total)
+            .filters(args.filters.clone())
+            .weight(args.weight)
+            .fusion(args.fusion)
+            .explain(args.explain)
+            .snippets(true)
+            .rerank(args.rerank.depth()),
+    )?;
+    for warning in &response.warnings {
+        tell(&format!("search: warning: {}", one_line(warning)));
+    }
+    if args.json { say_json(&response) } else { say_exactly(&describe(args, &response)) }
+}
+
+fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
+    let (bold, dim, plain) = if coloured() { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+    let mut out = format!(
+        "{dim}{}{} by {} in {:.0} ms for{plain} {}\n",
+        counted(response.hits.len(), "hit"),
+        response.total.map_or_else(String::new, |total| format!(" of {total}")),
+        args.mode,
+        response.took_ms,
+        one_line(&args.query)
+    );
+    for (position, hit) in (args.offset + 1..).zip(&response.hits) {
+        let id = one_line(&hit.id);
+        let title = hit.title.as_deref().map(one_line).filter(|title| !title.trim().is_empty());
+        let title = title.map_or_else(String::new, |title| format!("{bold}{title}{plain} "));
+        out.push_str(&format!("{position:3}. {title}{dim}[{id}] {:.4}", hit.score));
+        if hit.arms.len() > 1 {
+            for arm in &hit.arms {
+                let rank = arm.rank.map_or_else(|| "-".to_owned(), |rank| format!("#{rank}"));
+                let raw = arm.raw.map_or_else(String::new, |raw| format!(" {raw:.3}"));
+                out.push_str(&format!("  {} {rank}{raw}", arm.name));
+            }
+        }
+        out.push_str(&format!("{plain}\n"));
+        if let Some(snippet) = hit.snippet.as_ref().filter(|snippet| !snippet.text.is_empty()) {
+            out.push_str("     ");
+            let mut at = 0;
+            for &(start, end) in &snippet.highlights {
+                // Ranges come in order; one that overlaps the one before is left unmarked.
+                if let (Some(before), Some(word)) = (snippet.text.get(at..start), snippet.text.get(start..end)) {
+                    out.push_str(&format!("{}{bold}{}{plain}", one_line(before), one_line(word)));
+                    at = end;
+                }
+            }
+            let rest = one_line(snippet.text.get(at..).unwrap_or_default());
+            match (snippet.chunk, rest.char_indices().nth(SHOWN)) {
+                // A chunk may be as long as the model reads.
+                (Some(_), Some((end, _))) => out.push_str(&format!("{} ...", rest[..end].trim_end())),
+                _ => out.push_str(&rest),
+            }
+            if let Some((start, end)) = snippet.chunk {
+                out.push_str(&format!(" {dim}(bytes {start} to {end}){plain}"));
+            }
+            out.push('\n');
+        }
+        if let Some(explanation) = &hit.explanation {
+            tree(explanation, 5, &mut out);
+        }
+    }
+    out
+}
+
+/// A tantivy explanation as an indented tree.
+fn tree(node: &Value, indent: usize, out: &mut String) {
+    let value = node["value"].as_f64().unwrap_or_default();
+    let title = node["description"].as_str().unwrap_or_default();
+    out.push_str(&format!("{:indent$}{value:.4}  {}\n", "", one_line(title)));
+    for child in node["details"].as_array().into_iter().flatten() {
+        tree(child, indent + 2, out);
+    }
+}

@@ -1,0 +1,17 @@
+//! What a user of the command line can do about an error of the library, which knows no options.
+
+use adam_plugin::PluginError;
+use adam_server::ServeError;
+
+/// An option or a command that helps, if there is one.
+pub(crate) fn tip(error: &anyhow::Error) -> Option<&'static str> {
+    let fault = error.chain().find_map(|cause| match cause.downcast_ref() {
+        Some(ServeError::Engine(fault)) => Some(fault),
+        _ => cause.downcast_ref(),
+    });
+    match fault? {
+        PluginError::OtherModel { .. } => Some("`adam reembed` makes an index with the vectors of another model"),
+        PluginError::ModelMoved { .. } => Some("--model FOLDER says where the model is now"),
+        _ => None,
+    }
+}

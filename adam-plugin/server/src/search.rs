@@ -1,0 +1,218 @@
+//! Searching over HTTP: a JSON body, or a query string for a link.
+
+use std::str::FromStr;
+
+use adam_plugin::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse, WEIGHT};
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::api_error::ApiError;
+use crate::body::{Body, Params, present, whole, whole_of};
+use crate::documents::parse_filters;
+use crate::state::Service;
+use crate::turns;
+
+/// A search.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchBody {
+    /// What the user typed. Any text is a query, but not one of nothing but spaces.
+    #[schema(
+        min_length = 1,
+        pattern = "[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u180b-\\u180f\\u200c-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff]"
+    )]
+    query: String,
+    /// What is searched by; both (`hybrid`) if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Mode, required = false)]
+    mode: Option<Mode>,
+    /// Hits wanted; 10 if absent.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, minimum = 1, required = false)]
+    top: Option<usize>,
+    /// Hits passed over before the first, for the next page. Pages of one request show every document once, as long as nothing is
+    /// committed between them.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, required = false)]
+    offset: Option<usize>,
+    /// How many documents words and vectors each bring to a hybrid ranking before further ones follow behind; 200 if absent. The
+    /// same for all pages.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, minimum = 1, maximum = 10000, required = false)]
+    window: Option<usize>,
+    /// Say how many documents there are on all pages.
+    #[serde(default)]
+    total: bool,
+    /// Only documents that match all of these filters.
+    #[serde(default, alias = "filter", deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false)]
+    filters: Option<Vec<String>>,
+    /// Weight of the vectors in a hybrid search; the words have the rest; 0.8 if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f32, minimum = 0, maximum = 1, required = false)]
+    weight: Option<f32>,
+    /// How the two rankings become one; `convex` if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = FusionName, required = false)]
+    fusion: Option<FusionName>,
+    /// Let the server's re-ranker put so many of the best hits in a new order; it is not asked if absent. Of a long document it
+    /// reads the nearest chunk where the index has chunks and the mode is not `bm25`, else the start.
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(value_type = usize, minimum = 1, required = false)]
+    rerank: Option<usize>,
+    /// Say where every score comes from.
+    #[serde(default)]
+    explain: bool,
+    /// Give a piece of each document's text.
+    #[serde(default)]
+    snippets: bool,
+}
+
+/// Searches by words, by meaning, or by both.
+#[utoipa::path(post, path = "/search", tag = "search", request_body = SearchBody,
+    responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
+pub(crate) async fn by_body(
+    State(service): State<Service>,
+    Body(body): Body<SearchBody>,
+) -> Result<Json<SearchResponse>, ApiError> {
+    search(&service, body).await
+}
+
+/// Searches, with everything in the query string; `filters` may come several times.
+#[utoipa::path(get, path = "/search", tag = "search",
+    params(("query" = String, Query, description = "What the user typed"),
+           ("mode" = Option<Mode>, Query, description = "What is searched by", nullable = false),
+           ("top" = Option<usize>, Query, description = "Hits wanted", minimum = 1),
+           ("offset" = Option<usize>, Query, description = "Hits passed over"),
+           ("window" = Option<usize>, Query, description = "Documents that words and vectors each bring to a hybrid ranking first", minimum = 1, maximum = 10000),
+           ("total" = Option<bool>, Query, description = "Say how many documents there are on all pages"),
+           ("filters" = Option<Vec<String>>, Query, description = "Filters, of which all must match"),
+           ("weight" = Option<f32>, Query, description = "Weight of the vectors, 0 to 1", minimum = 0, maximum = 1),
+           ("fusion" = Option<FusionName>, Query, description = "How the two rankings become one"),
+           ("rerank" = Option<usize>, Query, description = "Hits that the re-ranker puts in a new order", minimum = 1),
+           ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
+           ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
+    responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
+pub(crate) async fn by_link(
+    State(service): State<Service>,
+    Params(pairs): Params<Vec<(String, String)>>,
+) -> Result<Json<SearchResponse>, ApiError> {
+    search(&service, from_pairs(pairs)?).await
+}
+
+/// A query string as a search; serde's own reading of it knows no repeated names.
+fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut body = SearchBody::default();
+    for (name, value) in pairs {
+        // The names that the page and the command line have for them.
+        let name = match name.as_str() {
+            "q" => "query".to_owned(),
+            "filter" => "filters".to_owned(),
+            _ => name,
+        };
+        if name != "filters" && seen.contains(&name) {
+            return Err(ApiError::validation(format!("`{name}` comes twice")));
+        }
+        match name.as_str() {
+            "query" => body.query = value,
+            "mode" => body.mode = Some(read(&name, &value)?),
+            "top" => body.top = Some(read_whole(&name, &value)?),
+            "offset" => body.offset = Some(read_whole(&name, &value)?),
+            "window" => body.window = Some(read_whole(&name, &value)?),
+            "total" => body.total = read(&name, &value)?,
+            "filters" => body.filters.get_or_insert_default().push(value),
+            "weight" => body.weight = Some(read(&name, &value)?),
+            "fusion" => body.fusion = Some(read(&name, &value)?),
+            "rerank" => body.rerank = Some(read_whole(&name, &value)?),
+            "explain" => body.explain = read(&name, &value)?,
+            "snippets" => body.snippets = read(&name, &value)?,
+            _ => {
+                let name: String = name.chars().take(100).collect();
+                return Err(ApiError::validation(format!(
+                    "there is no `{name}`; there are query, mode, top, offset, window, total, filters, weight, fusion, rerank, explain and snippets"
+                )));
+            }
+        }
+        seen.push(name);
+    }
+    if !seen.iter().any(|name| name == "query") {
+        return Err(ApiError::validation("`query` is missing"));
+    }
+    Ok(body)
+}
+
+fn read<T: FromStr<Err: std::fmt::Display>>(name: &str, value: &str) -> Result<T, ApiError> {
+    value.parse().map_err(|fault| ApiError::validation(format!("`{name}`: {fault}")))
+}
+
+fn read_whole(name: &str, value: &str) -> Result<usize, ApiError> {
+    match value.parse::<f64>().ok().and_then(whole_of) {
+        Some(number) => Ok(number),
+        None => read(name, value),
+    }
+}
+
+/// How many hits to re-rank, if there is a re-ranker and it takes so many.
+fn check_rerank(service: &Service, depth: Option<usize>) -> Result<Option<usize>, ApiError> {
+    let Some(depth) = depth else { return Ok(None) };
+    if service.engine().reranker().is_none() {
+        return Err(ApiError::validation("`rerank`: this server has no re-ranker"));
+    }
+    let most = service.limits().rerank;
+    if (1..=most).contains(&depth) {
+        return Ok(Some(depth));
+    }
+    Err(ApiError::validation(format!("`rerank` is {depth}; it can be 1 to {most}")))
+}
+
+/// Hits of a search that does not say how many it wants.
+const TOP: usize = 10;
+
+/// Bytes that a re-ranker reads of a document, about.
+const RERANKED: usize = 1 << 10;
+
+async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchResponse>, ApiError> {
+    let limits = service.limits();
+    limits.check_text("the query", &body.query)?;
+    let filters = parse_filters(&body.filters.unwrap_or_default())?;
+    let rerank = check_rerank(service, body.rerank)?;
+    let (top, offset) = (body.top.unwrap_or(TOP.min(limits.hits)), body.offset.unwrap_or(0));
+    if !(1..=limits.hits).contains(&top) {
+        return Err(ApiError::validation(format!("`top` is {top}; it can be 1 to {}", limits.hits)));
+    }
+    if offset > MAX_HITS - limits.hits {
+        let most = MAX_HITS - limits.hits;
+        return Err(ApiError::validation(format!("`offset` is {offset}; it can be 0 to {most}")));
+    }
+    if let Some(window) = body.window
+        && !(1..=MAX_HITS).contains(&window)
+    {
+        return Err(ApiError::validation(format!("`window` is {window}; it can be 1 to {MAX_HITS}")));
+    }
+    let request = SearchRequest::new(body.query)
+        .mode(body.mode.unwrap_or_default())
+        .top(top)
+        .offset(offset)
+        .weight(body.weight.unwrap_or(WEIGHT))
+        .fusion(body.fusion.unwrap_or_default())
+        .filters(filters)
+        .rerank(rerank)
+        .window(body.window)
+        .total(body.total)
+        .explain(body.explain)
+        .snippets(body.snippets);
+    let engine = service.engine().clone();
+    let found = match rerank {
+        // It reads many documents, as long as the model takes them.
+        Some(depth) => {
+            let due = turns::due(depth * RERANKED);
+            service.work_long(due, move || engine.search(&request)).await?
+        }
+        None => service.work(move || engine.search(&request)).await?,
+    };
+    let found = found.map_err(ApiError::of)?;
+    Ok(Json(found))
+}

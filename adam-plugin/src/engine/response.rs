@@ -1,0 +1,81 @@
+//! What a search found.
+
+use serde::Serialize;
+use tantivy_dense::ArmHit;
+
+/// A hit of a search.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Hit {
+    /// Its key.
+    pub id: String,
+    /// Its title, where the index has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Higher is better: BM25, cosine, the fused score, or the re-ranker's logit. Hits that were re-ranked stand before those
+    /// that were not, and their scores cannot be compared.
+    pub score: f32,
+    /// A piece of its text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snippet: Option<Snippet>,
+    /// What else is known of it, where the index keeps metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Rank and score by words and by vectors.
+    pub arms: Vec<ArmScore>,
+    /// Where the score comes from, as a tree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<serde_json::Value>,
+}
+
+/// A document's rank and score by one arm.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ArmScore {
+    /// `bm25`, `dense` or `rerank`.
+    pub name: String,
+    /// Its place among the candidates by this arm, from 1. Equal scores share a rank.
+    pub rank: Option<usize>,
+    /// BM25, cosine, or the re-ranker's logit.
+    pub raw: Option<f32>,
+    /// What the fusion made of it.
+    pub normalised: f32,
+    /// Its weight in the sum.
+    pub weight: f32,
+}
+
+impl From<ArmHit> for ArmScore {
+    fn from(arm: ArmHit) -> Self {
+        Self { name: arm.name, rank: arm.rank, raw: arm.raw, normalised: arm.normalised, weight: arm.weight }
+    }
+}
+
+/// A piece of a document's text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Snippet {
+    /// The text.
+    pub text: String,
+    /// Byte ranges in it that match the query's words.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<usize>>))]
+    pub highlights: Vec<(usize, usize)>,
+    /// Where it is the document's nearest chunk: the bytes of the embedded text (the index's template filled in) it spans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<(usize, usize)>,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SearchResponse {
+    /// Milliseconds, encoding the query included.
+    pub took_ms: f64,
+    /// Best first.
+    pub hits: Vec<Hit>,
+    /// Documents on all pages together, if asked for: those that have one of the words, or a vector, or either, by the mode, and match the
+    /// filters. Of these, the first 10,000 can be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// What was noticed: of the query and its filters, what finds nothing, and why.
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,77 @@
+//! Pieces of text that show why a document was found.
+
+use std::ops::Range;
+
+use tantivy::query::Query;
+use tantivy::schema::Value;
+use tantivy::snippet::SnippetGenerator;
+use tantivy::{Searcher, TantivyDocument};
+
+use super::Engine;
+use super::response::Snippet;
+use crate::error::PluginError;
+
+/// Characters of a snippet.
+const SNIPPET: usize = 240;
+
+impl Engine {
+    /// A chunk of a document's embedded text.
+    pub(super) fn chunk_snippet(&self, document: &TantivyDocument, chunk: Option<Range<usize>>) -> Snippet {
+        let text = self.fields.template.render(document).unwrap_or_default();
+        let piece = chunk.clone().and_then(|range| text.get(range)).unwrap_or_default();
+        Snippet { text: piece.to_owned(), highlights: Vec::new(), chunk: chunk.map(|range| (range.start, range.end)) }
+    }
+
+    pub(super) fn snippets(
+        &self,
+        searcher: &Searcher,
+        words: &dyn Query,
+    ) -> Result<Vec<SnippetGenerator>, PluginError> {
+        let mut generators = Vec::new();
+        for &field in &self.fields.searched {
+            let mut generator = SnippetGenerator::create(searcher, words, field)?;
+            generator.set_max_num_chars(SNIPPET);
+            generators.push(generator);
+        }
+        Ok(generators)
+    }
+
+    pub(super) fn snippet(&self, generators: &[SnippetGenerator], document: &TantivyDocument) -> Snippet {
+        let texts: Vec<&str> = self
+            .fields
+            .shown
+            .iter()
+            .filter(|&&field| Some(field) != self.fields.title)
+            .flat_map(|&field| document.get_all(field))
+            .filter_map(|value| value.as_str())
+            .collect();
+        for text in &texts {
+            for generator in generators {
+                let snippet = generator.snippet(text);
+                if !snippet.highlighted().is_empty() {
+                    return Snippet {
+                        highlights: joined(snippet.highlighted()),
+                        text: snippet.fragment().to_owned(),
+                        chunk: None,
+                    };
+                }
+            }
+        }
+        let text: String = texts.first().map(|text| text.chars().take(SNIPPET).collect()).unwrap_or_default();
+        Snippet { text, highlights: Vec::new(), chunk: None }
+    }
+}
+
+/// Ranges in order, those joined that overlap or touch: pairs of letters share one.
+fn joined(ranges: &[Range<usize>]) -> Vec<(usize, usize)> {
+    let mut ranges: Vec<(usize, usize)> = ranges.iter().map(|range| (range.start, range.end)).collect();
+    ranges.sort_unstable();
+    let mut joined: Vec<(usize, usize)> = Vec::with_capacity(ranges.len());
+    for (start, end) in ranges {
+        match joined.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ => joined.push((start, end)),
+        }
+    }
+    joined
+}
