@@ -72,7 +72,8 @@ impl Reranker {
     pub fn score(&self, query: &str, texts: &[&str]) -> Result<Vec<f32>, PluginError> {
         let scores = (self.score)(query, texts)?;
         if scores.len() != texts.len() {
-            let problem = format!("the re-ranker `{}` gave {} scores for {} texts", self.name, scores.len(), texts.len());
+            let problem =
+                format!("the re-ranker `{}` gave {} scores for {} texts", self.name, scores.len(), texts.len());
             return Err(PluginError::Encoder(EncoderError::other(problem)));
         }
         Ok(scores)

@@ -60,7 +60,10 @@ pub struct EngineBuilder {
 enum ModelSource {
     Open(Arc<dyn TextEncoder>),
     #[cfg(feature = "onnx")]
-    Pinned { folder: Option<PathBuf>, options: Box<EncoderOptions> },
+    Pinned {
+        folder: Option<PathBuf>,
+        options: Box<EncoderOptions>,
+    },
 }
 
 impl Engine {
