@@ -1,7 +1,7 @@
 //! Files that are either whole or not there, and checkpoints of a training loop.
 //!
-//! A checkpoint is two files: `state-STEP.safetensors` (weights, both moments, and the best weights so far) and
-//! `state-STEP.json` (the step, the schedule's place, what was measured, and the SHA-256 of the first). The second is written last and
+//! A checkpoint is two files: `state-STEP.safetensors` (weights, both moments, the best weights so far and the mean of the last) and
+//! `state-STEP.json` (the step, what was measured, and the SHA-256 of the first). The second is written last and
 //! counts; one whose first file is missing or damaged is passed over for the one before it, with a note. Random numbers need no
 //! state: each is a function of seed, epoch, query and purpose.
 
@@ -33,7 +33,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 
 /// Where a training loop stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct Position {
     /// Format of checkpoints.
     pub format: u32,
     /// Hash of everything the loop's outcome depends on: a checkpoint of another configuration is not gone on with.
@@ -51,9 +51,24 @@ pub struct Progress {
     /// Most tokens of a batch, where memory did not suffice for what the configuration says.
     #[serde(default)]
     pub batch_cap: Option<usize>,
+    /// Steps whose weights are in the average.
+    #[serde(default)]
+    pub averaged: usize,
     /// SHA-256 of the tensor file.
     pub tensors: String,
 }
+
+/// Weights that a loop carries beside those it trains.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// The best so far.
+    pub best: Option<Vec<Tensor>>,
+    /// The mean of the last steps.
+    pub average: Option<Vec<Tensor>>,
+}
+
+/// A checkpoint that was put back.
+pub type Found = (Position, Carried);
 
 const FORMAT: u32 = 1;
 
@@ -93,12 +108,12 @@ impl Checkpoints {
     /// When the disk does not take it; earlier checkpoints are kept then.
     pub fn save(
         &self,
-        mut progress: Progress,
+        mut position: Position,
         parameters: &Parameters,
         optimiser: &AdamW,
-        best: Option<&[Tensor]>,
+        carried: &Carried,
     ) -> Result<(), TrainError> {
-        let (tensor_path, json_path) = self.paths(progress.step);
+        let (tensor_path, json_path) = self.paths(position.step);
         let mut all: BTreeMap<String, Tensor> = BTreeMap::new();
         for (i, name) in parameters.names().iter().enumerate() {
             all.insert(format!("weight/{name}"), parameters.tensors()[i].f_detach()?);
@@ -106,18 +121,20 @@ impl Checkpoints {
                 all.insert(format!("mean/{name}"), optimiser.moments[i].0.shallow_clone());
                 all.insert(format!("square/{name}"), optimiser.moments[i].1.shallow_clone());
             }
-            if let Some(best) = best {
-                all.insert(format!("best/{name}"), best[i].shallow_clone());
+            for (part, weights) in [("best", &carried.best), ("average", &carried.average)] {
+                if let Some(weights) = weights {
+                    all.insert(format!("{part}/{name}"), weights[i].shallow_clone());
+                }
             }
         }
         let borrowed: BTreeMap<&str, Tensor> = all.iter().map(|(n, t)| (n.as_str(), t.shallow_clone())).collect();
         crate::model::write_tensors(&tensor_path, &borrowed, HashMap::new())?;
         let bytes = std::fs::read(&tensor_path).map_err(|e| TrainError::io(&tensor_path, e))?;
-        progress.tensors = hex(&Sha256::digest(&bytes));
-        progress.format = FORMAT;
-        let text = serde_json::to_vec_pretty(&progress).map_err(|e| TrainError::internal(e.to_string()))?;
+        position.tensors = hex(&Sha256::digest(&bytes));
+        position.format = FORMAT;
+        let text = serde_json::to_vec_pretty(&position).map_err(|e| TrainError::internal(e.to_string()))?;
         write_whole(&json_path, &text)?;
-        let (later, past): (Vec<usize>, Vec<usize>) = self.steps().into_iter().partition(|&step| step > progress.step);
+        let (later, past): (Vec<usize>, Vec<usize>) = self.steps().into_iter().partition(|&step| step > position.step);
         for old in later.into_iter().chain(past.into_iter().skip(2)) {
             let (tensors, json) = self.paths(old);
             let _ = std::fs::remove_file(json);
@@ -126,7 +143,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Puts the newest good checkpoint of this configuration back: weights, optimiser, place; gives the best weights so far too.
+    /// Puts the newest good checkpoint of this configuration back: weights, optimiser, step; gives the weights it carries beside too.
     ///
     /// # Errors
     /// When a checkpoint that is whole does not fit the model.
@@ -135,22 +152,22 @@ impl Checkpoints {
         configuration: &str,
         parameters: &mut Parameters,
         optimiser: &mut AdamW,
-    ) -> Result<Option<(Progress, Option<Vec<Tensor>>)>, TrainError> {
+    ) -> Result<Option<Found>, TrainError> {
         for step in self.steps() {
             let (tensor_path, json_path) = self.paths(step);
-            let progress = match read_progress(&json_path) {
-                Ok(progress) => progress,
+            let position = match read_progress(&json_path) {
+                Ok(position) => position,
                 Err(reason) => {
                     tracing::warn!("{}: passed over: {reason}", json_path.display());
                     continue;
                 }
             };
-            if progress.configuration != configuration {
+            if position.configuration != configuration {
                 tracing::warn!("{}: passed over: it was written under other settings", json_path.display());
                 continue;
             }
             let bytes = match std::fs::read(&tensor_path) {
-                Ok(bytes) if hex(&Sha256::digest(&bytes)) == progress.tensors => bytes,
+                Ok(bytes) if hex(&Sha256::digest(&bytes)) == position.tensors => bytes,
                 Ok(_) => {
                     tracing::warn!("{}: passed over: its checksum does not fit", tensor_path.display());
                     continue;
@@ -180,14 +197,16 @@ impl Checkpoints {
                     })?;
                 }
             }
-            let best = if progress.best.is_some() {
-                Some(names.iter().map(|name| take("best", name)).collect::<Result<Vec<_>, _>>()?)
-            } else {
-                None
+            let mut carried = |part: &str, is_there: bool| -> Result<Option<Vec<Tensor>>, TrainError> {
+                is_there.then(|| names.iter().map(|name| take(part, name)).collect()).transpose()
+            };
+            let carried = Carried {
+                best: carried("best", position.best.is_some())?,
+                average: carried("average", position.averaged > 0)?,
             };
             parameters.restore(&weights)?;
-            optimiser.steps = progress.step as u64;
-            return Ok(Some((progress, best)));
+            optimiser.steps = position.step as u64;
+            return Ok(Some((position, carried)));
         }
         Ok(None)
     }
@@ -203,11 +222,11 @@ impl Checkpoints {
     }
 }
 
-fn read_progress(path: &Path) -> Result<Progress, String> {
+fn read_progress(path: &Path) -> Result<Position, String> {
     let text = std::fs::read(path).map_err(|e| e.to_string())?;
-    let progress: Progress = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
-    if progress.format != FORMAT {
-        return Err(format!("format {}, and this program reads format {FORMAT}", progress.format));
+    let position: Position = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    if position.format != FORMAT {
+        return Err(format!("format {}, and this program reads format {FORMAT}", position.format));
     }
-    Ok(progress)
+    Ok(position)
 }

@@ -2,26 +2,33 @@
 //!
 //! Paths are relative to the file's own folder, so that a configuration can be moved together with what it names.
 
+mod queries;
 mod student;
+mod teacher;
 
 use crate::adam::candidates::CandidateConfig;
 use crate::adam::dark::{DarkConfig, SpecialTokens};
-use crate::adam::loss::LossConfig;
+use crate::adam::loss::{ListScope, LossConfig};
 use crate::adam::pacing::PacingConfig;
 use crate::data::DataConfig;
 use crate::error::TrainError;
-use crate::model::Pooling;
 use crate::stages::mine::MineConfig;
 use crate::torch::{AdamWConfig, DeviceChoice, Machine, MemorySize, PackingChoice, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+pub use queries::QueriesConfig;
 pub use student::{StudentConfig, Towers};
+pub(crate) use teacher::START;
+pub use teacher::{TeacherConfig, TeacherKind, VoiceConfig, VoiceKind};
 
 /// Every setting with its default and what it is, as a configuration file; those without a default behind a `#`.
 pub const DEFAULTS: &str = include_str!("config/defaults.toml");
 
-/// A configuration larger than this is none.
+/// The settings of a run over passages alone, where no configuration file is named.
+pub const UNLABELLED: &str = include_str!("config/unlabelled.toml");
+
+/// A larger file is no configuration.
 const FILE_LIMIT: u64 = 1 << 20;
 
 /// Everything a run depends on.
@@ -32,6 +39,8 @@ pub struct Config {
     pub run: RunConfig,
     /// Training data.
     pub data: DataConfig,
+    /// Training queries beside the labelled ones.
+    pub queries: QueriesConfig,
     /// The student.
     pub student: StudentConfig,
     /// Contrastive training before mining.
@@ -50,6 +59,8 @@ pub struct Config {
     pub loss: LossConfig,
     /// Distillation.
     pub distil: TrainingConfig,
+    /// Further rounds of distillation.
+    pub rounds: RoundsConfig,
     /// Evaluation while training, on held-out queries.
     pub dev: DevConfig,
     /// Evaluation before and after, on whole passages.
@@ -136,6 +147,30 @@ pub struct TrainingConfig {
     pub max_padding: f64,
     /// Evaluations on the development queries per epoch, besides the one before the first step.
     pub evaluations: usize,
+    /// Ends the loop after so many evaluations without a better one; 0: never.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub patience: usize,
+    /// The weights of this last share of the steps are averaged, and compete with the best step; 0: no average.
+    #[serde(skip_serializing_if = "is_none_of_it")]
+    pub average: f64,
+    /// Whether mixtures of the outcome with the weights before the first step compete too.
+    #[serde(skip_serializing_if = "is_off")]
+    pub mix_start: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
+fn is_none_of_it(share: &f64) -> bool {
+    *share == 0.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
+fn is_off(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Default for TrainingConfig {
@@ -151,6 +186,9 @@ impl Default for TrainingConfig {
             most_tokens: 0,
             max_padding: 0.05,
             evaluations: 1,
+            patience: 0,
+            average: 0.0,
+            mix_start: false,
         }
     }
 }
@@ -188,7 +226,7 @@ impl TrainingConfig {
         if !(self.learning_rate.is_finite() && self.learning_rate > 0.0) {
             return Some(format!("`learning_rate` must be above 0, and is {}", self.learning_rate));
         }
-        for (name, value) in [("warm_up", self.warm_up), ("max_padding", self.max_padding)] {
+        for (name, value) in [("warm_up", self.warm_up), ("max_padding", self.max_padding), ("average", self.average)] {
             if !(0.0..=1.0).contains(&value) {
                 return Some(format!("`{name}` must lie in 0..=1, and is {value}"));
             }
@@ -224,12 +262,25 @@ impl TrainingConfig {
 pub struct WarmUpConfig {
     /// The loop; `epochs = 0` leaves it out, which suits students that are retrievers already.
     pub training: TrainingConfig,
-    /// BM25 negatives a query.
+    /// Mined negatives a query.
     pub negatives: usize,
     /// Ranks they are drawn from.
     pub to_rank: usize,
+    /// Who ranks them.
+    pub mined_by: MinedBy,
     /// The similarity is multiplied by this before the softmax.
     pub scale: f64,
+}
+
+/// Who ranks the negatives of the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MinedBy {
+    /// BM25 alone: for a student that is no retriever yet.
+    #[default]
+    Bm25,
+    /// BM25 and the vectors of the start model, fused: harder negatives.
+    Both,
 }
 
 impl Default for WarmUpConfig {
@@ -238,71 +289,34 @@ impl Default for WarmUpConfig {
             training: TrainingConfig { epochs: 0, ..TrainingConfig::default() },
             negatives: 1,
             to_rank: 100,
+            mined_by: MinedBy::Bm25,
             scale: 20.0,
         }
     }
 }
 
-/// Where the teacher comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TeacherKind {
-    /// Trained here from `model`.
-    #[default]
-    Train,
-    /// A folder that an earlier run's teacher stage wrote.
-    Trained,
-    /// Any cross-encoder in ONNX.
-    Onnx,
-}
-
-/// The teacher.
+/// Rounds of distillation: each but the first mines with the student of the one before, fuses the teacher anew and distils on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct TeacherConfig {
-    /// Where it comes from.
-    pub kind: TeacherKind,
-    /// Its folder; absent, for a teacher that is trained: the student's model.
-    pub model: Option<PathBuf>,
-    /// How token vectors become one, for a fresh head.
-    pub pooling: Pooling,
-    /// Most tokens of a query and a passage together, special ones included.
-    pub length: usize,
-    /// Most of them for the query.
-    pub query_length: usize,
-    /// Mined negatives a query and step.
-    pub negatives: usize,
-    /// Mined ranks they are drawn from.
-    pub to_rank: usize,
-    /// Leave the word, position and type tables as they are.
-    pub freeze_embeddings: bool,
-    /// Leave this many of the lowest layers as they are.
-    pub freeze_layers: usize,
-    /// The loop.
-    pub training: TrainingConfig,
+pub struct RoundsConfig {
+    /// How many there are.
+    pub count: usize,
+    /// Epochs of the later rounds; absent: as `distil.epochs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// The highest learning rate of the later rounds; absent: as `distil.learning_rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
 }
 
-impl Default for TeacherConfig {
+impl Default for RoundsConfig {
     fn default() -> Self {
-        Self {
-            kind: TeacherKind::Train,
-            model: None,
-            pooling: Pooling::Mean,
-            length: 256,
-            query_length: 64,
-            negatives: 7,
-            to_rank: 50,
-            freeze_embeddings: false,
-            freeze_layers: 0,
-            training: TrainingConfig {
-                epochs: 2,
-                queries_per_step: 8,
-                learning_rate: 5e-5,
-                ..TrainingConfig::default()
-            },
-        }
+        Self { count: 1, epochs: None, learning_rate: None }
     }
 }
+
+/// Most rounds: each mines the whole collection.
+const MOST_ROUNDS: usize = 4;
 
 /// Evaluation while training: held-out queries (`data.hold_out`) over their positives and best mined candidates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -415,10 +429,18 @@ impl Config {
             ("data.documents", &mut self.data.documents),
             ("teacher.model", &mut self.teacher.model),
             ("eval.collection", &mut self.eval.collection),
+            ("queries.file", &mut self.queries.file),
+            ("queries.log", &mut self.queries.log),
+            ("queries.clicks", &mut self.queries.clicks),
         ];
         for (key, path) in optional {
             if let Some(path) = path {
                 place(key, path);
+            }
+        }
+        for voice in &mut self.teacher.voices {
+            for path in [&mut voice.model, &mut voice.path].into_iter().flatten() {
+                place("teacher.voices", path);
             }
         }
     }
@@ -453,6 +475,7 @@ impl Config {
         refuse("run", missing(&self.run.output, "output"))?;
         refuse("student", missing(&self.student.model, "model"))?;
         refuse("data", self.data.problem())?;
+        refuse("queries", self.queries.problem())?;
         refuse("student", self.student.problem())?;
         refuse("mine", self.mine.problem())?;
         // Whether the tokenizer has a mask token is seen when it is read.
@@ -472,9 +495,17 @@ impl Config {
         refuse("candidates", self.candidates.problem())?;
         refuse("pacing", self.pacing.problem())?;
         refuse("loss", self.loss.problem())?;
+        refuse("loss", self.problem_of_lists())?;
         refuse("warm_up.training", self.warm_up.training.problem())?;
         refuse("teacher.training", self.teacher.training.problem())?;
         refuse("distil", self.distil.problem())?;
+        let count = self.rounds.count;
+        refuse(
+            "rounds",
+            (!(1..=MOST_ROUNDS).contains(&count))
+                .then(|| format!("`count` must lie in 1..={MOST_ROUNDS}, and is {count}")),
+        )?;
+        refuse("rounds", self.distil_of_round(1).problem())?;
         let length = |value: usize, what: &str| {
             (!(8..=65_536).contains(&value)).then(|| format!("`{what}` must lie in 8..=65536, and is {value}"))
         };
@@ -482,21 +513,7 @@ impl Config {
         refuse("student", length(self.student.passage_length, "passage_length"))?;
         refuse("teacher", length(self.teacher.length, "length"))?;
         refuse("teacher", length(self.teacher.query_length, "query_length"))?;
-        refuse(
-            "teacher",
-            (self.teacher.query_length + 16 > self.teacher.length)
-                .then(|| "`query_length` leaves no room for passages in `length`".to_owned()),
-        )?;
-        refuse(
-            "teacher",
-            (self.teacher.negatives == 0 && self.teacher.kind == TeacherKind::Train)
-                .then(|| "`negatives` must be at least 1".to_owned()),
-        )?;
-        refuse(
-            "teacher",
-            (self.teacher.model.is_none() && self.teacher.kind != TeacherKind::Train)
-                .then(|| "`model` must name the teacher's folder where `kind` is \"trained\" or \"onnx\"".to_owned()),
-        )?;
+        refuse("teacher", self.teacher.problem())?;
         refuse(
             "run",
             (!(self.run.checkpoint_minutes.is_finite() && self.run.checkpoint_minutes > 0.0))
@@ -509,6 +526,37 @@ impl Config {
                 .then(|| "`scale` must be above 0".to_owned()),
         )?;
         refuse("eval", (self.eval.depth < 10).then(|| "`depth` must be at least 10".to_owned()))
+    }
+}
+
+impl Config {
+    /// The loop of a round, counted from 0.
+    pub fn distil_of_round(&self, round: usize) -> TrainingConfig {
+        let mut training = self.distil.clone();
+        if round > 0 {
+            training.epochs = self.rounds.epochs.unwrap_or(training.epochs);
+            training.learning_rate = self.rounds.learning_rate.unwrap_or(training.learning_rate);
+        }
+        training
+    }
+
+    /// Whether every passage of a step can be scored for every query of it, where that is asked for.
+    fn problem_of_lists(&self) -> Option<String> {
+        if self.loss.list != ListScope::Batch || self.loss.distillation == 0.0 {
+            return None;
+        }
+        let costly = self.teacher.voices.iter().find(|voice| !voice.kind.is_cheap());
+        match costly {
+            Some(voice) => Some(format!(
+                "`list = \"batch\"` scores every passage of a step for every query, which a voice of kind `{}` cannot do at no cost; \
+                 use `list = \"own\"` or leave that voice out",
+                voice.kind.name()
+            )),
+            None if self.teacher.voices.is_empty() => Some(
+                "`list = \"batch\"` needs [[teacher.voices]] that cost nothing, of kind `bm25` and `dense`".to_owned(),
+            ),
+            None => None,
+        }
     }
 }
 

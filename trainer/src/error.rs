@@ -56,6 +56,28 @@ pub enum TrainError {
     /// A step does not fit in memory, even with its texts one by one.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
+    /// A voice of the teacher cannot score a pair.
+    #[error("the teacher's voice `{voice}`: {problem}")]
+    Voice {
+        /// Its kind.
+        voice: String,
+        /// What is wrong, with the query and the passage.
+        problem: String,
+    },
+    /// The teacher ranks held-out queries no better than the student that is to learn from it.
+    #[error(
+        "the teacher ranks no better than its student: nDCG@10 {teacher:.4} against {student:.4} over {queries} held-out queries. \
+         Distillation would do harm. Give a better teacher ([[teacher.voices]], another teacher.model, more teacher.training.epochs), \
+         train by labels alone (loss.distillation = 0), or go on with --accept-weak-teacher"
+    )]
+    WeakTeacher {
+        /// The teacher's nDCG@10.
+        teacher: f64,
+        /// The student's.
+        student: f64,
+        /// Held-out queries.
+        queries: usize,
+    },
     /// Another process works in the run's folder.
     #[error(
         "another adam-train is at work in {path}; wait until it has ended, or give this run a folder of its own (--work DIR)",

@@ -28,6 +28,7 @@ pub mod data;
 mod error;
 pub mod export;
 pub mod model;
+mod pooling;
 pub mod report;
 pub mod stages;
 pub mod torch;

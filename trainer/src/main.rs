@@ -3,6 +3,7 @@
 mod allocator;
 
 use adam_train::TrainError;
+use adam_train::commands::export::ExportTarget;
 use adam_train::commands::{export, grid, run};
 use adam_train::config::DEFAULTS;
 use adam_train::data::FORMATS;
@@ -36,6 +37,9 @@ Examples:
       Whether training rows are understood: the first ones as they were read. `adam-train formats` tells which are.
   adam-train check trainer/configs/scifact.toml --data scifact.zip
       What is in the data, how long texts are, how many steps each stage takes.
+  adam-train run --data corpus.jsonl
+      Adapts all-MiniLM-L6-v2 to a corpus without any judgements: queries are made from its passages. With a query log:
+      --set queries.log=queries.tsv. The student is adam-run/student.
   adam-train run trainer/configs/scifact.toml --data scifact.zip --work runs/scifact
       The whole run. The student is runs/scifact/student, the last line the verdict.
   adam-train run trainer/configs/scifact.toml --data scifact.zip --work runs/scifact --set distil.epochs=3
@@ -143,9 +147,9 @@ fn carry_out(command: Command, stop: &AtomicBool) -> Result<(), TrainError> {
         Command::Score(args) => (args, Stage::Score),
         Command::Distil(args) => (args, Stage::Distil),
         Command::Eval(args) => (args, Stage::Eval),
-        Command::Export(command) => match command.into_stage() {
-            Ok(args) => (args, Stage::Export),
-            Err(args) => return show(&export::run(&args)?),
+        Command::Export(command) => match command.target() {
+            ExportTarget::Run(args) => (args, Stage::Export),
+            ExportTarget::Folder(args) => return show(&export::run(&args)?),
         },
         Command::Grid(args) => return show(&grid::run(&args, &reporter, stop)?),
         Command::Config => return show(DEFAULTS),

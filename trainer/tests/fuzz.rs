@@ -141,6 +141,7 @@ fn read(folder: &Path, text: &[u8], settings: &[String]) {
         model: None,
         device: None,
         memory_limit: None,
+        accept_weak_teacher: false,
         settings: settings.to_vec(),
     };
     if let Err(error) = arguments.read() {
@@ -180,7 +181,7 @@ proptest! {
         let path = folder.path().join("c.toml");
         std::fs::write(&path, common::configuration(&data, &folder.path().join("run"), "")).unwrap();
         let arguments =
-            RunArgs { configuration: Some(path), data: None, work: None, model: None, device: None, memory_limit: None, settings };
+            RunArgs { configuration: Some(path), data: None, work: None, model: None, device: None, memory_limit: None, accept_weak_teacher: false, settings };
         if let Ok(text) = check(&arguments, false) {
             prop_assert!(text.contains("rows used"), "{}", text);
         }
@@ -384,6 +385,7 @@ fn what_is_damaged_above_is_right_to_begin_with() {
         model: None,
         device: None,
         memory_limit: None,
+        accept_weak_teacher: false,
         settings: vec![],
     };
     let text = check(&arguments, false).unwrap();

@@ -22,7 +22,10 @@ pub enum Sampling {
 pub struct CandidateConfig {
     /// Natural negatives per query and step.
     pub negatives: usize,
-    /// How they are drawn.
+    /// Labelled positives of a query that its list holds, the one that the contrastive term asks for included.
+    #[serde(skip_serializing_if = "is_one")]
+    pub positives: usize,
+    /// How negatives are drawn.
     pub sampling: Sampling,
     /// First mined rank that may be drawn, counted from 1.
     pub from_rank: usize,
@@ -30,9 +33,14 @@ pub struct CandidateConfig {
     pub to_rank: usize,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // what serde asks for
+fn is_one(count: &usize) -> bool {
+    *count == 1
+}
+
 impl Default for CandidateConfig {
     fn default() -> Self {
-        Self { negatives: 15, sampling: Sampling::Random, from_rank: 1, to_rank: 200 }
+        Self { negatives: 15, positives: 1, sampling: Sampling::Random, from_rank: 1, to_rank: 200 }
     }
 }
 
@@ -44,6 +52,9 @@ impl CandidateConfig {
                 "the window of ranks must start at 1 or later and end no earlier, and is {}..={}",
                 self.from_rank, self.to_rank
             ));
+        }
+        if self.positives == 0 || self.positives > 4096 {
+            return Some(format!("`positives` must lie in 1..=4096, and is {}", self.positives));
         }
         (self.negatives > 4096).then(|| "`negatives` may be 4096 at most".to_owned())
     }
@@ -179,7 +190,7 @@ mod tests {
                 .enumerate()
                 .map(|(i, &teacher)| Candidate { passage: i as u32, rank: i + 1, teacher })
                 .collect();
-            let settings = CandidateConfig { negatives, sampling, from_rank, to_rank: from_rank + width };
+            let settings = CandidateConfig { negatives, positives: 1, sampling, from_rank, to_rank: from_rank + width };
             let drawn = sample(&settings, seed, epoch, "q", &pool);
             prop_assert_eq!(&drawn, &sample(&settings, seed, epoch, "q", &pool));
             let window = pool.iter().filter(|c| c.rank >= from_rank && c.rank <= from_rank + width).count();

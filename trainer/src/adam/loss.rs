@@ -19,6 +19,23 @@ pub enum Distillation {
     MarginMse,
 }
 
+/// Which passages the distillation term compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListScope {
+    /// A query's own candidates.
+    #[default]
+    Own,
+    /// Every passage of the step. Needs a teacher whose scores cost nothing.
+    Batch,
+}
+
+impl ListScope {
+    fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
+}
+
 /// Weights and temperatures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,6 +55,9 @@ pub struct LossConfig {
     pub scale: f64,
     /// Whether the contrastive term also sees the other queries' passages.
     pub in_batch: bool,
+    /// Which passages the distillation term compares.
+    #[serde(skip_serializing_if = "ListScope::is_own")]
+    pub list: ListScope,
 }
 
 impl Default for LossConfig {
@@ -50,6 +70,7 @@ impl Default for LossConfig {
             student_temperature: 1.0,
             scale: 20.0,
             in_batch: true,
+            list: ListScope::Own,
         }
     }
 }

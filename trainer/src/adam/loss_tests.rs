@@ -67,6 +67,7 @@ fn gradients_agree_with_finite_differences() {
             teacher_temperature: 1.5,
             scale: 3.0,
             in_batch: true,
+            list: ListScope::Own,
         };
         check("step", &random(&[2, 6], 3, 0.9), &|x| step_loss(x, &targets(), &config).unwrap().total);
         // Through the score matrix down to the vectors.

@@ -6,6 +6,7 @@ pub mod calibration;
 pub mod candidates;
 pub mod confidence;
 pub mod dark;
+pub mod fusion;
 pub mod loss;
 pub mod pacing;
 pub mod random;

@@ -89,6 +89,56 @@ pub struct Selection {
     pub selected_confidence: f64,
 }
 
+/// All queries of an epoch in the order in which they are selected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking {
+    enabled: bool,
+    /// Of each query.
+    position: Vec<usize>,
+    /// `sums[n]` is the confidence of the first `n`.
+    sums: Vec<f64>,
+    /// `v` of each query in mode `weight`.
+    weights: Option<Vec<f32>>,
+    /// How many are selected, whatever the share, in mode `fixed`.
+    fixed: Option<usize>,
+}
+
+impl Ranking {
+    /// How many queries are selected.
+    fn count(&self, share: f64) -> usize {
+        let all = self.position.len();
+        match self.fixed {
+            _ if !self.enabled || self.weights.is_some() => all,
+            Some(count) => count,
+            None => ((share.clamp(0.0, 1.0) * all as f64).round() as usize).min(all),
+        }
+    }
+
+    /// `v` of a query.
+    pub fn weight(&self, query: usize, share: f64) -> f32 {
+        match &self.weights {
+            Some(weights) => weights[query],
+            None => f32::from(u8::from(self.position[query] < self.count(share))),
+        }
+    }
+
+    /// Share selected (in mode `weight` the mean of `v`), mean confidence of all, mean confidence of the selected (0 for none).
+    pub fn summary(&self, share: f64) -> (f64, f64, f64) {
+        let all = self.position.len().max(1) as f64;
+        let sum = self.sums.last().copied().unwrap_or_default();
+        let count = self.count(share);
+        let selected = if count == 0 { 0.0 } else { self.sums[count] / count as f64 };
+        let share = if self.weights.is_some() { sum / all } else { count as f64 / all };
+        (share, sum / all, selected)
+    }
+
+    fn select(&self, share: f64) -> Selection {
+        let weights = (0..self.position.len()).map(|query| self.weight(query, share)).collect();
+        let (share, mean_confidence, selected_confidence) = self.summary(share);
+        Selection { weights, share, mean_confidence, selected_confidence }
+    }
+}
+
 impl PacingConfig {
     /// What is wrong with these settings, as a sentence; nothing when all is well.
     pub fn problem(&self) -> Option<String> {
@@ -113,65 +163,36 @@ impl PacingConfig {
         (self.start + (1.0 - self.start) * progress).clamp(0.0, 1.0)
     }
 
-    /// Selects among all training queries. `margins` are the teacher's, over natural candidates; ties go to the lower id, so
-    /// the order in which queries are given does not matter. With the same margins, who is selected stays selected.
-    pub fn select(&self, seed: u64, share: f64, query_ids: &[&str], margins: &[f32]) -> Selection {
+    /// Ranks all training queries, once an epoch. `margins` are the teacher's, over natural candidates; ties go to the lower id, so
+    /// the order in which queries are given does not matter.
+    pub fn rank(&self, seed: u64, query_ids: &[&str], margins: &[f32]) -> Ranking {
         let n = query_ids.len().min(margins.len());
         let confidences: Vec<f32> = margins[..n].iter().map(|&m| confidence(m)).collect();
-        let weights: Vec<f32> = if !self.enabled {
-            vec![1.0; n]
-        } else {
-            match self.mode {
-                PacingMode::Weight => match self.order {
-                    PacingOrder::Margin => confidences.clone(),
-                    // The same weights, dealt to other queries.
-                    PacingOrder::Random => {
-                        let dealt = self.ranking(seed, query_ids, margins, n);
-                        let mut sorted = confidences.clone();
-                        sorted.sort_by(|a, b| b.total_cmp(a));
-                        let mut weights = vec![0.0; n];
-                        for (place, weight) in dealt.into_iter().zip(sorted) {
-                            weights[place] = weight;
-                        }
-                        weights
-                    }
-                },
-                PacingMode::Fixed => {
-                    let above = |m: f32| f64::from(m) >= self.threshold;
-                    let count = margins[..n].iter().filter(|&&m| above(m)).count();
-                    self.first(count, seed, query_ids, margins, n)
-                }
-                PacingMode::Natural | PacingMode::CeOnly | PacingMode::Drop => {
-                    let count = (share.clamp(0.0, 1.0) * n as f64).round() as usize;
-                    self.first(count.min(n), seed, query_ids, margins, n)
-                }
-            }
-        };
-        let mean = |values: &mut dyn Iterator<Item = f64>| -> f64 {
-            let (mut sum, mut count) = (0.0, 0usize);
-            for value in values {
-                sum += value;
-                count += 1;
-            }
-            if count == 0 { 0.0 } else { sum / count as f64 }
-        };
-        Selection {
-            share: mean(&mut weights.iter().map(|&v| f64::from(v))),
-            mean_confidence: mean(&mut confidences.iter().map(|&c| f64::from(c))),
-            selected_confidence: mean(
-                &mut weights.iter().zip(&confidences).filter(|(v, _)| **v > 0.0).map(|(_, &c)| f64::from(c)),
-            ),
-            weights,
+        let order = if self.enabled { self.ranking(seed, query_ids, margins, n) } else { (0..n).collect() };
+        let mut position = vec![0; n];
+        let mut sums = vec![0.0];
+        for (at, &query) in order.iter().enumerate() {
+            position[query] = at;
+            sums.push(sums[at] + f64::from(confidences[query]));
         }
+        let weights = match (self.enabled, self.mode, self.order) {
+            (true, PacingMode::Weight, PacingOrder::Margin) => Some(confidences),
+            (true, PacingMode::Weight, PacingOrder::Random) => {
+                // The same weights, dealt to other queries.
+                let mut sorted = confidences;
+                sorted.sort_by(|a, b| b.total_cmp(a));
+                Some(position.iter().map(|&at| sorted[at]).collect())
+            }
+            _ => None,
+        };
+        let above = margins[..n].iter().filter(|&&m| f64::from(m) >= self.threshold).count();
+        let fixed = (self.enabled && self.mode == PacingMode::Fixed).then_some(above);
+        Ranking { enabled: self.enabled, position, sums, weights, fixed }
     }
 
-    /// Weight 1 for the first `count` of the ranking.
-    fn first(&self, count: usize, seed: u64, query_ids: &[&str], margins: &[f32], n: usize) -> Vec<f32> {
-        let mut weights = vec![0.0; n];
-        for place in self.ranking(seed, query_ids, margins, n).into_iter().take(count) {
-            weights[place] = 1.0;
-        }
-        weights
+    /// Selects among all training queries; see [`PacingConfig::rank`]. With the same margins, who is selected stays selected.
+    pub fn select(&self, seed: u64, share: f64, query_ids: &[&str], margins: &[f32]) -> Selection {
+        self.rank(seed, query_ids, margins).select(share)
     }
 
     /// Places of the queries, the first to be selected first.

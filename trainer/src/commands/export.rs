@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::commands::run::RunArgs;
 use crate::config::{find_model, is_name};
@@ -34,23 +34,30 @@ pub struct ExportCommand {
     model: ExportArgs,
 }
 
+/// What an export command asks for.
+#[derive(Debug, Clone)]
+pub enum ExportTarget {
+    /// The student of a run.
+    Run(RunArgs),
+    /// A model folder.
+    Folder(Box<ExportArgs>),
+}
+
 impl ExportCommand {
-    /// The call as a stage of a run, or else as the export of a folder.
-    ///
-    /// # Errors
-    /// Not an error: the folder to export.
-    pub fn into_stage(self) -> Result<RunArgs, Box<ExportArgs>> {
+    /// A run's student where a configuration is named, else a folder.
+    pub fn target(self) -> ExportTarget {
         match self.configuration {
-            Some(configuration) => Ok(RunArgs {
+            Some(configuration) => ExportTarget::Run(RunArgs {
                 configuration: Some(configuration),
                 data: self.data,
                 work: self.work,
                 model: self.model.model,
                 device: self.device,
                 memory_limit: None,
+                accept_weak_teacher: false,
                 settings: self.settings,
             }),
-            None => Err(Box::new(self.model)),
+            None => ExportTarget::Folder(Box::new(self.model)),
         }
     }
 }
@@ -73,14 +80,14 @@ pub struct ExportArgs {
     #[arg(long)]
     pub if_missing: bool,
     /// What the model is.
-    #[arg(long, value_enum, default_value_t = ModelKind::Sentence)]
-    pub kind: ModelKind,
+    #[arg(long, value_enum, default_value_t = Kind::Sentence)]
+    pub kind: Kind,
     /// Longest text in tokens [default: as the model's folder says].
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
     /// How token vectors become one [default: as the model's folder says].
     #[arg(long, value_enum)]
-    pub pooling: Option<PoolingName>,
+    pub pooling: Option<Pooling>,
     /// Text to put before every query [default: as the model's folder says].
     #[arg(long, value_name = "TEXT")]
     pub query_prompt: Option<String>,
@@ -101,24 +108,6 @@ pub struct ExportArgs {
     pub licence: Option<String>,
 }
 
-/// Kinds of models, as the command line has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ModelKind {
-    /// A sentence encoder.
-    Sentence,
-    /// A cross-encoder, with one score for each pair of texts.
-    Pair,
-}
-
-/// Ways of pooling, as the command line has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PoolingName {
-    /// The mean over the text's tokens.
-    Mean,
-    /// The first token's vector.
-    Cls,
-}
-
 /// Runs the command. Gives what to print: a line a file.
 ///
 /// # Errors
@@ -132,17 +121,11 @@ pub fn run(args: &ExportArgs) -> Result<String, TrainError> {
     }
     let found = if is_name(model) { find_model(model, true)? } else { model.clone() };
     let options = ExportOptions {
-        kind: match args.kind {
-            ModelKind::Sentence => Kind::Sentence,
-            ModelKind::Pair => Kind::Pair,
-        },
+        kind: args.kind,
         max_length: args.max_length,
         int8: !args.no_int8,
         f16: !args.no_fp16,
-        pooling: args.pooling.map(|pooling| match pooling {
-            PoolingName::Mean => Pooling::Mean,
-            PoolingName::Cls => Pooling::Cls,
-        }),
+        pooling: args.pooling,
         query_prompt: args.query_prompt.clone(),
         document_prompt: args.document_prompt.clone(),
         card: ModelCard { name: args.name.clone(), licence: args.licence.clone(), ..ModelCard::default() },

@@ -1,8 +1,9 @@
 //! `adam-train run` and each stage alone: reads the configuration, runs what is missing, ends with the verdict.
 
 use crate::commands::check::{CheckInput, CheckReport, ModelSize, StagePlan, check as look};
-use crate::config::{Config, TeacherKind, TrainingConfig};
+use crate::config::{Config, TrainingConfig, UNLABELLED};
 use crate::data::batches::BatchLimits;
+use crate::data::{Format, format_of};
 use crate::error::TrainError;
 use crate::export::source::Reading;
 use crate::model::ModelTokenizer;
@@ -36,10 +37,17 @@ pub struct RunArgs {
     /// Most memory a training step may take instead of `run.memory_limit`, such as 8GB; larger steps are computed in parts.
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<MemorySize>,
+    /// Go on with a teacher that ranks the held-out queries no better than its student, instead of refusing it.
+    #[arg(long)]
+    pub accept_weak_teacher: bool,
     /// One setting over the file's, such as --set distil.epochs=2. Repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
 }
+
+/// The model to start from and the run's folder, where no configuration file is named and the command line says nothing.
+const DEFAULT_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
+const DEFAULT_OUTPUT: &str = "adam-run";
 
 impl RunArgs {
     /// The configuration with what the command line says put over it.
@@ -48,6 +56,15 @@ impl RunArgs {
     /// As [`Config::read`].
     pub fn read(&self) -> Result<Config, TrainError> {
         let mut config = self.read_unchecked()?;
+        if self.configuration.is_none() {
+            // A first run should need no more than the data.
+            if config.student.model.as_os_str().is_empty() {
+                config.student.model = DEFAULT_MODEL.into();
+            }
+            if config.run.output.as_os_str().is_empty() {
+                config.run.output = DEFAULT_OUTPUT.into();
+            }
+        }
         config.check()?;
         config.find_models()?;
         Ok(config)
@@ -67,14 +84,24 @@ impl RunArgs {
         name("student.model", &self.model);
         let mut config = match &self.configuration {
             Some(path) => Config::read_unchecked(path, &settings)?,
-            None => Config::parse("", &settings)?,
+            None => without_file(&settings)?,
         };
         if let Some(device) = self.device {
             config.run.device = device;
         }
         config.run.memory_limit = self.memory_limit.or(config.run.memory_limit);
+        config.teacher.accept_weak |= self.accept_weak_teacher;
         Ok(config)
     }
+}
+
+/// The configuration where no file is named: the defaults, or those for passages alone where the data has nothing else.
+fn without_file(settings: &[String]) -> Result<Config, TrainError> {
+    let mut config = Config::parse("", settings)?;
+    if config.data.path.exists() && format_of(&config.data).is_ok_and(|format| format == Format::Corpus) {
+        config = Config::parse(UNLABELLED, settings)?;
+    }
+    Ok(config)
 }
 
 /// Runs every stage up to `last` that is not finished. Gives the last line of a run to its end: the verdict, or why there is none.
@@ -84,7 +111,12 @@ impl RunArgs {
 pub fn run(args: &RunArgs, last: Stage, reporter: &Reporter, stop: &AtomicBool) -> Result<Option<String>, TrainError> {
     let config = args.read()?;
     // Before the data is read, where there is a folder: that another run is at work there is better known at once.
-    let alone = RunLock::take_if_there(&config.run.output)?;
+    // Queries that are made before the first stage are written there.
+    let alone = if config.queries.is_active() {
+        Some(RunLock::take(&config.run.output)?)
+    } else {
+        RunLock::take_if_there(&config.run.output)?
+    };
     let pipeline = Pipeline::open(&config, reporter, stop)?;
     let verdict = match alone {
         Some(alone) => pipeline.run_under(&alone, last)?,
@@ -133,7 +165,7 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
     if config.warm_up.training.epochs > 0 {
         stages.push(plan("warm-up", &config.warm_up.training, 1 + config.warm_up.negatives));
     }
-    if teacher.kind == TeacherKind::Train {
+    if teacher.is_trained_here() {
         let base = teacher.model.as_deref().unwrap_or(&config.student.model);
         stages.push(StagePlan {
             pair_cap: Some(teacher.length),
@@ -173,7 +205,8 @@ pub fn check(args: &RunArgs, json: bool) -> Result<String, TrainError> {
         }
         taken => taken?,
     };
-    if alone.is_some() {
+    // With made queries the pairs are not known before these are made.
+    if alone.is_some() && !config.queries.is_active() {
         let (reporter, stop) = (Reporter::silent(), AtomicBool::new(false));
         report.cache = Pipeline::open(&config, &reporter, &stop)?.known_scores()?;
         if report.cache.is_none() {

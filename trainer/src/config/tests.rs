@@ -8,6 +8,14 @@ fn the_printed_defaults_are_the_defaults() {
     assert_eq!(Config::parse(DEFAULTS, &[]).unwrap(), Config::default());
 }
 
+#[test]
+fn the_settings_for_passages_alone_make_a_run() {
+    let named = ["run.output=o", "student.model=m", "data.path=d"].map(str::to_owned);
+    let config = Config::parse(UNLABELLED, &named).unwrap();
+    config.check().unwrap();
+    assert!(config.queries.is_active() && !config.teacher.has_cross_encoder());
+}
+
 /// What a section may hold, by what is said to one who writes something else.
 fn known_keys(section: &str) -> BTreeSet<String> {
     let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
@@ -64,6 +72,16 @@ fn what_cannot_work_is_refused_by_section_and_key() {
         ("mine.to_rank=0", "[mine]"),
         ("distil.adamw.beta1=1.5", "[distil] `adamw`"),
         ("run.output=''", "[run] `output`"),
+        ("loss.list=batch", "[loss] `list"),
+        ("teacher.temperature=0.5", "[teacher] `temperature`"),
+        ("teacher.voices=[{ kind = \"scores\" }]", "needs `path`"),
+        ("teacher.voices=[{ kind = \"bm25\", model = \"x\" }]", "has no `model`"),
+        ("teacher.voices=[{ kind = \"bm25\" }, { kind = \"bm25\" }]", "there twice"),
+        ("teacher.voices=[{ kind = \"bm25\", weight = 0 }]", "weights of all voices are 0"),
+        ("rounds.count=9", "[rounds] `count`"),
+        ("queries.keep_rank=0", "[queries] `keep_rank`"),
+        ("candidates.positives=0", "[candidates] `positives`"),
+        ("distil.average=1.5", "[distil] `average`"),
     ] {
         let mut settings = base.to_vec();
         settings.push(setting.to_owned());

@@ -387,7 +387,8 @@ impl<'a> Builder<'a> {
             // Scores are of use only when every candidate has one.
             let scores: Option<Vec<f32>> =
                 positives.iter().chain(&negatives).map(|number| merged.get(number).and_then(|e| e.0)).collect();
-            queries.push(TrainQuery { id: draft.id, text: draft.text, positives, negatives, scores });
+            let (id, text) = (draft.id, draft.text);
+            queries.push(TrainQuery { id, text, positives, negatives, scores, ..TrainQuery::default() });
         }
         Ok(TrainingData {
             passages: self.passages,

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// What a visitor of rows says: go on, or enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
+pub(crate) enum Flow {
     /// The next row, please.
     Next,
     /// No more rows are needed.
@@ -27,13 +27,13 @@ pub(super) enum Flow {
 }
 
 /// Called with the line number (rows of Parquet files are counted from 1 as well) and the row or why it cannot be read.
-pub(super) type Visit<'a> = dyn FnMut(&Path, u64, Result<Row, String>) -> Result<Flow, TrainError> + 'a;
+pub(crate) type Visit<'a> = dyn FnMut(&Path, u64, Result<Row, String>) -> Result<Flow, TrainError> + 'a;
 
 /// Ends of names that say how a file is packed.
 const PACKED: [&str; 3] = ["gz", "bz2", "zst"];
 
 /// A file's name without the end that says how it is packed.
-pub(super) fn unpacked_name(path: &Path) -> PathBuf {
+pub(crate) fn unpacked_name(path: &Path) -> PathBuf {
     match path.extension().and_then(|e| e.to_str()) {
         Some(extension) if PACKED.iter().any(|known| extension.eq_ignore_ascii_case(known)) => path.with_extension(""),
         _ => path.to_owned(),
@@ -41,7 +41,7 @@ pub(super) fn unpacked_name(path: &Path) -> PathBuf {
 }
 
 /// The file of this name, or the same packed.
-pub(super) fn existing(path: &Path) -> Option<PathBuf> {
+pub(crate) fn existing(path: &Path) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path.to_owned());
     }
@@ -58,7 +58,7 @@ fn extension_of(path: &Path) -> String {
 }
 
 /// The files of a table: the file itself, or those of a folder that hold rows, by name.
-pub(super) fn table_files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
+pub(crate) fn table_files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -78,12 +78,12 @@ pub(super) fn table_files(path: &Path) -> Result<Vec<PathBuf>, TrainError> {
 }
 
 /// Whether a file's name says that it holds rows.
-pub(super) fn is_table(path: &Path) -> bool {
+pub(crate) fn is_table(path: &Path) -> bool {
     matches!(extension_of(path).as_str(), "jsonl" | "json" | "ndjson" | "parquet" | "csv" | "tsv")
 }
 
 /// Visits the rows of a table, file by file.
-pub(super) fn for_each_row(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<(), TrainError> {
+pub(crate) fn for_each_row(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<(), TrainError> {
     for file in table_files(path)? {
         let flow = match content(&file)? {
             Content::Parquet => parquet_rows(&file, limits, visit)?,
@@ -183,7 +183,7 @@ fn jsonl_rows(path: &Path, limits: &Limits, visit: &mut Visit<'_>) -> Result<Flo
 }
 
 /// Visits the lines of a text file, without their ends. A line that is too long or not UTF-8 comes as a reason.
-pub(super) fn for_each_line(
+pub(crate) fn for_each_line(
     path: &Path,
     limits: &Limits,
     visit: &mut dyn FnMut(u64, Result<&str, String>) -> Result<Flow, TrainError>,

@@ -43,6 +43,9 @@ pub enum Format {
     ThreeTables,
     /// A folder with `collection.tsv`, `queries.SPLIT.tsv` and `qrels.SPLIT.tsv`.
     MsMarco,
+    /// Passages alone: a table of ids and texts, or a BEIR folder or zip of which only `corpus.jsonl` is read. Training queries are
+    /// made from them (`[queries]`).
+    Corpus,
 }
 
 impl Format {
@@ -57,6 +60,7 @@ impl Format {
             Format::TevatronIds => "tevatron-ids",
             Format::ThreeTables => "three-tables",
             Format::MsMarco => "ms-marco",
+            Format::Corpus => "corpus",
         }
     }
 }
@@ -115,12 +119,19 @@ pub(super) fn detect(config: &DataConfig) -> Result<Format, TrainError> {
     })?;
     match (found, unknown) {
         (Some(format), _) => Ok(format),
+        (None, Some((file, _, row))) if is_passage(&file, &row) => Ok(Format::Corpus),
         (None, Some((file, line, row))) => Err(TrainError::row(file.clone(), line, unknown_row(&file, &row))),
         (None, None) => {
             let why = reason.unwrap_or_else(|| "it holds no rows".to_owned());
             Err(TrainError::data(&table, format!("its format cannot be told: {why}")))
         }
     }
+}
+
+/// Whether a path is a folder or zip in BEIR layout.
+fn is_collection(path: &Path) -> bool {
+    path.is_dir() && existing(&path.join("corpus.jsonl")).is_some()
+        || path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
 }
 
 /// The format that the names of a row's fields speak of.
@@ -139,6 +150,17 @@ fn shape(row: &Row) -> Option<Format> {
     } else {
         Some(Format::Triplets)
     }
+}
+
+/// Whether a row is a passage of a corpus: an id and a text, and nothing that speaks of a query.
+fn is_passage(file: &Path, row: &Row) -> bool {
+    let has = |names: &[&str]| row.get(names).is_some();
+    let stem = unpacked_name(file).file_stem().map(|s| s.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let has_query = row.fields.iter().any(|(name, _)| matches!(fields::role(name), fields::Role::Query(_)));
+    has(&["_id", "id", "docid", "doc_id", "pid"])
+        && has(&["text", "contents", "body"])
+        && !has_query
+        && !stem.starts_with("quer")
 }
 
 /// What is said of a row of no known form: what it has, what it might be, what is read.
@@ -171,6 +193,8 @@ pub(super) fn read(format: Format, config: &DataConfig) -> Result<TrainingData, 
         Format::Auto => return Err(TrainError::internal("the format of the data was not told")),
         Format::Beir => collection::read(config, &mut builder)?,
         Format::MsMarco => ms_marco::read(config, &mut builder)?,
+        Format::Corpus if is_collection(&config.path) => collection::read_documents(config, &mut builder)?,
+        Format::Corpus => document_rows(config, &config.path, &mut builder)?,
         Format::Triplets | Format::FlagEmbedding | Format::Tevatron => train_rows(config, &train, texts, &mut builder)?,
         Format::TevatronIds => {
             let documents = table(config, config.documents.as_ref(), "documents", DOCUMENT_TABLES)?;

@@ -8,15 +8,17 @@ mod array;
 pub mod batches;
 mod build;
 mod example;
-mod files;
+pub(crate) mod files;
 mod formats;
 mod list;
-mod rows;
+pub(crate) mod made;
+pub(crate) mod rows;
 pub mod scores;
 pub mod tokens;
 
 pub use example::{Example, ExamplePassage};
 pub use formats::Format;
+pub use made::QuerySource;
 
 use crate::adam::random::KeyedRandom;
 use crate::error::TrainError;
@@ -140,7 +142,7 @@ impl DataConfig {
         None
     }
 
-    fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits { line_bytes: self.max_line_bytes, rows: self.max_rows, list: self.max_list }
     }
 }
@@ -183,7 +185,7 @@ impl Passages {
 }
 
 /// A training query; passages by number.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrainQuery {
     /// Its id; queries that came without one are named by the hash of their text.
     pub id: String,
@@ -195,6 +197,25 @@ pub struct TrainQuery {
     pub negatives: Vec<u32>,
     /// Teacher scores that came with the data: of the positives, then of the negatives, in their order.
     pub scores: Option<Vec<f32>>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// How training reads its positive, where that is without the part that the query was made of.
+    pub edited: Option<String>,
+}
+
+/// Where a training query comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The data judges it.
+    #[default]
+    Labelled,
+    /// Made from a passage.
+    Made,
+    /// A query log; the teacher alone labels it.
+    Log,
+    /// Clicks.
+    Clicks,
 }
 
 /// A row that was not used.
@@ -254,6 +275,11 @@ pub struct TrainingData {
 }
 
 impl TrainingData {
+    /// Training queries, then held-out ones.
+    pub fn all_queries(&self) -> impl Iterator<Item = &TrainQuery> {
+        self.queries.iter().chain(&self.dev)
+    }
+
     /// What a user should know about data that was read without fault.
     pub fn remarks(&self) -> Vec<String> {
         let queries = |count: u64| if count == 1 { "1 query".to_owned() } else { format!("{count} queries") };
@@ -285,6 +311,17 @@ impl TrainingData {
     }
 }
 
+/// The format of training data: the one that is named, or told from file names and the first row.
+///
+/// # Errors
+/// When it cannot be told.
+pub fn format_of(config: &DataConfig) -> Result<Format, TrainError> {
+    match config.format {
+        Format::Auto => formats::detect(config),
+        named => Ok(named),
+    }
+}
+
 /// Reads training data.
 ///
 /// # Errors
@@ -306,15 +343,12 @@ pub fn load(config: &DataConfig) -> Result<TrainingData, TrainError> {
         };
         return Err(TrainError::data(&config.path, format!("there is no such file or folder{hint}")));
     }
-    let format = match config.format {
-        Format::Auto => formats::detect(config)?,
-        named => named,
-    };
+    let format = format_of(config)?;
     let mut data = formats::read(format, config)?;
     data.format = format;
 
     let rows = data.rows_kept + data.rows_dropped;
-    if data.queries.is_empty() {
+    if data.queries.is_empty() && format != Format::Corpus {
         let first = data.dropped.first().map_or_else(|| "it holds no rows".to_owned(), Dropped::to_string);
         return Err(TrainError::data(&config.path, format!("no training query could be used; {first}")));
     }
@@ -398,6 +432,7 @@ mod tests {
                 positives: vec![0],
                 negatives: vec![],
                 scores: None,
+                ..TrainQuery::default()
             })
             .collect()
     }

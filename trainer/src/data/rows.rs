@@ -7,16 +7,16 @@ use std::fmt;
 
 /// One row: fields in the order of the file, since triplets are told apart by order.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Names and values. A row that is a JSON array has the names "0", "1" and so on.
-    pub(super) fields: Vec<(String, Value)>,
+    pub(crate) fields: Vec<(String, Value)>,
     /// Whether it came without names, as a JSON array.
-    pub(super) positional: bool,
+    pub(crate) positional: bool,
 }
 
 impl Row {
     /// The first of the named fields that is there and not null.
-    pub(super) fn get(&self, names: &[&str]) -> Option<&Value> {
+    pub(crate) fn get(&self, names: &[&str]) -> Option<&Value> {
         names.iter().find_map(|name| {
             let (_, value) = self.fields.iter().find(|(key, _)| key == name)?;
             (!value.is_null()).then_some(value)
@@ -24,7 +24,7 @@ impl Row {
     }
 
     /// A text field, trimmed of nothing; `None` when it is absent or null.
-    pub(super) fn text(&self, names: &[&str]) -> Result<Option<&str>, String> {
+    pub(crate) fn text(&self, names: &[&str]) -> Result<Option<&str>, String> {
         match self.get(names) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -33,12 +33,12 @@ impl Row {
     }
 
     /// An id: text or a whole number.
-    pub(super) fn id(&self, names: &[&str]) -> Result<Option<String>, String> {
+    pub(crate) fn id(&self, names: &[&str]) -> Result<Option<String>, String> {
         self.get(names).map(|value| id_of(value, names[0])).transpose()
     }
 
     /// A list, also one written as a string; `None` when it is absent or null.
-    pub(super) fn list(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<Value>>, String> {
+    pub(crate) fn list(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<Value>>, String> {
         let items = match self.get(names) {
             None => return Ok(None),
             Some(Value::Array(items)) => items.clone(),
@@ -57,7 +57,7 @@ impl Row {
     }
 
     /// A list of finite numbers.
-    pub(super) fn numbers(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<f32>>, String> {
+    pub(crate) fn numbers(&self, names: &[&str], limits: &Limits) -> Result<Option<Vec<f32>>, String> {
         let Some(items) = self.list(names, limits)? else {
             return Ok(None);
         };
@@ -74,15 +74,28 @@ impl Row {
         items.iter().map(number).collect::<Result<Vec<f32>, String>>().map(Some)
     }
 
+    /// A finite number, also one written as text; `None` when it is absent or null.
+    pub(crate) fn number(&self, names: &[&str]) -> Result<Option<f32>, String> {
+        let Some(value) = self.get(names) else { return Ok(None) };
+        let number = match value {
+            Value::Number(number) => number.as_f64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let finite = number.map(|v| v as f32).filter(|v| v.is_finite());
+        let wrong = || format!("`{}` must be a finite number, and is {}", names[0], shorten(&value.to_string()));
+        finite.map(Some).ok_or_else(wrong)
+    }
+
     /// The names of the fields, for messages.
-    pub(super) fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         let names: Vec<String> = self.fields.iter().take(20).map(|(name, _)| shorten(name)).collect();
         names.join(", ")
     }
 }
 
 /// An id out of a value.
-pub(super) fn id_of(value: &Value, name: &str) -> Result<String, String> {
+pub(crate) fn id_of(value: &Value, name: &str) -> Result<String, String> {
     match value {
         Value::String(text) if text.trim().is_empty() => Err(format!("`{name}` is empty")),
         Value::String(text) => Ok(text.clone()),
@@ -92,7 +105,7 @@ pub(super) fn id_of(value: &Value, name: &str) -> Result<String, String> {
 }
 
 /// What sort of value it is, for messages.
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "true or false",
@@ -104,7 +117,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
 }
 
 /// Text short enough for a message.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -156,7 +169,7 @@ impl<'de> Deserialize<'de> for Row {
 
 /// Reads a row of JSON. `NaN`, `Infinity` and `-Infinity`, which Python writes, become texts: no harm in fields that nobody reads, and
 /// refused by name where a number is needed.
-pub(super) fn parse(text: &str) -> Result<Row, String> {
+pub(crate) fn parse(text: &str) -> Result<Row, String> {
     serde_json::from_str::<Row>(text).or_else(|fault| {
         let said = || {
             let hint = if fault.is_eof() { " (one object a line, or one JSON array of objects)" } else { "" };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adam_encoder::Precision;
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -21,12 +22,14 @@ const REPORT: &str = "adam_export.json";
 const CARD: &str = "README.md";
 
 /// What kind of model is exported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Kind {
-    /// A sentence encoder: `last_hidden_state` and `sentence_embedding`.
+    /// A sentence encoder.
+    // Outputs `last_hidden_state` and `sentence_embedding`.
     #[default]
     Sentence,
-    /// A cross-encoder: `logits`, one for each pair.
+    /// A cross-encoder, with one score for each pair of texts.
+    // Outputs `logits`, one for each pair.
     Pair,
 }
 

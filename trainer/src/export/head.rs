@@ -5,24 +5,7 @@ use super::graph::Writer;
 use super::onnx::Value;
 use super::onnx::messages::{Dimension, data_type};
 
-/// How token vectors become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// The mean over the tokens that are not padding.
-    Mean,
-    /// The first token's vector.
-    Cls,
-}
-
-impl Pooling {
-    /// A word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Cls => "cls",
-        }
-    }
-}
+pub use crate::pooling::Pooling;
 
 /// The top of a model.
 #[derive(Debug, Clone, PartialEq)]

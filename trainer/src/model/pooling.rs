@@ -2,19 +2,9 @@
 
 use super::input::{Input, Packed};
 use crate::error::TrainError;
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-/// How token vectors become one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pooling {
-    /// The mean over the text's tokens.
-    #[default]
-    Mean,
-    /// The first token's vector.
-    Cls,
-}
+pub use crate::pooling::Pooling;
 
 impl Pooling {
     /// Pools what the encoder makes of a batch to `[sequences, hidden]` in f32 (f64 stays).

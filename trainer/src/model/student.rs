@@ -6,7 +6,7 @@ use super::input::{Input, Sequence};
 use super::pooling::{Pooling, normalise};
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
-use crate::export::head::{Head, Pooling as FolderPooling};
+use crate::export::head::Head;
 use crate::export::source::Source;
 use crate::torch::Machine;
 use std::path::{Path, PathBuf};
@@ -38,13 +38,7 @@ impl Student {
     pub fn open(folder: &Path, machine: Machine) -> Result<Self, TrainError> {
         let source = Source::read(folder)?;
         let (pooling, normalised) = match source.sentence_head()? {
-            Head::Sentence { pooling, normalised } => (
-                match pooling {
-                    FolderPooling::Mean => Pooling::Mean,
-                    FolderPooling::Cls => Pooling::Cls,
-                },
-                normalised,
-            ),
+            Head::Sentence { pooling, normalised } => (pooling, normalised),
             _ => return Err(TrainError::data(folder, "is no sentence encoder")),
         };
         Ok(Self {

@@ -1,8 +1,6 @@
-//! Curves as SVG, written by hand: no font, no script, opens anywhere.
+//! Curves as SVG for the report: no font, no script, opens anywhere.
 
-use crate::error::TrainError;
 use std::fmt::Write;
-use std::path::Path;
 
 /// A named line.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,14 +19,6 @@ const TOP: f64 = 36.0;
 const BOTTOM: f64 = 40.0;
 const COLOURS: [&str; 6] = ["#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a"];
 
-/// Writes curves over a common x axis of steps; `value` names the y axis.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write_svg(path: &Path, title: &str, value: &str, curves: &[Curve]) -> Result<(), TrainError> {
-    crate::checkpoint::write_whole(path, svg(title, value, curves).as_bytes())
-}
-
 /// At most six steps to name on the axis: whole numbers within the range, evenly apart.
 fn whole_ticks(low: f64, high: f64) -> Vec<i64> {
     let (first, last) = (low.ceil() as i64, high.floor() as i64);
@@ -36,7 +26,8 @@ fn whole_ticks(low: f64, high: f64) -> Vec<i64> {
     (first..=last).step_by(apart as usize).collect()
 }
 
-fn svg(title: &str, value: &str, curves: &[Curve]) -> String {
+/// Curves over a common x axis of steps; `value` names the y axis.
+pub(crate) fn svg(title: &str, value: &str, curves: &[Curve]) -> String {
     let finite = |&&(x, y): &&(f64, f64)| x.is_finite() && y.is_finite();
     let all: Vec<(f64, f64)> = curves.iter().flat_map(|c| &c.points).filter(finite).copied().collect();
     let range = |values: &mut dyn Iterator<Item = f64>| {
@@ -129,8 +120,9 @@ fn number(value: f64) -> String {
     }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+/// Text as HTML and SVG take it.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

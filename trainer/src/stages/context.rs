@@ -2,9 +2,9 @@
 
 use crate::adam::candidates::Candidate;
 use crate::checkpoint::{hex, write_whole};
-use crate::config::{Config, StudentConfig};
+use crate::config::{Config, StudentConfig, VoiceKind};
 use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenize, tokenizer_hash};
-use crate::data::{TrainQuery, TrainingData};
+use crate::data::{Origin as QueryOrigin, TrainQuery, TrainingData};
 use crate::error::TrainError;
 use crate::export::source::Reading;
 use crate::model::{ModelTokenizer, Student, fingerprint, start_from};
@@ -13,6 +13,7 @@ use crate::torch::Machine;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,6 +27,8 @@ pub(crate) struct Texts {
     /// Training queries, then held-out ones.
     pub(crate) queries: TokenStore,
     pub(crate) passages: TokenStore,
+    /// For a query that was made of a passage: that passage without the part that became the query.
+    pub(crate) edited: HashMap<usize, Vec<u32>>,
 }
 
 /// A longer prompt is cut to so many tokens.
@@ -71,7 +74,7 @@ impl<'a> Context<'a> {
                 None => format!("data: {remark}"),
             });
         }
-        let data_key = data_key(&data);
+        let data_key = hash_of_data(&data);
         let texts = Arc::new(tokenise(config, &data, &config.student.model, reporter)?);
         let start = start_model(config)?;
         let reading = Reading::of(&start)?;
@@ -82,10 +85,37 @@ impl<'a> Context<'a> {
         // One in ONNX may be of any architecture; it cuts its texts itself.
         let of_teacher = config.teacher.model.as_ref().unwrap_or(&config.student.model);
         let teacher_longest = Reading::of(of_teacher).map_or(usize::MAX, |reading| reading.longest);
-        if data.queries.iter().any(|query| query.scores.is_some()) {
-            reporter.say("data: the scores that come with it are not used; the teacher is asked");
+        let of_rows = config.teacher.voices.iter().any(|voice| voice.kind == VoiceKind::Rows);
+        if !of_rows && data.queries.iter().any(|query| query.scores.is_some()) {
+            reporter.say(
+                "data: the scores that come with it are not used; add the voice `rows` to teach by them \
+                 (teacher.voices = [{ kind = \"rows\" }])",
+            );
         }
-        Ok(Self { config, data, data_key, start, machine, reporter, stop, texts, passage_room, teacher_longest })
+        let mut context =
+            Self { config, data, data_key, start, machine, reporter, stop, texts, passage_room, teacher_longest };
+        if config.queries.is_active() {
+            super::queries::extend(&mut context)?;
+            if context.data.queries.is_empty() {
+                return Err(TrainError::data(
+                    &config.data.path,
+                    "no training query could be made of it: its passages have no titles and no sentences that find them",
+                ));
+            }
+            context.data_key = hash_of_data(&context.data);
+            context.texts = Arc::new(tokenise(config, &context.data, &config.student.model, reporter)?);
+        } else if context.data.queries.is_empty() {
+            return Err(TrainError::data(
+                &config.data.path,
+                "holds passages alone; set `queries.made` to make training queries of them, or name a query log (`queries.log`)",
+            ));
+        }
+        Ok(context)
+    }
+
+    /// Hash of the model that the student starts from.
+    pub(crate) fn start_key(&self) -> Result<String, TrainError> {
+        model_key(&self.start)
     }
 
     /// Texts in the tokens of another model; the student's where the tokenizers are equal.
@@ -100,6 +130,11 @@ impl<'a> Context<'a> {
     /// A query by its number: training queries first, then held-out ones.
     pub(crate) fn query(&self, number: usize) -> Option<&TrainQuery> {
         self.data.queries.get(number).or_else(|| self.data.dev.get(number.checked_sub(self.data.queries.len())?))
+    }
+
+    /// The text of a query by its number.
+    pub(crate) fn query_text(&self, number: usize) -> &str {
+        self.query(number).map(|query| query.text.as_str()).unwrap_or_default()
     }
 
     /// A folder or file of the run.
@@ -138,21 +173,24 @@ impl<'a> Context<'a> {
     }
 
     /// Mined candidates of training queries, then of held-out ones; queries that came with negatives of their own have those too.
-    pub(crate) fn pools(&self) -> Result<Vec<Vec<Candidate>>, TrainError> {
-        let mined = super::mine::read(&self.place("mine").join("mined.jsonl"), &self.data.passages)?;
+    pub(crate) fn pools(&self, mine_folder: &Path) -> Result<Vec<Vec<Candidate>>, TrainError> {
+        let mined = super::mine::read(&mine_folder.join("mined.jsonl"), &self.data.passages)?;
         let count = self.data.queries.len() + self.data.dev.len();
         if mined.len() != count {
             return Err(TrainError::data(
-                self.place("mine"),
+                mine_folder,
                 format!("holds candidates of {} queries, and the data has {count}", mined.len()),
             ));
         }
+        let of_rows = self.config.teacher.voices.iter().any(|voice| voice.kind == VoiceKind::Rows);
         Ok(mined
             .iter()
             .enumerate()
             .map(|(number, mined)| {
                 let given = self.query(number).map(|q| q.negatives.as_slice()).unwrap_or_default();
-                let found = mined.candidates.iter().map(|c| c.passage);
+                // Scores that rows carry are of their own passages alone.
+                let mined = if of_rows { &[][..] } else { &mined.candidates[..] };
+                let found = mined.iter().map(|c| c.passage);
                 let mut seen = std::collections::HashSet::new();
                 given
                     .iter()
@@ -187,7 +225,11 @@ fn tokenise(config: &Config, data: &TrainingData, model: &Path, reporter: &Repor
     if origin != Origin::Cached {
         reporter.say(&format!("tokens: {} of passages, {} of queries", passages.total(), queries.total()));
     }
-    Ok(Texts { hash: tokenizer_hash(tokenizer)?, tokens, queries, passages })
+    let edits: Vec<(usize, &str)> =
+        data.queries.iter().enumerate().filter_map(|(at, query)| Some((at, query.edited.as_deref()?))).collect();
+    let store = tokenize(tokenizer, edits.len(), &|at| edits[at].1.into(), cap)?;
+    let edited = edits.iter().enumerate().map(|(at, (query, _))| (*query, store.get(at).to_vec())).collect();
+    Ok(Texts { hash: tokenizer_hash(tokenizer)?, tokens, queries, passages, edited })
 }
 
 /// The folder that the student starts from: the one the configuration names, or one made of it where the student shall be smaller.
@@ -210,7 +252,7 @@ fn start_model(config: &Config) -> Result<PathBuf, TrainError> {
     Ok(folder)
 }
 
-fn data_key(data: &TrainingData) -> String {
+fn hash_of_data(data: &TrainingData) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
@@ -228,6 +270,13 @@ fn data_key(data: &TrainingData) -> String {
             part(query.text.as_bytes());
             for list in [&query.positives, &query.negatives] {
                 part(&list.iter().flat_map(|p| p.to_le_bytes()).collect::<Vec<_>>());
+            }
+            if query.origin != QueryOrigin::Labelled {
+                part(&[query.origin as u8]);
+                part(query.edited.as_deref().unwrap_or_default().as_bytes());
+            }
+            if let Some(scores) = &query.scores {
+                part(&scores.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<_>>());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Evaluation while training: held-out queries over their positives and best mined candidates.
 
-use super::context::{Context, PROMPT_TOKENS, Texts};
+use super::context::{Context, Texts};
+use super::inputs::StudentInputs;
 use crate::adam::candidates::Candidate;
 use crate::data::batches::BatchLimits;
 use crate::error::TrainError;
@@ -17,7 +18,13 @@ pub(crate) struct DevSet {
     queries: Vec<usize>,
     /// Passages of each query.
     lists: Vec<Vec<u32>>,
+    /// How many of each list are positives; they come first.
+    positives: Vec<usize>,
     qrels: Qrels,
+}
+
+fn in_f64(scores: &[Vec<f32>]) -> Vec<Vec<f64>> {
+    scores.iter().map(|list| list.iter().map(|&score| f64::from(score)).collect()).collect()
 }
 
 impl DevSet {
@@ -37,7 +44,9 @@ impl DevSet {
             judgements.extend(query.positives.iter().map(|p| (place.to_string(), p.to_string(), 1)));
             lists.push(list);
         }
-        Some(Self { queries: (train..train + count).collect(), lists, qrels: Qrels::from_judgements(judgements) })
+        let positives = context.data.dev.iter().take(count).map(|query| query.positives.len()).collect();
+        let qrels = Qrels::from_judgements(judgements);
+        Some(Self { queries: (train..train + count).collect(), lists, positives, qrels })
     }
 
     fn judge(&self, scores: Vec<Vec<f64>>) -> Evaluation {
@@ -49,24 +58,30 @@ impl DevSet {
         evaluate(&self.qrels, &run, &[Metric::Ndcg(10)], &EvalOptions::default())
     }
 
-    /// Every held-out query by its number, with a passage it is judged on, query by query.
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
-        self.queries
-            .iter()
-            .zip(&self.lists)
-            .flat_map(|(&query, list)| list.iter().map(move |&passage| (query, passage)))
+    /// Every held-out query by its number, with the passages it is judged on: its positives first.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (usize, &[u32])> + '_ {
+        self.queries.iter().copied().zip(self.lists.iter().map(Vec::as_slice))
     }
 
-    /// A teacher's logits of [`pairs`](Self::pairs) beside a student's similarities.
+    /// The positives of every held-out query.
+    pub(crate) fn positives(&self) -> impl Iterator<Item = &[u32]> + '_ {
+        self.lists.iter().zip(&self.positives).map(|(list, &count)| &list[..count])
+    }
+
+    /// nDCG@10 of scores, list by list.
+    pub(crate) fn ndcg(&self, scores: &[Vec<f32>]) -> f64 {
+        self.judge(in_f64(scores)).mean(Metric::Ndcg(10))
+    }
+
+    /// A teacher's scores of [`lists`](Self::lists) beside a student's similarities.
     pub(crate) fn compare(
         &self,
-        logits: Vec<f32>,
+        scores: &[Vec<f32>],
         student: &Student,
         inputs: &StudentInputs<'_>,
         limits: &BatchLimits,
     ) -> Result<HeldOut, TrainError> {
-        let mut logits = logits.into_iter().map(f64::from);
-        let teacher = self.judge(self.lists.iter().map(|list| logits.by_ref().take(list.len()).collect()).collect());
+        let teacher = self.judge(in_f64(scores));
         let student = self.judge(self.similarities(student, inputs, limits)?);
         let metric = Metric::Ndcg(10);
         let compared = compare_evaluations(&teacher, &student, metric, &CompareOptions::default());
@@ -75,6 +90,8 @@ impl DevSet {
             teacher: teacher.mean(metric),
             student: student.mean(metric),
             p_value: compared.map_err(|e| TrainError::internal(e.to_string()))?.p_value,
+            voices: Vec::new(),
+            temperature: None,
         })
     }
 
@@ -168,19 +185,47 @@ pub struct HeldOut {
     pub student: f64,
     /// Of the difference, by a paired randomisation test.
     pub p_value: f64,
+    /// Each voice of the teacher, where it has several.
+    #[serde(default)]
+    pub voices: Vec<VoiceRank>,
+    /// What the fused z-scores are divided by.
+    #[serde(default)]
+    pub temperature: Option<f64>,
+}
+
+/// How one voice of the teacher ranks what was held out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VoiceRank {
+    /// The voice.
+    pub name: String,
+    /// Its nDCG@10.
+    pub ndcg: f64,
+    /// Its weight in the fusion.
+    pub weight: f64,
 }
 
 impl HeldOut {
-    /// One line, and a warning where there is little to learn.
+    /// A line, or a table where the teacher has several voices; and a warning where there is little to learn.
     pub fn to_text(&self) -> String {
-        let Self { queries, teacher, student, p_value } = self;
-        let line = format!(
+        let Self { queries, teacher, student, p_value, voices, temperature } = self;
+        let mut text = String::new();
+        if !voices.is_empty() {
+            let width = voices.iter().map(|voice| voice.name.chars().count()).max().unwrap_or(0).max(16);
+            text.push_str(&format!("{:<width$}  nDCG@10  weight\n", "held out"));
+            for VoiceRank { name, ndcg, weight } in voices {
+                text.push_str(&format!("{name:<width$}  {ndcg:.4}   {weight:.2}\n"));
+            }
+            let divided = temperature.map(|t| format!("temperature {t}")).unwrap_or_default();
+            text.push_str(&format!("{:<width$}  {teacher:.4}   {divided}\n", "teacher (fused)"));
+            text.push_str(&format!("{:<width$}  {student:.4}\n", "its student"));
+        }
+        text.push_str(&format!(
             "held out: nDCG@10 of the teacher {teacher:.4}, of its student {student:.4} ({queries} queries, {})",
             written(*p_value)
-        );
+        ));
         match self.warning() {
-            None => line,
-            Some(warning) => format!("{line}\nwarning: {warning}"),
+            None => text,
+            Some(warning) => format!("{text}\nwarning: {warning}"),
         }
     }
 
@@ -188,7 +233,8 @@ impl HeldOut {
     pub(crate) fn warning(&self) -> Option<String> {
         (self.teacher <= self.student).then(|| {
             "the teacher ranks no better than the student that is to learn from it; distillation may do harm. \
-             Give a better one (another teacher.model, or more teacher.training.epochs where it is trained here), or lower loss.distillation"
+             Give a better one (another teacher.model, more teacher.training.epochs where it is trained here, [[teacher.voices]]), or \
+             lower loss.distillation"
                 .to_owned()
         })
     }
@@ -221,48 +267,6 @@ impl HeldOutChange {
     }
 }
 
-/// How the student reads queries and passages while it trains.
-pub(crate) struct StudentInputs<'a> {
-    pub(crate) texts: &'a Texts,
-    pub(crate) query_prompt: Vec<u32>,
-    pub(crate) passage_prompt: Vec<u32>,
-    pub(crate) query_length: usize,
-    pub(crate) passage_length: usize,
-}
-
-impl<'a> StudentInputs<'a> {
-    pub(crate) fn new(context: &'a Context<'_>, student: &Student) -> Result<Self, TrainError> {
-        let prompt = |text: &str| -> Result<Vec<u32>, TrainError> {
-            let made = crate::data::tokens::tokenize(student.tokens.tokenizer(), 1, &|_| text.into(), PROMPT_TOKENS)?;
-            Ok(made.get(0).to_vec())
-        };
-        let longest = student.encoder.longest();
-        Ok(Self {
-            texts: &context.texts,
-            query_prompt: prompt(&student.prompts.query)?,
-            passage_prompt: prompt(&student.prompts.document)?,
-            query_length: context.config.student.query_length.min(longest),
-            passage_length: context.config.student.passage_length.min(longest),
-        })
-    }
-
-    /// A query by its number.
-    pub(crate) fn query(&self, query: usize) -> Sequence<'static> {
-        let content = self.texts.queries.get(query);
-        self.texts.tokens.single(&[self.query_prompt.as_slice(), content].concat(), self.query_length)
-    }
-
-    /// A passage's content.
-    pub(crate) fn passage(&self, content: &[u32]) -> Sequence<'static> {
-        self.texts.tokens.single(&[self.passage_prompt.as_slice(), content].concat(), self.passage_length)
-    }
-
-    /// Most content tokens of a passage.
-    pub(crate) fn passage_room(&self) -> usize {
-        self.passage_length.saturating_sub(self.passage_prompt.len() + self.texts.tokens.overhead())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,7 +282,9 @@ mod tests {
 
     #[test]
     fn a_teacher_that_is_no_better_than_its_student_is_warned_of() {
-        let of = |teacher, student| HeldOut { queries: 60, teacher, student, p_value: 0.027 }.to_text();
+        let of = |teacher, student| {
+            HeldOut { queries: 60, teacher, student, p_value: 0.027, voices: Vec::new(), temperature: None }.to_text()
+        };
         assert_eq!(
             of(0.8, 0.7),
             "held out: nDCG@10 of the teacher 0.8000, of its student 0.7000 (60 queries, p = 0.027)"

@@ -1,16 +1,23 @@
 //! Distillation: the student learns from the teacher's scores of natural and dark candidates, and from its positives.
 
 use super::context::Context;
-use super::dev::{DevSet, HeldOutChange, StudentInputs};
+use super::dev::{DevSet, HeldOutChange};
 use super::gradient::{Group, Pass, Room, Work};
+use super::inputs::StudentInputs;
+use super::limits::{budget, limits, limits_without_gradients, most_tokens, query_limits};
 use super::lists::{Lists, QueryList};
+use super::round::Round;
+use super::same_text::SameText;
 use super::score;
-use super::teacher::{budget, limits, limits_without_gradients, most_tokens, query_limits};
-use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
+use super::teacher_scores::TeacherScores;
+use super::training::{Loop, Objective, Prepare, Prepared, StepQueries, StepReport, TrainingOutcome};
 use crate::adam::confidence::{entropy, margin};
 use crate::adam::dark::DarkKind;
-use crate::adam::loss::{StepTargets, flags, step_loss};
-use crate::data::scores::ScoreCache;
+use crate::adam::fusion::Fusion;
+use crate::adam::loss::{ListScope, StepTargets, flags, step_loss};
+use crate::adam::pacing::{Ranking, Treatment};
+use crate::config::TrainingConfig;
+use crate::data::Origin;
 use crate::error::TrainError;
 use crate::model::{Layout, Mode, Parameters, Student};
 use serde::Serialize;
@@ -18,67 +25,18 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// Which passages have the same text: case and white space make no difference.
-pub(crate) struct SameText(Vec<u64>);
-
-impl SameText {
-    pub(crate) fn of(context: &Context<'_>) -> Self {
-        let passages = &context.data.passages;
-        Self(
-            (0..passages.len() as u32)
-                .map(|p| {
-                    let text = passages.full_text(p).unwrap_or_default().to_lowercase();
-                    let words: Vec<&str> = text.split_whitespace().collect();
-                    crate::adam::random::KeyedRandom::new("same-text", 0, &[words.join(" ").as_bytes()]).bits()
-                })
-                .collect(),
-        )
-    }
-
-    fn get(&self, passage: u32) -> u64 {
-        self.0.get(passage as usize).copied().unwrap_or_default()
-    }
-
-    /// For each query and natural passage of a step: may the contrastive term compare them? A query's own candidates always;
-    /// other queries' unless known as a positive of this one or of the same text as one.
-    pub(crate) fn allowed(
-        &self,
-        positives: &[&[u32]],
-        own: &[HashSet<u32>],
-        target: &[u32],
-        passages: &[u32],
-        in_batch: bool,
-    ) -> Vec<Vec<bool>> {
-        positives
-            .iter()
-            .zip(own)
-            .zip(target)
-            .map(|((positives, own), &target)| {
-                let texts: HashSet<u64> = positives.iter().map(|&p| self.get(p)).collect();
-                passages
-                    .iter()
-                    .map(|&p| {
-                        p == target
-                            || ((in_batch || own.contains(&p))
-                                && !positives.contains(&p)
-                                && !texts.contains(&self.get(p)))
-                    })
-                    .collect()
-            })
-            .collect()
-    }
-}
-
 /// Makes lists, selection and inputs of steps.
-struct Lesson<'a> {
+struct DistilSteps<'a> {
     context: &'a Context<'a>,
+    config: &'a TrainingConfig,
     inputs: &'a StudentInputs<'a>,
     lists: &'a Lists<'a>,
     layout: Layout,
-    cache: ScoreCache,
+    teacher: TeacherScores<'a>,
     same: SameText,
-    /// The teacher's margins of all queries in an epoch.
-    margins: Option<(u32, Vec<f32>)>,
+    order: StepQueries,
+    /// The queries in the order of selection in an epoch.
+    ranking: Option<(u32, Ranking)>,
     steps_per_epoch: usize,
 }
 
@@ -92,25 +50,27 @@ struct Targets {
 
 struct DistilTraining<'a> {
     context: &'a Context<'a>,
+    config: &'a TrainingConfig,
     student: Student,
     inputs: &'a StudentInputs<'a>,
     dev: Option<DevSet>,
 }
 
-impl Prepare for Lesson<'_> {
+impl Prepare for DistilSteps<'_> {
     type More = Targets;
 
     fn prepare(&mut self, step: usize, cap: usize) -> Result<Prepared<Targets>, TrainError> {
         let config = self.context.config;
         let all = &self.context.data.queries;
-        let seed = config.run.distil_seed();
-        let (epoch, queries) = step_queries(seed, all.len(), config.distil.queries_per_step, step);
+        let (epoch, queries) = self.order.of(step);
+        let queries = queries.to_vec();
         let lists =
-            queries.iter().map(|&query| self.lists.full(&self.cache, query, epoch)).collect::<Result<Vec<_>, _>>()?;
-        let share = config.pacing.share(step as f64 / self.steps_per_epoch as f64, config.distil.epochs as f64);
-        let ids: Vec<&str> = all.iter().map(|q| q.id.as_str()).collect();
-        let selection = config.pacing.select(seed, share, &ids, self.margins(epoch)?);
-        let (groups, targets) = self.targets(&queries, &lists, &selection.weights)?;
+            queries.iter().map(|&query| self.lists.full(&self.teacher, query, epoch)).collect::<Result<Vec<_>, _>>()?;
+        let share = config.pacing.share(step as f64 / self.steps_per_epoch as f64, self.config.epochs as f64);
+        let ranking = self.ranking(epoch)?;
+        let weights: Vec<f32> = queries.iter().map(|&query| ranking.weight(query, share)).collect();
+        let (selected, confidence, of_selected) = ranking.summary(share);
+        let (groups, targets) = self.targets(&queries, &lists, &weights)?;
         Ok(Prepared {
             queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
             work: Work::new(groups, self.layout, cap)?,
@@ -118,30 +78,81 @@ impl Prepare for Lesson<'_> {
                 lists,
                 targets,
                 selection: vec![
-                    ("selected", selection.share),
-                    ("confidence", selection.mean_confidence),
-                    ("confidence_selected", selection.selected_confidence),
+                    ("selected", selected),
+                    ("confidence", confidence),
+                    ("confidence_selected", of_selected),
                 ],
             },
         })
     }
 }
 
-impl Lesson<'_> {
-    fn margins(&mut self, epoch: u32) -> Result<&[f32], TrainError> {
-        if self.margins.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            let margins = (0..self.context.data.queries.len())
+impl DistilSteps<'_> {
+    /// The queries by the teacher's margins in an epoch: made once, whatever the number of steps.
+    fn ranking(&mut self, epoch: u32) -> Result<&Ranking, TrainError> {
+        let config = self.context.config;
+        let all = &self.context.data.queries;
+        let make = || -> Result<(u32, Ranking), TrainError> {
+            let margins = (0..all.len())
                 .map(|query| {
-                    let list = self.lists.natural(&self.cache, query, epoch);
+                    if !config.pacing.enabled {
+                        return Ok(0.0);
+                    }
+                    let list = self.lists.natural(&self.teacher, query, epoch);
                     let list = list
                         .ok_or_else(|| TrainError::internal("a teacher score is missing; run the score stage again"))?;
                     let (positive, negatives) = list.natural_logits();
                     Ok(margin(positive, &negatives))
                 })
                 .collect::<Result<Vec<_>, TrainError>>()?;
-            self.margins = Some((epoch, margins));
-        }
-        Ok(self.margins.as_ref().map(|(_, m)| m.as_slice()).unwrap_or_default())
+            let ids: Vec<&str> = all.iter().map(|q| q.id.as_str()).collect();
+            Ok((epoch, config.pacing.rank(config.run.distil_seed(), &ids, &margins)))
+        };
+        let known = match self.ranking.take() {
+            Some(known) if known.0 == epoch => known,
+            _ => make()?,
+        };
+        Ok(&self.ranking.insert(known).1)
+    }
+
+    /// Factors on the terms of each query's loss: those of selection, times how much the query counts in its step.
+    fn treatments(&self, queries: &[usize], weights: &[f32]) -> Vec<Treatment> {
+        let config = self.context.config;
+        let origin = |query: usize| self.context.data.queries[query].origin;
+        let counts = |query: usize| {
+            if origin(query) == Origin::Labelled { config.queries.labelled_weight as f32 } else { 1.0 }
+        };
+        // A mean of 1: a step of queries of one sort is weighted as one without weights.
+        let mean = queries.iter().map(|&query| counts(query)).sum::<f32>() / queries.len().max(1) as f32;
+        queries
+            .iter()
+            .zip(weights)
+            .map(|(&query, &weight)| {
+                let Treatment { contrastive, natural, dark } = config.pacing.treatment(weight);
+                let factor = counts(query) / mean;
+                // Nobody says that the first passage of a logged query is relevant: the teacher alone labels it.
+                let labelled = if origin(query) == Origin::Log { 0.0 } else { 1.0 };
+                Treatment {
+                    contrastive: contrastive * factor * labelled,
+                    natural: natural * factor,
+                    dark: dark * factor,
+                }
+            })
+            .collect()
+    }
+
+    /// The scores of every passage of a step for a query, where the loss compares all of them: those of its own list first.
+    fn scores_of_step(
+        &self,
+        query: usize,
+        list: &QueryList,
+        further: &[u32],
+    ) -> Result<(Vec<f32>, Vec<f32>), TrainError> {
+        let natural: Vec<_> =
+            list.passages().chain(further.iter().copied()).map(|p| self.lists.wanted(query, p)).collect();
+        let dark: Vec<_> = list.dark.iter().map(|d| Lists::wanted_made(query, &d.0.tokens)).collect();
+        let found = self.teacher.of(&natural, &dark);
+        found.ok_or_else(|| TrainError::internal("a teacher score is missing; run the score stage again"))
     }
 
     /// Model inputs of a step and everything about it that does not depend on the student.
@@ -152,34 +163,74 @@ impl Lesson<'_> {
         weights: &[f32],
     ) -> Result<(Vec<Group>, StepTargets), TrainError> {
         let config = self.context.config;
-        let room = self.inputs.passage_room();
+        let budget = self.inputs.passage_budget();
         let mut column: HashMap<u32, i64> = HashMap::new();
         let mut natural_passages: Vec<u32> = Vec::new();
         for list in lists {
-            for passage in std::iter::once(list.positive.0).chain(list.natural.iter().map(|n| n.0)) {
+            for passage in list.passages() {
                 column.entry(passage).or_insert_with(|| {
                     natural_passages.push(passage);
                     natural_passages.len() as i64 - 1
                 });
             }
         }
+        let positives: Vec<&[u32]> =
+            queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
+        let own: Vec<HashSet<u32>> = lists.iter().map(|l| l.natural.iter().map(|n| n.0).collect()).collect();
+        let target: Vec<u32> = lists.iter().map(|l| l.positive.0).collect();
+        let mut allowed = self.same.allowed(&positives, &own, &target, &natural_passages, config.loss.in_batch);
+        // Passages of other queries that the distillation term compares too: never a known positive or one of the same text.
+        let further: Vec<Vec<u32>> = if config.loss.list == ListScope::Batch && config.loss.distillation > 0.0 {
+            let comparable = self.same.allowed(&positives, &own, &target, &natural_passages, true);
+            let of_query = |(list, comparable): (&QueryList, Vec<bool>)| {
+                let listed: HashSet<u32> = list.passages().collect();
+                let others = natural_passages.iter().zip(comparable).filter(|(p, may)| *may && !listed.contains(p));
+                others.map(|(&p, _)| p).collect()
+            };
+            lists.iter().zip(comparable).map(of_query).collect()
+        } else {
+            vec![Vec::new(); lists.len()]
+        };
+        let edited = self.inputs.edited(queries.iter().zip(&target));
         let mut passages: Vec<_> = natural_passages
             .iter()
             .map(|&p| {
-                let content = self.lists.passage(p);
-                self.inputs.passage(&content[..content.len().min(room)])
+                let content = edited.get(&p).copied().unwrap_or_else(|| self.lists.passage(p));
+                self.inputs.passage(&content[..content.len().min(budget)])
             })
             .collect();
-        let width = lists.iter().map(|l| 1 + l.natural.len() + l.dark.len()).max().unwrap_or(1);
+        let width = lists
+            .iter()
+            .zip(&further)
+            .map(|(l, further)| 1 + l.natural.len() + l.dark.len() + l.others.len() + further.len())
+            .max()
+            .unwrap_or(1);
         let (mut candidates, mut teacher) = (Vec::new(), Vec::new());
         let (mut present, mut natural) = (Vec::new(), Vec::new());
-        for list in lists {
+        for ((list, further), &query) in lists.iter().zip(&further).zip(queries) {
+            // In a list of the whole step all scores are relative to the step.
+            let (listed, dark) = if further.is_empty() {
+                let known =
+                    std::iter::once(list.positive.1).chain(list.others.iter().chain(&list.natural).map(|n| n.1));
+                (known.collect(), list.dark.iter().map(|d| d.1).collect())
+            } else {
+                self.scores_of_step(query, list, further)?
+            };
+            let others = list.others.len();
             let mut row: Vec<(i64, f32, bool)> = Vec::with_capacity(width);
-            row.push((column[&list.positive.0], list.positive.1, true));
-            row.extend(list.natural.iter().map(|n| (column[&n.0], n.1, true)));
-            for (example, logit) in &list.dark {
-                row.push((passages.len() as i64, *logit, false));
+            row.push((column[&list.positive.0], listed[0], true));
+            for (n, &score) in list.natural.iter().zip(&listed[1 + others..]) {
+                row.push((column[&n.0], score, true));
+            }
+            for ((example, _), score) in list.dark.iter().zip(dark) {
+                row.push((passages.len() as i64, score, false));
                 passages.push(self.inputs.passage(&example.tokens));
+            }
+            for (other, &score) in list.others.iter().zip(&listed[1..]) {
+                row.push((column[&other.0], score, true));
+            }
+            for (passage, &score) in further.iter().zip(&listed[1 + others + list.natural.len()..]) {
+                row.push((column[passage], score, true));
             }
             present.push((0..width).map(|i| i < row.len()).collect::<Vec<_>>());
             natural.push((0..width).map(|i| row.get(i).is_some_and(|r| r.2)).collect::<Vec<_>>());
@@ -187,17 +238,12 @@ impl Lesson<'_> {
             candidates.extend(row.iter().map(|r| r.0));
             teacher.extend(row.iter().map(|r| r.1));
         }
-        let positives: Vec<&[u32]> =
-            queries.iter().map(|&q| self.context.data.queries[q].positives.as_slice()).collect();
-        let own: Vec<HashSet<u32>> = lists.iter().map(|l| l.natural.iter().map(|n| n.0).collect()).collect();
-        let target: Vec<u32> = lists.iter().map(|l| l.positive.0).collect();
-        let mut allowed = self.same.allowed(&positives, &own, &target, &natural_passages, config.loss.in_batch);
         for row in &mut allowed {
             row.resize(passages.len(), false);
         }
-        let treatments: Vec<_> = queries.iter().map(|&q| config.pacing.treatment(weights[q])).collect();
+        let treatments = self.treatments(queries, weights);
         let shape = [lists.len() as i64, width as i64];
-        let factor = |pick: &dyn Fn(&crate::adam::pacing::Treatment) -> f32| -> Result<Tensor, TrainError> {
+        let factor = |pick: &dyn Fn(&Treatment) -> f32| -> Result<Tensor, TrainError> {
             Ok(Tensor::f_from_slice(&treatments.iter().map(pick).collect::<Vec<_>>())?)
         };
         let targets = StepTargets {
@@ -211,11 +257,11 @@ impl Lesson<'_> {
             dark_share: factor(&|t| t.dark)?,
         };
         let targets = targets.ready_for(self.context.machine.device)?;
-        let tight = limits(&config.distil, self.context.machine);
+        let tight = limits(self.config, self.context.machine);
         let groups = vec![
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
-                limits: query_limits(&config.distil, self.context.machine),
+                limits: query_limits(self.config, self.context.machine),
             },
             Group { sequences: passages, limits: tight },
         ];
@@ -281,8 +327,8 @@ impl Objective<Targets> for DistilTraining<'_> {
         let targets = targets.to_device(self.context.machine.device)?;
         let student = &self.student;
         let pass = Pass {
-            mode: Mode { compute: self.context.machine.compute, dropout: config.distil.dropout },
-            most_tokens: most_tokens(&config.distil, self.context.machine),
+            mode: Mode { compute: self.context.machine.compute, dropout: self.config.dropout },
+            most_tokens: most_tokens(self.config, self.context.machine),
             seed: config.run.distil_seed().wrapping_mul(37).wrapping_add(step as u64),
             budget: budget(self.context, &student.encoder),
         };
@@ -315,7 +361,7 @@ impl Objective<Targets> for DistilTraining<'_> {
     }
 
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError> {
-        let limits = limits_without_gradients(&self.context.config.distil, self.context.machine);
+        let limits = limits_without_gradients(self.config, self.context.machine);
         match &self.dev {
             Some(dev) => dev.student(&self.student, self.inputs, &limits).map(Some),
             None => Ok(None),
@@ -323,39 +369,54 @@ impl Objective<Targets> for DistilTraining<'_> {
     }
 }
 
-/// Distils the student of `base` into a folder.
+/// What a round of distillation runs with.
+pub(crate) struct DistilPlan<'a> {
+    /// Its loop.
+    pub(crate) training: &'a TrainingConfig,
+    /// How the teacher's voices are added.
+    pub(crate) fusion: Fusion,
+    /// Names the cross-encoder in the cache of scores.
+    pub(crate) teacher_key: &'a str,
+    /// Hash of all the outcome depends on.
+    pub(crate) key: &'a str,
+}
+
+/// Distils the student of a round into a folder.
 ///
 /// # Errors
 /// As [`Loop::run`].
 pub(crate) fn distil(
     context: &Context<'_>,
-    base: &Path,
+    round: &Round,
     folder: &Path,
-    teacher_key: &str,
-    key: &str,
+    plan: DistilPlan<'_>,
 ) -> Result<Distilled, TrainError> {
     let config = context.config;
-    let mut student = context.student(base)?;
+    let mut student = context.student(&round.base)?;
     student.encoder.freeze(config.student.freeze_embeddings, config.student.freeze_layers)?;
     let inputs = StudentInputs::new(context, &student)?;
-    let lists = score::lists(context)?;
+    let lists = score::lists(context, &round.mine_folder(context))?;
     let dev = DevSet::of(context, &lists.pools);
-    let steps_per_epoch = context.data.queries.len().div_ceil(config.distil.queries_per_step);
-    let mut lesson = Lesson {
+    let queries = context.data.queries.len();
+    let steps_per_epoch = queries.div_ceil(plan.training.queries_per_step);
+    let seed = config.run.distil_seed().wrapping_add((round.number as u64) << 32);
+    let mut steps = DistilSteps {
         context,
+        config: plan.training,
         inputs: &inputs,
         lists: &lists,
         layout: student.encoder.layout(),
-        cache: score::cache(context, teacher_key)?,
+        teacher: TeacherScores::open(context, round, plan.teacher_key, plan.fusion)?,
         same: SameText::of(context),
-        margins: None,
+        order: StepQueries::new(seed, queries, plan.training.queries_per_step),
+        ranking: None,
         steps_per_epoch,
     };
-    let mut training = DistilTraining { context, student, inputs: &inputs, dev };
+    let mut training = DistilTraining { context, config: plan.training, student, inputs: &inputs, dev };
     let around = Loop {
-        stage: "distil",
-        config: &config.distil,
-        configuration: key.to_owned(),
+        stage: STAGES.get(round.number).copied().unwrap_or("distil-later"),
+        config: plan.training,
+        configuration: plan.key.to_owned(),
         steps_per_epoch,
         device: context.machine.device,
         judge_start: true,
@@ -365,12 +426,12 @@ pub(crate) fn distil(
         reporter: context.reporter,
         stop: context.stop,
     };
-    let outcome = around.run(&mut lesson, &mut training)?;
+    let outcome = around.run(&mut steps, &mut training)?;
     training.student.save(&folder.join("model"))?;
     around.clear();
-    let limits = limits_without_gradients(&config.distil, context.machine);
+    let limits = limits_without_gradients(plan.training, context.machine);
     let held_out = match &training.dev {
-        Some(dev) => Some(dev.change(&context.student(base)?, &training.student, &inputs, &limits)?),
+        Some(dev) => Some(dev.change(&context.student(&round.base)?, &training.student, &inputs, &limits)?),
         None => None,
     };
     if let Some(change) = &held_out {
@@ -378,6 +439,9 @@ pub(crate) fn distil(
     }
     Ok(Distilled { training: outcome, held_out })
 }
+
+/// What rounds are called in metrics.
+const STAGES: [&str; 4] = ["distil", "distil-2", "distil-3", "distil-4"];
 
 /// What distillation says.
 #[derive(Debug, Serialize)]

@@ -1,7 +1,9 @@
-//! Vectors of many texts, for mining and evaluation: through the exported ONNX model on the CPU, and on a GPU through the trainer's
-//! own forward pass, which the export has held to be the same to 1e-4.
+//! Vectors of many texts. What is measured goes through the exported ONNX model on the CPU, and on a GPU through the trainer's own
+//! forward pass in f32, which the export has held to be the same to 1e-4. Mining and frozen voices use the trainer's forward pass in
+//! the precision of training.
 
-use super::context::Context;
+use super::context::{Context, key_of, model_key};
+use super::scorer::mask_name;
 use super::vectors::Vectors;
 use crate::data::Passages;
 use crate::data::batches::BatchLimits;
@@ -15,41 +17,62 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use tch::Kind;
 
-/// An exported model that makes vectors.
+/// A model that makes vectors of texts.
 pub(crate) struct CorpusEncoder {
-    exported: SentenceEncoder,
+    exported: Option<SentenceEncoder>,
     device: Option<OnDevice>,
+    fingerprint: String,
+    dimension: usize,
 }
 
-/// The same model in the trainer's own forward pass.
+/// The model in the trainer's own forward pass.
 struct OnDevice {
     student: Student,
     limits: BatchLimits,
 }
 
-/// Opens an exported model.
+/// Opens an exported model, whose vectors are those that will be served.
 pub(crate) fn encoder(context: &Context<'_>, folder: &Path) -> Result<CorpusEncoder, TrainError> {
     let options =
         EncoderOptions::default().threads(context.config.run.threads).batch_tokens(context.config.eval.batch_tokens);
     let exported = SentenceEncoder::open(folder, &options)?;
     let device = if context.machine.device.is_cuda() {
         // In f32: what is measured must not depend on where.
-        Some(OnDevice::open(folder, Machine { compute: Kind::Float, ..context.machine }, 1 << 17)?)
+        let student = Student::open(folder, Machine { compute: Kind::Float, ..context.machine })?;
+        Some(OnDevice::of(student, 1 << 17))
     } else {
         None
     };
-    Ok(CorpusEncoder { exported, device })
+    let (fingerprint, dimension) = (exported.fingerprint().to_owned(), exported.dimension());
+    Ok(CorpusEncoder { exported: Some(exported), device, fingerprint, dimension })
+}
+
+/// Opens a model as training has it, in the trainer's own forward pass and precision: for mining and for frozen voices, where speed
+/// matters more than the last digit.
+pub(crate) fn trained_encoder(context: &Context<'_>, folder: &Path) -> Result<CorpusEncoder, TrainError> {
+    let student = context.student(folder)?;
+    let head = (student.pooling, student.normalised, &student.prompts.query, &student.prompts.document);
+    let fingerprint = key_of(&[&"trained", &model_key(folder)?, &context.machine.describe(), &head]);
+    let tokens = if context.machine.device.is_cuda() { 1 << 17 } else { 8192 };
+    let dimension = student.encoder.hidden();
+    let device = Some(OnDevice::of(student, tokens));
+    Ok(CorpusEncoder { exported: None, device, fingerprint, dimension })
 }
 
 impl CorpusEncoder {
-    /// The model as it will be served.
-    pub(crate) fn exported(&self) -> &dyn TextEncoder {
-        &self.exported
+    /// The model as it will be served; none where it is not exported.
+    pub(crate) fn exported(&self) -> Option<&dyn TextEncoder> {
+        self.exported.as_ref().map(|exported| exported as &dyn TextEncoder)
     }
 
     /// Identifies the function from text to vector.
     pub(crate) fn fingerprint(&self) -> &str {
-        self.exported.fingerprint()
+        &self.fingerprint
+    }
+
+    /// How its tokenizer writes the mask token, where it has one.
+    pub(crate) fn mask_name(&self) -> Option<String> {
+        self.device.as_ref().and_then(|device| mask_name(&device.student.tokens))
     }
 
     /// One vector a text, in the order given; `done` hears how many texts are finished.
@@ -59,22 +82,25 @@ impl CorpusEncoder {
         kind: TextKind,
         done: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, TrainError> {
-        match &self.device {
-            Some(device) => device.encode(texts, kind, done),
-            None => Ok(self.exported.encode_with_progress(texts, kind, done)?),
+        match (&self.device, &self.exported) {
+            (Some(device), _) => device.encode(texts, kind, done),
+            (None, Some(exported)) => Ok(exported.encode_with_progress(texts, kind, done)?),
+            (None, None) => Err(TrainError::internal("an encoder without a model")),
         }
     }
 
     /// Texts encoded between two looks at the stop flag.
     fn chunk(&self) -> usize {
-        if self.device.is_some() { 8192 } else { 512 }
+        match &self.device {
+            Some(device) if device.student.encoder.machine().device.is_cuda() => 8192,
+            _ => 512,
+        }
     }
 }
 
 impl OnDevice {
-    fn open(folder: &Path, machine: Machine, tokens: usize) -> Result<Self, TrainError> {
-        let limits = BatchLimits { max_tokens: tokens, max_texts: 8192, max_padding: 0.1 };
-        Ok(Self { student: Student::open(folder, machine)?, limits })
+    fn of(student: Student, tokens: usize) -> Self {
+        Self { student, limits: BatchLimits { max_tokens: tokens, max_texts: 8192, max_padding: 0.1 } }
     }
 
     fn encode(&self, texts: &[&str], kind: TextKind, done: &mut dyn FnMut(usize)) -> Result<Vec<Vec<f32>>, TrainError> {
@@ -122,7 +148,7 @@ pub(crate) fn encode(
     }
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(texts[i].len()), i));
-    let dimension = encoder.exported().dimension();
+    let dimension = encoder.dimension;
     let mut values = vec![0f32; texts.len() * dimension];
     let mut bar = context.reporter.bar(name, texts.len(), 0);
     let mut done = 0;
@@ -141,6 +167,22 @@ pub(crate) fn encode(
     let vectors = Vectors { dimension, values };
     vectors.write(path, &key)?;
     Ok(vectors)
+}
+
+/// Vectors of all passages and of all queries, training ones first, kept in a folder.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn corpus_vectors(
+    context: &Context<'_>,
+    encoder: &CorpusEncoder,
+    folder: &Path,
+) -> Result<(Vectors, Vectors), TrainError> {
+    let texts = passage_texts(&context.data.passages);
+    let passages = encode(context, encoder, &texts, TextKind::Document, &folder.join("passages.vectors"), "encode")?;
+    let texts: Vec<String> = context.data.all_queries().map(|q| q.text.clone()).collect();
+    let queries = encode(context, encoder, &texts, TextKind::Query, &folder.join("queries.vectors"), "queries")?;
+    Ok((passages, queries))
 }
 
 /// The texts of the data's passages.
@@ -170,7 +212,7 @@ mod tests {
         let long = "the crow bends wire to a hook ".repeat(40);
         let texts = ["crow tool", "", &long, "aurora light north pole", "a"];
         for packed in [false, true] {
-            let device = OnDevice::open(&folder, Machine { packed, ..Machine::CPU }, 64).unwrap();
+            let device = OnDevice::of(Student::open(&folder, Machine { packed, ..Machine::CPU }).unwrap(), 64);
             for kind in [TextKind::Query, TextKind::Document] {
                 let mut last = 0;
                 let found = device.encode(&texts, kind, &mut |n| last = n).unwrap();

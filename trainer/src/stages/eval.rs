@@ -4,6 +4,7 @@ use super::context::{Context, key_of};
 use super::encode::{encode, encoder, passage_texts};
 use crate::checkpoint::{hex, write_whole};
 use crate::error::TrainError;
+use crate::report::ChangedQuery;
 use adam_encoder::TextKind;
 use beir_eval::significance::{CompareOptions, compare_evaluations};
 use beir_eval::{Collection, Document, EvalOptions, Evaluation, Metric, Qrels, Run, SelfHits, evaluate};
@@ -105,7 +106,9 @@ impl TestSet {
                 encode(context, &encoder, &texts, TextKind::Document, &folder.join("passages.vectors"), name)?
             }
         };
-        corpus.share(&folder.join("passages.npy"), encoder.exported(), &self.ids)?;
+        if let Some(exported) = encoder.exported() {
+            corpus.share(&folder.join("passages.npy"), exported, &self.ids)?;
+        }
         let itself = self.self_hits(context);
         let texts: Vec<&str> = self.queries.iter().map(|q| q.1.as_str()).collect();
         let vectors = encoder.encode(&texts, TextKind::Query, &mut |_| ())?;
@@ -144,6 +147,43 @@ impl TestSet {
     pub(crate) fn per_query(&self, folder: &Path) -> Result<Vec<(String, f64)>, TrainError> {
         let run = Run::read(folder.join("test.run"))?;
         Ok(evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default()).per_query(Metric::Ndcg(10)))
+    }
+
+    /// Every test query whose ranking two runs judge differently, with the first document of each.
+    pub(crate) fn changed(
+        &self,
+        context: &Context<'_>,
+        before: &Path,
+        after: &Path,
+    ) -> Result<Vec<ChangedQuery>, TrainError> {
+        let read = |folder: &Path| -> Result<(Run, HashMap<String, f64>), TrainError> {
+            let run = Run::read(folder.join("test.run"))?;
+            Ok((run, self.per_query(folder)?.into_iter().collect()))
+        };
+        let ((run_before, of_before), (run_after, of_after)) = (read(before)?, read(after)?);
+        let rows: HashMap<&str, usize> = self.ids.iter().enumerate().map(|(row, id)| (id.as_str(), row)).collect();
+        let first = |run: &Run, query: &str| -> (String, bool) {
+            let Some(id) = run.get(query).and_then(|hits| hits.first()).map(|hit| hit.0.clone()) else {
+                return (String::new(), false);
+            };
+            let text = rows.get(id.as_str()).map(|&row| match &self.texts {
+                Some(texts) => texts[row].clone(),
+                None => context.data.passages.full_text(row as u32).unwrap_or_default(),
+            });
+            let is_relevant = self.qrels.get(query).and_then(|of| of.get(&id)).is_some_and(|&grade| grade > 0);
+            (text.unwrap_or_default().chars().take(240).collect(), is_relevant)
+        };
+        let changed = |(id, text): &(String, String)| {
+            let (before, after) = (*of_before.get(id)?, *of_after.get(id)?);
+            (before != after).then(|| ChangedQuery {
+                query: text.clone(),
+                before,
+                after,
+                first_before: first(&run_before, id),
+                first_after: first(&run_after, id),
+            })
+        };
+        Ok(self.queries.iter().filter_map(changed).collect())
     }
 
     /// Compares two runs that [`TestSet::measure`] wrote.

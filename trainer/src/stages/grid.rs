@@ -206,7 +206,11 @@ pub fn grid(
     let mut cells: BTreeMap<Letter, Vec<(u64, Cell, PerQuery)>> = BTreeMap::new();
     let mut report = None;
     // For the whole grid, as its runs share mining, teacher and scores.
-    let mut alone = RunLock::take_if_there(&config.run.output)?;
+    let mut alone = if config.queries.is_active() {
+        Some(RunLock::take(&config.run.output)?)
+    } else {
+        RunLock::take_if_there(&config.run.output)?
+    };
     for (turn, &seed) in options.seeds.iter().enumerate() {
         for (place, &letter) in options.letters.iter().enumerate() {
             let number = turn * options.letters.len() + place + 1;
@@ -237,7 +241,7 @@ pub fn grid(
 fn one(pipeline: &Pipeline<'_>, alone: &RunLock, config: &Config, options: &GridOptions) -> Result<Cell, TrainError> {
     let path = pipeline.own("result.json");
     let known: Option<Cell> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let key = pipeline.eval_key();
+    let key = pipeline.eval_key()?;
     if let Some(cell) = known.filter(|cell| cell.key == key) {
         return Ok(cell);
     }

@@ -2,7 +2,7 @@
 
 use super::gradient::{Group, Pass, Work};
 use super::training::rate;
-use crate::adam::loss::{Distillation, LossConfig, StepTargets, contrastive, flags, listwise, step_loss};
+use crate::adam::loss::{Distillation, ListScope, LossConfig, StepTargets, contrastive, flags, listwise, step_loss};
 use crate::config::TrainingConfig;
 use crate::data::batches::BatchLimits;
 use crate::model::{CrossEncoder, Layout, Mode, Parameters, Pooling, Sequence, Student, read_tensors};
@@ -99,6 +99,7 @@ impl Stored {
             teacher_temperature: self.loss.teacher_temperature,
             student_temperature: self.loss.student_temperature,
             in_batch: true,
+            list: ListScope::Own,
         }
     }
 

@@ -9,19 +9,21 @@
 use super::changes::changes;
 use super::context::{Context, finished, key_of, model_key, remove_stamp, stamp};
 use super::dev::{HeldOut, HeldOutChange, written};
-use super::encode::{encode, encoder, passage_texts};
+use super::encode::{corpus_vectors, encoder, trained_encoder};
 use super::eval::{Measured, TestSet, Verdict};
 use super::lock::RunLock;
 use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
 use super::next::next_command;
 use super::product::Product;
-use super::{distil, score, teacher, warm_up};
-use crate::config::{Config, EvalConfig, StudentConfig, TeacherConfig, TeacherKind};
+use super::round::Round;
+use super::summary::write_report;
+use super::{distil, score, teacher, voices, warm_up};
+use crate::adam::fusion::Fusion;
+use crate::config::{Config, EvalConfig, MinedBy, StudentConfig, TeacherConfig, TeacherKind};
 use crate::data::Format;
 use crate::error::TrainError;
 use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
-use crate::report::{Reporter, read_curves, write_svg};
-use adam_encoder::TextKind;
+use crate::report::Reporter;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -130,14 +132,15 @@ impl<'a> Pipeline<'a> {
         for stage in Stage::ALL.into_iter().filter(|&stage| stage <= last) {
             match stage {
                 Stage::WarmUp => self.warm_up()?,
-                Stage::Mine => self.mine()?,
+                Stage::Mine => self.mine(&self.round(0)?)?,
                 Stage::Teacher => self.teacher()?,
-                Stage::Score => self.score()?,
-                Stage::Distil => self.distil()?,
+                Stage::Score => self.score(&self.round(0)?)?,
+                Stage::Distil => self.rounds()?,
                 Stage::Export => self.export()?,
                 Stage::Eval => verdict = self.eval()?,
             }
         }
+        write_report(self, verdict.as_ref())?;
         if last >= Stage::Distil
             && let Some(change) = self.held_out_change()
         {
@@ -155,7 +158,8 @@ impl<'a> Pipeline<'a> {
 
     /// How the held-out queries are ranked before and after distillation, where some were held out and it is done.
     fn held_out_change(&self) -> Option<HeldOutChange> {
-        let stamp = finished(&self.context.own("distil"), &self.distil_key())?;
+        let round = self.last_round().ok()?;
+        let stamp = finished(&self.context.own(&round.folder_name("distil")), &self.distil_key(&round).ok()?)?;
         serde_json::from_value(stamp.outcome["held_out"].clone()).ok()
     }
 
@@ -170,8 +174,9 @@ impl<'a> Pipeline<'a> {
     }
 
     /// What the score stage warned of.
-    fn warnings(&self) -> Vec<String> {
-        let Some(stamp) = finished(&self.context.own("score"), &self.score_key()) else { return Vec::new() };
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let key = self.round(0).and_then(|round| self.score_key(&round)).unwrap_or_default();
+        let Some(stamp) = finished(&self.context.own("score"), &key) else { return Vec::new() };
         let mut warnings: Vec<String> =
             serde_json::from_value(stamp.outcome["calibration"]["warnings"].clone()).unwrap_or_default();
         let held_out: Option<HeldOut> = serde_json::from_value(stamp.outcome["held_out"].clone()).ok();
@@ -204,7 +209,7 @@ impl<'a> Pipeline<'a> {
         product: Option<Product>,
         work: impl FnOnce(&Path) -> Result<T, TrainError>,
     ) -> Result<Value, TrainError> {
-        let folder = if OWN.contains(&name) { self.context.own(name) } else { self.context.place(name) };
+        let folder = self.stage_folder(name);
         if let Some(stamp) = finished(&folder, key) {
             match product.as_ref().and_then(|product| product.fault(stamp.product.as_deref())) {
                 None => {
@@ -227,7 +232,6 @@ impl<'a> Pipeline<'a> {
         let seconds = began.elapsed().as_secs_f64();
         let hash = product.map_or(Ok(None), |product| product.hash())?;
         let stamp = stamp(&folder, key, seconds, &outcome, hash)?;
-        self.draw_curves()?;
         self.context.reporter.say(&format!("{name}: done in {seconds:.0} s"));
         Ok(stamp.outcome)
     }
@@ -266,10 +270,7 @@ impl<'a> Pipeline<'a> {
             int8: whole,
             f16: whole,
             card,
-            pooling: config.pooling.map(|pooling| match pooling {
-                crate::model::Pooling::Mean => crate::export::Pooling::Mean,
-                crate::model::Pooling::Cls => crate::export::Pooling::Cls,
-            }),
+            pooling: config.pooling,
             normalised: config.normalised,
             query_prompt: config.query_prompt.clone(),
             document_prompt: config.document_prompt.clone(),
@@ -307,21 +308,39 @@ impl<'a> Pipeline<'a> {
         if self.warms_up() {
             let key = self.warm_up_key();
             let product = Product::Model(self.base());
-            self.stage("warm-up", &key, Some(product), |folder| warm_up::warm_up(&self.context, folder, &key))?;
+            self.stage("warm-up", &key, Some(product), |folder| {
+                let both = self.context.config.warm_up.mined_by == MinedBy::Both;
+                let vectors = if both { Some(self.start_vectors(folder)?) } else { None };
+                warm_up::warm_up(&self.context, vectors, folder, &key)
+            })?;
         }
         Ok(())
     }
 
-    fn mine_key(&self) -> String {
-        key_of(&[&"mine", &self.warm_up_key(), &self.context.config.mine])
+    /// A round of distillation, counted from 0.
+    fn round(&self, number: usize) -> Result<Round, TrainError> {
+        if number == 0 {
+            return Ok(Round { number, base: self.base(), base_key: self.warm_up_key() });
+        }
+        let before = self.round(number - 1)?;
+        let base = self.context.own(&before.folder_name("distil")).join("model");
+        Ok(Round { number, base, base_key: self.distil_key(&before)? })
     }
 
-    fn mine(&self) -> Result<(), TrainError> {
-        let product = Product::File(self.context.place("mine").join("mined.jsonl"));
-        self.stage("mine", &self.mine_key(), Some(product), |folder| {
+    fn last_round(&self) -> Result<Round, TrainError> {
+        self.round(self.context.config.rounds.count - 1)
+    }
+
+    fn mine_key(&self, round: &Round) -> String {
+        key_of(&[&"mine", &round.base_key, &self.context.config.mine])
+    }
+
+    fn mine(&self, round: &Round) -> Result<(), TrainError> {
+        let product = Product::File(round.mine_folder(&self.context).join("mined.jsonl"));
+        self.stage(&round.folder_name("mine"), &self.mine_key(round), Some(product), |folder| {
             let data = &self.context.data;
             let all = [data.queries.as_slice(), data.dev.as_slice()].concat();
-            let mut vectors = self.mining_vectors(folder, &all)?;
+            let mut vectors = self.mining_vectors(round, folder)?;
             let mut indexing = self.context.reporter.bar("index", data.passages.len(), 0);
             let mut searching = self.context.reporter.bar("search", all.len(), 0);
             let config: &MineConfig = &self.context.config.mine;
@@ -344,53 +363,55 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    /// Vectors of passages and queries by the model that mining uses: the baseline's where nothing was warmed up.
-    fn mining_vectors(
-        &self,
-        folder: &Path,
-        queries: &[crate::data::TrainQuery],
-    ) -> Result<Option<VectorTable>, TrainError> {
+    /// Vectors of passages and queries by the model that mining uses: the baseline's where nothing was trained yet.
+    fn mining_vectors(&self, round: &Round, folder: &Path) -> Result<Option<VectorTable>, TrainError> {
         if !self.context.config.mine.dense {
             return Ok(None);
         }
-        let (model, place) = if self.warms_up() {
-            let model = folder.join("student");
-            self.export_model(&self.base(), &model, false, ModelCard::default())?;
-            (model, folder.to_owned())
+        if !self.warms_up() && round.number == 0 {
+            return self.start_vectors(folder).map(Some);
+        }
+        let encoder = trained_encoder(&self.context, &round.base)?;
+        let (passages, queries) = corpus_vectors(&self.context, &encoder, folder)?;
+        Ok(Some(VectorTable::of(encoder.fingerprint(), passages, queries)))
+    }
+
+    /// Vectors of the start model: the baseline's, where there is one.
+    fn start_vectors(&self, folder: &Path) -> Result<VectorTable, TrainError> {
+        let before = self.context.place("before");
+        let exported = before.join("student");
+        let (encoder, folder) = if exported.is_dir() {
+            (encoder(&self.context, &exported)?, before)
         } else {
-            let before = self.context.place("before");
-            (before.join("student"), before)
+            (trained_encoder(&self.context, &self.context.start)?, folder.to_owned())
         };
-        let encoder = encoder(&self.context, &model)?;
-        let texts = passage_texts(&self.context.data.passages);
-        let passages =
-            encode(&self.context, &encoder, &texts, TextKind::Document, &place.join("passages.vectors"), "encode")?;
-        let texts: Vec<String> = queries.iter().map(|q| q.text.clone()).collect();
-        let queries =
-            encode(&self.context, &encoder, &texts, TextKind::Query, &place.join("queries.vectors"), "queries")?;
-        Ok(Some(VectorTable {
-            dimension: passages.dimension,
-            fingerprint: encoder.fingerprint().to_owned(),
-            passages: passages.values,
-            queries: queries.values,
-        }))
+        let (passages, queries) = corpus_vectors(&self.context, &encoder, &folder)?;
+        Ok(VectorTable::of(encoder.fingerprint(), passages, queries))
     }
 
     /// Who the teacher is: what it was trained from and how, or the folder it was taken from.
     fn teacher_key(&self) -> String {
         let config = self.context.config;
         let model = &self.teacher_model_key;
-        let teacher = TeacherConfig { model: None, ..config.teacher.clone() };
+        // How the cross-encoder is used beside other voices is no part of what it is.
+        let teacher = TeacherConfig {
+            model: None,
+            voices: Vec::new(),
+            temperature: None,
+            accept_weak: false,
+            ..config.teacher.clone()
+        };
+        let first = Round { number: 0, base: self.base(), base_key: self.warm_up_key() };
         match teacher.kind {
             TeacherKind::Train => {
-                key_of(&[&"teacher", &self.mine_key(), model, &teacher, &config.dev, &config.run.seed])
+                key_of(&[&"teacher", &self.mine_key(&first), model, &teacher, &config.dev, &config.run.seed])
             }
             TeacherKind::Trained | TeacherKind::Onnx => key_of(&[&"given teacher", model, &teacher]),
         }
     }
 
     fn teacher(&self) -> Result<(), TrainError> {
-        if self.context.config.teacher.kind != TeacherKind::Train {
+        if !self.context.config.teacher.is_trained_here() {
             return Ok(());
         }
         let key = self.teacher_key();
@@ -399,25 +420,37 @@ impl<'a> Pipeline<'a> {
         Ok(())
     }
 
-    fn score_key(&self) -> String {
+    fn score_key(&self, round: &Round) -> Result<String, TrainError> {
         let config = self.context.config;
-        key_of(&[
+        let teacher = self.teacher_key();
+        let epochs = config.distil_of_round(round.number).epochs;
+        let key = key_of(&[
             &"score",
-            &self.mine_key(),
-            &self.teacher_key(),
+            &self.mine_key(round),
+            &teacher,
             &config.candidates,
             &config.dark,
             &config.loss.teacher_temperature,
-            &config.distil.epochs,
+            &epochs,
             &score::common_cap(&self.context),
             &config.run.distil_seed(),
-        ])
+        ]);
+        if config.teacher.voices.is_empty() {
+            return Ok(key);
+        }
+        let voices = voices::keys(&self.context, round, &teacher)?;
+        let (list, per_step) = (config.loss.list, config.distil.queries_per_step);
+        let weights: Vec<Option<f64>> = config.teacher.voices.iter().map(|voice| voice.weight).collect();
+        Ok(key_of(&[&key, &voices, &weights, &config.teacher.temperature, &config.dev, &list, &per_step]))
     }
 
-    fn score(&self) -> Result<(), TrainError> {
-        let (key, teacher) = (self.score_key(), self.teacher_key());
-        let folder = self.context.own("score");
-        if let Some(stamp) = finished(&folder, &key) {
+    fn score(&self, round: &Round) -> Result<(), TrainError> {
+        let (key, teacher) = (self.score_key(round)?, self.teacher_key());
+        let name = round.folder_name("score");
+        let folder = self.context.own(&name);
+        if let Some(stamp) = finished(&folder, &key)
+            && self.context.config.teacher.voices.is_empty()
+        {
             let wanted = stamp.outcome["pairs"].as_u64().unwrap_or(0);
             let there = score::on_file(&self.context, &teacher)? as u64;
             if there < wanted {
@@ -426,52 +459,102 @@ impl<'a> Pipeline<'a> {
                 remove_stamp(&folder)?;
             }
         }
-        self.stage("score", &key, None, |folder| score::score(&self.context, &self.base(), folder, &teacher))?;
+        let epochs = self.context.config.distil_of_round(round.number).epochs;
+        self.stage(&name, &key, None, |folder| score::score(&self.context, round, epochs, folder, &teacher))?;
         Ok(())
     }
 
-    fn distil_key(&self) -> String {
+    fn distil_key(&self, round: &Round) -> Result<String, TrainError> {
         let config = self.context.config;
-        key_of(&[
+        Ok(key_of(&[
             &"distil",
-            &self.score_key(),
+            &self.score_key(round)?,
             &self.student_config(),
-            &config.distil,
+            &config.distil_of_round(round.number),
             &config.pacing,
             &config.loss,
             &config.dev,
-        ])
+        ]))
     }
 
-    fn distil(&self) -> Result<(), TrainError> {
-        let (key, teacher) = (self.distil_key(), self.teacher_key());
-        let product = Product::Model(self.context.own("distil").join("model"));
-        self.stage("distil", &key, Some(product), |folder| {
-            distil::distil(&self.context, &self.base(), folder, &teacher, &key)
+    /// All rounds of distillation; the later ones mine and score first.
+    fn rounds(&self) -> Result<(), TrainError> {
+        for number in 0..self.context.config.rounds.count {
+            let round = self.round(number)?;
+            if number > 0 {
+                self.mine(&round)?;
+                self.score(&round)?;
+            }
+            self.distil(&round)?;
+        }
+        Ok(())
+    }
+
+    fn distil(&self, round: &Round) -> Result<(), TrainError> {
+        let (key, teacher) = (self.distil_key(round)?, self.teacher_key());
+        let name = round.folder_name("distil");
+        let product = Product::Model(self.context.own(&name).join("model"));
+        let score_folder = self.context.own(&round.folder_name("score"));
+        let scored = finished(&score_folder, &self.score_key(round)?);
+        let fusion = scored.and_then(|stamp| serde_json::from_value(stamp.outcome["fusion"].clone()).ok());
+        let fusion: Fusion = fusion.unwrap_or_default();
+        let training = self.context.config.distil_of_round(round.number);
+        self.stage(&name, &key, Some(product), |folder| {
+            let plan = distil::DistilPlan { training: &training, fusion, teacher_key: &teacher, key: &key };
+            distil::distil(&self.context, round, folder, plan)
         })?;
         Ok(())
     }
 
-    fn export_key(&self) -> String {
-        key_of(&[&"export", &self.distil_key()])
+    fn export_key(&self) -> Result<String, TrainError> {
+        Ok(key_of(&[&"export", &self.distil_key(&self.last_round()?)?]))
     }
 
     fn export(&self) -> Result<(), TrainError> {
         let student = self.context.own("student");
-        let key = self.export_key();
+        let key = self.export_key()?;
+        let trained = self.context.own(&self.last_round()?.folder_name("distil")).join("model");
         self.stage("export", &key, Some(Product::Exported(student.clone())), |_| {
             // A fresh card lacks what was measured, so that stage has to follow.
             remove_stamp(&self.context.own("after"))?;
             let card = self.card(&student);
-            self.export_model(&self.context.own("distil").join("model"), &student, self.whole_export, card)?;
+            self.export_model(&trained, &student, self.whole_export, card)?;
             Ok(json!({ "student": student.display().to_string() }))
         })?;
         Ok(())
     }
 
     /// Hash of everything the final measurement depends on.
-    pub(crate) fn eval_key(&self) -> String {
-        key_of(&[&"eval", &self.export_key(), &self.baseline_key()])
+    ///
+    /// # Errors
+    /// When a file that it depends on cannot be read.
+    pub(crate) fn eval_key(&self) -> Result<String, TrainError> {
+        Ok(key_of(&[&"eval", &self.export_key()?, &self.baseline_key()]))
+    }
+
+    pub(super) fn context(&self) -> &Context<'a> {
+        &self.context
+    }
+
+    pub(super) fn test(&self) -> Option<&TestSet> {
+        self.test.as_ref()
+    }
+
+    /// Every stage that may have run, with its folder.
+    pub(super) fn stage_folders(&self) -> Vec<(String, PathBuf)> {
+        let mut names: Vec<String> =
+            ["before", "warm-up", "mine", "teacher", "score", "distil"].map(str::to_owned).into();
+        for number in 2..=self.context.config.rounds.count {
+            names.extend(["mine", "score", "distil"].map(|stage| format!("round-{number}-{stage}")));
+        }
+        names.extend(["export", "after"].map(str::to_owned));
+        names.into_iter().map(|name| (name.clone(), self.stage_folder(&name))).collect()
+    }
+
+    /// The folder of a stage.
+    fn stage_folder(&self, name: &str) -> PathBuf {
+        let is_own = OWN.contains(&name) || name.starts_with("round-");
+        if is_own { self.context.own(name) } else { self.context.place(name) }
     }
 
     /// What this run does not share with others of the same output.
@@ -500,7 +583,8 @@ impl<'a> Pipeline<'a> {
 
     /// Wall seconds that distillation took.
     pub(crate) fn distil_seconds(&self) -> Result<f64, TrainError> {
-        let stamp = finished(&self.context.own("distil"), &self.distil_key());
+        let round = self.round(0)?;
+        let stamp = finished(&self.context.own("distil"), &self.distil_key(&round)?);
         Ok(stamp.map_or(0.0, |stamp| stamp.seconds))
     }
 
@@ -513,11 +597,14 @@ impl<'a> Pipeline<'a> {
     /// the stages before scoring have not run, since their products decide which pairs these are.
     pub(crate) fn known_scores(&self) -> Result<Option<(usize, usize, usize)>, TrainError> {
         let path = score::cache_path(&self.context);
-        let mined = finished(&self.context.place("mine"), &self.mine_key()).is_some();
-        if !mined || !path.is_file() {
+        let round = self.round(0)?;
+        let folder = round.mine_folder(&self.context);
+        let mined = finished(&folder, &self.mine_key(&round)).is_some();
+        // Fused voices are mostly scored on the spot.
+        if !mined || !path.is_file() || !self.context.config.teacher.voices.is_empty() {
             return Ok(None);
         }
-        score::known(&self.context, &self.teacher_key()).map(Some)
+        score::known(&self.context, &folder, &self.teacher_key()).map(Some)
     }
 
     /// What the student's card says.
@@ -566,7 +653,7 @@ impl<'a> Pipeline<'a> {
 
     fn eval(&self) -> Result<Option<Verdict>, TrainError> {
         let Some(test) = &self.test else { return Ok(None) };
-        let key = self.eval_key();
+        let key = self.eval_key()?;
         let outcome = self.stage("after", &key, None, |folder| {
             let measured = test.measure(&self.context, &self.context.own("student"), folder, "after")?;
             let verdict = test.verdict(&self.context, &self.context.place("before"), folder)?;
@@ -617,15 +704,6 @@ impl<'a> Pipeline<'a> {
         }
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::internal(e.to_string()))?;
         crate::checkpoint::write_whole(&path, &text)
-    }
-
-    fn draw_curves(&self) -> Result<(), TrainError> {
-        let run = self.context.own("");
-        for ((stage, value), curve) in read_curves(&run)? {
-            let path = run.join("curves").join(format!("{stage}-{}.svg", value.replace('/', "-")));
-            write_svg(&path, &format!("{stage}: {value}"), &value, &[curve])?;
-        }
-        Ok(())
     }
 }
 

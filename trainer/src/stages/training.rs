@@ -5,7 +5,8 @@
 
 use super::gradient::{Room, Work};
 use super::step_log::{Launched, StepLog};
-use crate::checkpoint::{Checkpoints, Progress};
+use crate::adam::random::KeyedRandom;
+use crate::checkpoint::{Carried, Checkpoints, Position};
 use crate::config::TrainingConfig;
 use crate::error::TrainError;
 use crate::model::Parameters;
@@ -45,6 +46,33 @@ pub(crate) trait Objective<More> {
     fn flops_per_token(&self, length: usize) -> f64;
     /// A value on held-out queries, higher is better; none where nothing was held out.
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError>;
+}
+
+/// What choosing among weights needs of an objective, whatever its steps want.
+trait ObjectiveWeights {
+    fn weights(&mut self) -> &mut Parameters;
+    fn measure(&mut self) -> Result<Option<f64>, TrainError>;
+}
+
+impl<More> ObjectiveWeights for &mut dyn Objective<More> {
+    fn weights(&mut self) -> &mut Parameters {
+        self.parameters()
+    }
+
+    fn measure(&mut self) -> Result<Option<f64>, TrainError> {
+        self.evaluate()
+    }
+}
+
+/// A mean of weights with one more in it.
+fn add_to_mean(mean: Option<Vec<Tensor>>, count: usize, parameters: &Parameters) -> Result<Vec<Tensor>, TrainError> {
+    let Some(mut mean) = mean else { return parameters.snapshot() };
+    for (mean, weight) in mean.iter_mut().zip(parameters.tensors()) {
+        let weight = weight.f_detach()?.f_to_device(mean.device())?;
+        let step = weight.f_sub(mean)?.f_div_scalar(count as f64 + 1.0)?;
+        let _ = mean.f_add_(&step)?;
+    }
+    Ok(mean)
 }
 
 /// Steps whose data may lie ready: enough that an uneven step does not leave the device waiting.
@@ -94,6 +122,9 @@ pub struct TrainingOutcome {
     pub evaluations: Vec<(usize, f64)>,
     /// The step whose weights were kept.
     pub kept: usize,
+    /// What was kept, in words: that step, an average, or a mixture with the start.
+    #[serde(default)]
+    pub kept_weights: String,
     /// Tokens seen, without padding.
     pub tokens: u64,
     /// Seconds of training.
@@ -130,8 +161,75 @@ impl Loop<'_> {
         if per_epoch == 0 {
             return steps == self.total();
         }
-        let place = |s: usize| s * per_epoch / self.steps_per_epoch.max(1);
-        steps == self.total() || place(steps) > place(steps - 1)
+        let passed = |s: usize| s * per_epoch / self.steps_per_epoch.max(1);
+        steps == self.total() || passed(steps) > passed(steps - 1)
+    }
+
+    /// Whether the last evaluations brought nothing better.
+    fn is_exhausted(&self, position: &Position) -> bool {
+        let best = position.best.map_or(0, |(step, _)| step);
+        let since = position.evaluations.iter().rev().take_while(|(step, _)| *step > best).count();
+        self.config.patience > 0 && since >= self.config.patience
+    }
+
+    /// Leaves in the parameters what ranks held-out queries best: the best step, the average of the last ones, or one of the two mixed
+    /// with the start. Gives what that is, in words.
+    fn choose(
+        &self,
+        objective: &mut dyn ObjectiveWeights,
+        position: &Position,
+        carried: Carried,
+        start: Option<Vec<Tensor>>,
+    ) -> Result<String, TrainError> {
+        let Some((step, mut value)) = position.best else {
+            // Nothing was measured: the average of the last steps is the safer one, where it was asked for.
+            return match carried.average {
+                Some(average) => {
+                    objective.weights().restore(&average)?;
+                    Ok(format!("the average of the last {} steps", position.averaged))
+                }
+                None => Ok(format!("step {}", position.step)),
+            };
+        };
+        let mut kept = if step == 0 { "the model before the first step".to_owned() } else { format!("step {step}") };
+        let Some(mut best) = carried.best else { return Ok(kept) };
+        let mut is_average = false;
+        let mut attempt = |weights: Vec<Tensor>, value: &mut f64, best: &mut Vec<Tensor>| -> Result<bool, TrainError> {
+            objective.weights().restore(&weights)?;
+            let Some(found) = objective.measure()? else { return Ok(false) };
+            let is_better = found > *value;
+            if is_better {
+                (*value, *best) = (found, weights);
+            }
+            Ok(is_better)
+        };
+        if let Some(average) = carried.average
+            && attempt(average, &mut value, &mut best)?
+        {
+            kept = format!("the average of the last {} steps", position.averaged);
+            is_average = true;
+        }
+        if let Some(start) = start
+            && (step > 0 || is_average)
+        {
+            let trained: Vec<Tensor> = best.iter().map(Tensor::copy).collect();
+            let of_trained = kept.clone();
+            for share in [0.75, 0.5] {
+                let mixed = start
+                    .iter()
+                    .zip(&trained)
+                    .map(|(a, b)| Ok(a.f_mul_scalar(1.0 - share)?.f_add(&b.f_mul_scalar(share)?)?))
+                    .collect::<Result<Vec<_>, TrainError>>()?;
+                if attempt(mixed, &mut value, &mut best)? {
+                    kept = format!("{share} of {of_trained} and {} of the start", 1.0 - share);
+                }
+            }
+        }
+        objective.weights().restore(&best)?;
+        if value > position.best.map_or(value, |(_, known)| known) {
+            self.reporter.say(&format!("{}: development nDCG@10 {value:.4} by {kept}", self.stage));
+        }
+        Ok(kept)
     }
 
     /// Runs to the end, from a checkpoint where there is one; leaves the best weights in the parameters.
@@ -147,26 +245,28 @@ impl Loop<'_> {
         let total = self.total();
         let checkpoints = Checkpoints::new(&self.folder.join("checkpoints"));
         let mut optimiser = AdamW::new(self.config.adamw, objective.parameters().tensors());
-        let mut best: Option<Vec<Tensor>> = None;
-        let mut place = Progress { configuration: self.configuration.clone(), ..Progress::default() };
+        let mut carried = Carried::default();
+        // Before a checkpoint puts other weights in their place.
+        let start = if self.config.mix_start { Some(objective.parameters().snapshot()?) } else { None };
+        let mut position = Position { configuration: self.configuration.clone(), ..Position::default() };
         let found = checkpoints.load(&self.configuration, objective.parameters(), &mut optimiser)?;
         let mut metrics = Metrics::open(self.run, self.stage, found.is_some())?;
         if let Some((found, weights)) = found {
             self.reporter.say(&format!("{}: goes on from step {} of {total}", self.stage, found.step));
-            (place, best) = (found, weights);
+            (position, carried) = (found, weights);
         } else if self.judge_start
             && total > 0
             && let Some(value) = objective.evaluate()?
         {
-            place.evaluations.push((0, value));
-            place.best = Some((0, value));
-            best = Some(objective.parameters().snapshot()?);
+            position.evaluations.push((0, value));
+            position.best = Some((0, value));
+            carried.best = Some(objective.parameters().snapshot()?);
             metrics.write(0, &[("dev_ndcg@10", value)])?;
             self.reporter.say(&format!("{}: step 0: development nDCG@10 {value:.4}", self.stage));
         }
-        let room = Room::new(self.stage, self.reporter, place.batch_cap.unwrap_or(usize::MAX));
-        let first = place.step;
-        let state = State { checkpoints, optimiser, metrics, best, place };
+        let room = Room::new(self.stage, self.reporter, position.batch_cap.unwrap_or(usize::MAX));
+        let first = position.step;
+        let state = State { checkpoints, optimiser, metrics, carried, start, position };
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(AHEAD);
             let cap = &room;
@@ -196,14 +296,15 @@ impl Loop<'_> {
         data: Receiver<Result<Prepared<More>, TrainError>>,
     ) -> Result<TrainingOutcome, TrainError> {
         let total = self.total();
-        let State { checkpoints, mut optimiser, metrics, mut best, mut place } = state;
-        let mut log = StepLog::new(self.stage, metrics, self.reporter.bar(self.stage, total, place.step));
-        let before = place.seconds;
+        let State { checkpoints, mut optimiser, metrics, mut carried, start, mut position } = state;
+        let mut log = StepLog::new(self.stage, metrics, self.reporter.bar(self.stage, total, position.step));
+        let before = position.seconds;
         let loop_began = Instant::now();
         let mut saved = Instant::now();
-        let first = place.step;
-        while place.step < total {
-            let (step, began) = (place.step, Instant::now());
+        let first = position.step;
+        let averages_from = total - ((self.config.average * total as f64).round() as usize).min(total);
+        while position.step < total && !self.is_exhausted(&position) {
+            let (step, began) = (position.step, Instant::now());
             let Prepared { queries, work, more } = data.recv().unwrap_or_else(|_| {
                 Err(TrainError::internal("the thread that makes batches has ended; its message is above"))
             })?;
@@ -212,10 +313,14 @@ impl Loop<'_> {
             let learning_rate = rate(self.config, step, total);
             let (tensors, decays) = objective.parameters().for_update();
             let gradient_norm = optimiser.step(tensors, decays, learning_rate)?;
-            place.step += 1;
-            place.tokens += tokens as u64;
-            place.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
-            let step = place.step;
+            position.step += 1;
+            if position.step > averages_from {
+                carried.average = Some(add_to_mean(carried.average.take(), position.averaged, objective.parameters())?);
+                position.averaged += 1;
+            }
+            position.tokens += tokens as u64;
+            position.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
+            let step = position.step;
             log.tell(Launched {
                 step,
                 began,
@@ -231,19 +336,19 @@ impl Loop<'_> {
             if self.evaluates_after(step)
                 && let Some(value) = objective.evaluate()?
             {
-                place.evaluations.push((step, value));
+                position.evaluations.push((step, value));
                 log.metrics.write(step, &[("dev_ndcg@10", value)])?;
                 self.reporter.say(&format!("{}: step {step}: development nDCG@10 {value:.4}", self.stage));
-                if place.best.is_none_or(|(_, known)| value > known) {
-                    place.best = Some((step, value));
-                    best = Some(objective.parameters().snapshot()?);
+                if position.best.is_none_or(|(_, known)| value > known) {
+                    position.best = Some((step, value));
+                    carried.best = Some(objective.parameters().snapshot()?);
                 }
             }
-            place.seconds = before + loop_began.elapsed().as_secs_f64();
+            position.seconds = before + loop_began.elapsed().as_secs_f64();
             let stopped = self.stop.load(Ordering::Relaxed);
             let saves = step < total && (stopped || saved.elapsed().as_secs_f64() > self.checkpoint_minutes * 60.0);
             if saves {
-                checkpoints.save(place.clone(), objective.parameters(), &optimiser, best.as_deref())?;
+                checkpoints.save(position.clone(), objective.parameters(), &optimiser, &carried)?;
                 saved = Instant::now();
             }
             if step < total && stopped {
@@ -253,9 +358,14 @@ impl Loop<'_> {
             }
         }
         let (mut metrics, clock) = log.end();
-        if let Some(weights) = &best {
-            objective.parameters().restore(weights)?;
+        if position.step < total {
+            self.reporter.say(&format!(
+                "{}: ends after step {} of {total}: {} evaluations without a better one",
+                self.stage, position.step, self.config.patience
+            ));
         }
+        let mut objective = objective;
+        let kept = self.choose(&mut objective, &position, carried, start)?;
         let held = held_at_most(self.device);
         if total > first {
             let memory = match held {
@@ -275,11 +385,12 @@ impl Loop<'_> {
             }
         }
         Ok(TrainingOutcome {
-            steps: total,
-            kept: place.best.map_or(total, |(step, _)| step),
-            evaluations: place.evaluations,
-            tokens: place.tokens,
-            seconds: place.seconds,
+            steps: position.step,
+            kept: position.best.map_or(position.step, |(step, _)| step),
+            kept_weights: kept,
+            evaluations: position.evaluations,
+            tokens: position.tokens,
+            seconds: position.seconds,
             tokens_per_second: clock.tokens_per_second(),
             teraflops: clock.teraflops(),
             memory: held.map(|(held, _)| held.0),
@@ -297,18 +408,43 @@ struct State {
     checkpoints: Checkpoints,
     optimiser: AdamW,
     metrics: Metrics,
-    best: Option<Vec<Tensor>>,
-    place: Progress,
+    carried: Carried,
+    /// The weights before the first step, where the outcome may be mixed with them.
+    start: Option<Vec<Tensor>>,
+    position: Position,
 }
 
-/// The queries of a step: each epoch visits all in an order of its own.
-pub(crate) fn step_queries(seed: u64, queries: usize, per_step: usize, step: usize) -> (u32, Vec<usize>) {
-    let steps = queries.div_ceil(per_step.max(1)).max(1);
-    let (epoch, place) = (step / steps, step % steps);
-    let mut order: Vec<usize> = (0..queries).collect();
-    crate::adam::random::KeyedRandom::new("order", seed, &[&(epoch as u64).to_le_bytes()]).shuffle(&mut order);
-    let start = place * per_step;
-    (epoch as u32, order[start..(start + per_step).min(queries)].to_vec())
+/// The queries of steps: each epoch visits all in an order that is drawn once.
+pub(crate) struct StepQueries {
+    seed: u64,
+    queries: usize,
+    per_step: usize,
+    /// The epoch last asked for, and its order.
+    known: Option<(u32, Vec<usize>)>,
+}
+
+impl StepQueries {
+    pub(crate) fn new(seed: u64, queries: usize, per_step: usize) -> Self {
+        Self { seed, queries, per_step: per_step.max(1), known: None }
+    }
+
+    /// The epoch of a step, and its queries.
+    pub(crate) fn of(&mut self, step: usize) -> (u32, &[usize]) {
+        let steps = self.queries.div_ceil(self.per_step).max(1);
+        let (epoch, position) = ((step / steps) as u32, step % steps);
+        let (seed, queries) = (self.seed, self.queries);
+        let draw = || {
+            let mut order: Vec<usize> = (0..queries).collect();
+            KeyedRandom::new("order", seed, &[&u64::from(epoch).to_le_bytes()]).shuffle(&mut order);
+            (epoch, order)
+        };
+        if self.known.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            self.known = Some(draw());
+        }
+        let order = self.known.as_ref().map_or(&[][..], |(_, order)| order);
+        let start = position * self.per_step;
+        (epoch, &order[start.min(queries)..(start + self.per_step).min(queries)])
+    }
 }
 
 #[cfg(test)]
@@ -328,10 +464,15 @@ mod tests {
 
     #[test]
     fn an_epoch_visits_every_query_once() {
-        let mut seen: Vec<usize> = (0..4).flat_map(|s| step_queries(3, 10, 3, s).1).collect();
+        let mut steps = StepQueries::new(3, 10, 3);
+        let mut seen: Vec<usize> = (0..4).flat_map(|s| steps.of(s).1.to_vec()).collect();
         seen.sort_unstable();
         assert_eq!(seen, (0..10).collect::<Vec<_>>());
-        assert_eq!(step_queries(3, 10, 3, 4).0, 1);
-        assert_ne!(step_queries(3, 100, 100, 0).1, step_queries(3, 100, 100, 1).1);
+        assert_eq!(steps.of(4).0, 1);
+        let mut whole = StepQueries::new(3, 100, 100);
+        let first = whole.of(0).1.to_vec();
+        assert_ne!(first, whole.of(1).1);
+        // Whoever begins later sees the same.
+        assert_eq!(StepQueries::new(3, 10, 3).of(2), steps.of(2));
     }
 }

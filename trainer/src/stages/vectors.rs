@@ -26,6 +26,11 @@ pub(crate) struct Vectors {
 }
 
 impl Vectors {
+    /// One of the rows.
+    pub(crate) fn row(&self, number: usize) -> Option<&[f32]> {
+        self.values.get(number * self.dimension..(number + 1) * self.dimension)
+    }
+
     /// Numbers of the `depth` rows with the largest dot product, best first; ties by lower number.
     pub(crate) fn nearest(&self, query: &[f32], depth: usize) -> Vec<(usize, f32)> {
         let mut scored: Vec<(usize, f32)> = self

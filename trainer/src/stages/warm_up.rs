@@ -1,16 +1,17 @@
-//! Warm-up: the student learns to retrieve at all, from BM25's finds and the other queries' passages.
+//! Warm-up: contrastive training on labels, mined negatives and the other queries' passages.
 
 use super::context::Context;
-use super::dev::{DevSet, StudentInputs};
-use super::distil::SameText;
+use super::dev::DevSet;
 use super::gradient::{Group, Pass, Room, Work};
+use super::inputs::StudentInputs;
+use super::limits::{budget, limits, limits_without_gradients, most_tokens, query_limits};
 use super::lists::positive_of;
-use super::mine::{MineConfig, Progress, Surroundings, mine};
-use super::teacher::{budget, limits, limits_without_gradients, most_tokens, query_limits};
-use super::training::{Loop, Objective, Prepare, Prepared, StepReport, TrainingOutcome, step_queries};
+use super::mine::{MineConfig, MineOrder, Progress, Surroundings, VectorSource, VectorTable, mine};
+use super::same_text::SameText;
+use super::training::{Loop, Objective, Prepare, Prepared, StepQueries, StepReport, TrainingOutcome};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
-use crate::config::Config;
+use crate::config::{Config, MinedBy};
 use crate::error::TrainError;
 use crate::model::{Layout, Mode, Parameters, Student};
 use crate::torch::{ready_for, send};
@@ -19,7 +20,8 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 /// Draws candidates and makes inputs of steps.
-struct Lesson<'a> {
+struct WarmUpSteps<'a> {
+    order: StepQueries,
     context: &'a Context<'a>,
     inputs: &'a StudentInputs<'a>,
     layout: Layout,
@@ -42,16 +44,17 @@ struct WarmUp<'a> {
     dev: Option<DevSet>,
 }
 
-impl Prepare for Lesson<'_> {
+impl Prepare for WarmUpSteps<'_> {
     type More = Targets;
 
     fn prepare(&mut self, step: usize, cap: usize) -> Result<Prepared<Targets>, TrainError> {
         let config = &self.context.config.warm_up;
         let seed = self.context.config.run.seed;
         let all = &self.context.data.queries;
-        let (epoch, queries) = step_queries(seed ^ 1, all.len(), config.training.queries_per_step, step);
+        let (epoch, queries) = self.order.of(step);
         let draw = CandidateConfig {
             negatives: config.negatives,
+            positives: 1,
             sampling: Sampling::Random,
             from_rank: 1,
             to_rank: config.to_rank,
@@ -59,7 +62,7 @@ impl Prepare for Lesson<'_> {
         let mut column: HashMap<u32, usize> = HashMap::new();
         let mut passages: Vec<u32> = Vec::new();
         let (mut own, mut target) = (Vec::new(), Vec::new());
-        for &query in &queries {
+        for &query in queries {
             let of = &all[query];
             let pool = &self.pools[query];
             let positive = positive_of(of, seed, epoch);
@@ -80,6 +83,7 @@ impl Prepare for Lesson<'_> {
         let allowed = flags(&self.same.allowed(&positives, &own, &target, &passages, true))?;
         let columns: Vec<i64> = target.iter().map(|p| column[p] as i64).collect();
         let machine = self.context.machine;
+        let edited = self.inputs.edited(queries.iter().zip(&target));
         let groups = vec![
             Group {
                 sequences: queries.iter().map(|&q| self.inputs.query(q)).collect(),
@@ -88,7 +92,10 @@ impl Prepare for Lesson<'_> {
             Group {
                 sequences: passages
                     .iter()
-                    .map(|&p| self.inputs.passage(self.context.texts.passages.get(p as usize)))
+                    .map(|&p| {
+                        let whole = || self.context.texts.passages.get(p as usize);
+                        self.inputs.passage(edited.get(&p).copied().unwrap_or_else(whole))
+                    })
                     .collect(),
                 limits: limits(&config.training, machine),
             },
@@ -148,15 +155,17 @@ impl Objective<Targets> for WarmUp<'_> {
     }
 }
 
-/// What BM25 is asked for: as many candidates as negatives and development lists are drawn from.
-fn by_words(config: &Config) -> MineConfig {
+/// How the warm-up mines: as many candidates as negatives and development lists are drawn from.
+fn mining(config: &Config) -> MineConfig {
     let to_rank = config.warm_up.to_rank.max(config.dev.candidates);
+    let both = config.warm_up.mined_by == MinedBy::Both;
     MineConfig {
-        dense: false,
+        dense: both,
         bm25: true,
         from_rank: 1,
         to_rank,
         keep: to_rank,
+        order: if both { MineOrder::Fused } else { MineOrder::BestRank },
         margin: None,
         ceiling: None,
         relative_ceiling: None,
@@ -164,26 +173,31 @@ fn by_words(config: &Config) -> MineConfig {
     }
 }
 
-/// Warms the student up into a folder.
+/// Warms the student up into a folder. `vectors` are those of the start model, where its ranking takes part.
 ///
 /// # Errors
 /// As [`Loop::run`].
-pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result<TrainingOutcome, TrainError> {
+pub(crate) fn warm_up(
+    context: &Context<'_>,
+    mut vectors: Option<VectorTable>,
+    folder: &Path,
+    key: &str,
+) -> Result<TrainingOutcome, TrainError> {
     let config = &context.config.warm_up;
     let mut student = context.student(&context.start)?;
     student.encoder.freeze(context.config.student.freeze_embeddings, context.config.student.freeze_layers)?;
     let inputs = StudentInputs::new(context, &student)?;
     let all = [context.data.queries.as_slice(), context.data.dev.as_slice()].concat();
-    let by_words = by_words(context.config);
-    let mut bar = context.reporter.bar("BM25", all.len(), 0);
-    let place = folder.join("mine");
+    let mining = mining(context.config);
+    let mut bar = context.reporter.bar("mining", all.len(), 0);
+    let mine_folder = folder.join("mine");
     mine(
-        &by_words,
+        &mining,
         &context.data.passages,
         &all,
-        None,
+        vectors.as_mut().map(|v| v as &mut dyn VectorSource),
         &mut Surroundings {
-            folder: &place,
+            folder: &mine_folder,
             stop: context.stop,
             progress: &mut |progress| {
                 if let Progress::Search(done, _) = progress {
@@ -193,7 +207,8 @@ pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result
         },
     )?;
     drop(bar);
-    let pools: Vec<Vec<Candidate>> = super::mine::read(&place.join("mined.jsonl"), &context.data.passages)?
+    drop(vectors);
+    let pools: Vec<Vec<Candidate>> = super::mine::read(&mine_folder.join("mined.jsonl"), &context.data.passages)?
         .iter()
         .map(|query| {
             let ranked = query.candidates.iter().enumerate();
@@ -202,7 +217,9 @@ pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result
         .collect();
     let dev = DevSet::of(context, &pools);
     let layout = student.encoder.layout();
-    let mut lesson = Lesson { context, inputs: &inputs, layout, pools, same: SameText::of(context) };
+    let seed = context.config.run.seed ^ 1;
+    let order = StepQueries::new(seed, context.data.queries.len(), config.training.queries_per_step);
+    let mut steps = WarmUpSteps { order, context, inputs: &inputs, layout, pools, same: SameText::of(context) };
     let mut training = WarmUp { context, student, inputs: &inputs, dev };
     let around = Loop {
         stage: "warm-up",
@@ -217,7 +234,7 @@ pub(crate) fn warm_up(context: &Context<'_>, folder: &Path, key: &str) -> Result
         reporter: context.reporter,
         stop: context.stop,
     };
-    let outcome = around.run(&mut lesson, &mut training)?;
+    let outcome = around.run(&mut steps, &mut training)?;
     training.student.save(&folder.join("model"))?;
     around.clear();
     Ok(outcome)
@@ -231,9 +248,11 @@ mod tests {
     fn negatives_come_from_all_the_ranks_that_are_asked_for() {
         let mut config = Config::default();
         (config.mine.keep, config.warm_up.to_rank, config.dev.candidates) = (24, 100, 30);
-        let made = by_words(&config);
+        let made = mining(&config);
         assert_eq!((made.from_rank, made.to_rank, made.keep), (1, 100, 100));
         config.dev.candidates = 200;
-        assert_eq!(by_words(&config).keep, 200);
+        assert_eq!(mining(&config).keep, 200);
+        config.warm_up.mined_by = MinedBy::Both;
+        assert!(mining(&config).dense && mining(&config).order == MineOrder::Fused);
     }
 }

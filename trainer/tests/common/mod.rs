@@ -96,6 +96,7 @@ length = 38
 query_length = 8
 negatives = 3
 to_rank = 12
+accept_weak = true
 
 [teacher.training]
 epochs = 2

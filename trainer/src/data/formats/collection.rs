@@ -9,13 +9,23 @@ use crate::error::TrainError;
 use beir_eval::Collection;
 use std::path::Path;
 
-pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(), TrainError> {
-    let collection = Collection::open(&config.path)?;
+/// The documents alone.
+pub(super) fn read_documents(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(), TrainError> {
+    documents(&Collection::open(&config.path)?, builder)
+}
+
+fn documents(collection: &Collection, builder: &mut Builder<'_>) -> Result<(), TrainError> {
     for record in collection.records()? {
         let record = record?;
         let outcome = builder.passage(record.document.id, record.document.title, record.document.text);
         builder.settle(Path::new(&*record.place.file), record.place.line, outcome)?;
     }
+    Ok(())
+}
+
+pub(super) fn read(config: &DataConfig, builder: &mut Builder<'_>) -> Result<(), TrainError> {
+    let collection = Collection::open(&config.path)?;
+    documents(&collection, builder)?;
     let queries = collection.queries()?;
     for wrong in queries.without_text() {
         builder.drop_row(Path::new(&*wrong.place.file), wrong.place.line, wrong.problem.clone())?;

@@ -4,6 +4,7 @@ use super::MineConfig;
 use super::vectors::{self, VectorSource};
 use crate::data::Passages;
 use crate::error::TrainError;
+use crate::stages::voices::ANALYSER;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,6 @@ use tantivy::schema::{FAST, Field, IndexRecordOption, Schema, TextFieldIndexing,
 use tantivy::{DocAddress, Index, IndexWriter, Searcher, TantivyDocument, Term};
 use tantivy_dense::{Dense, KnnQuery, VectorField, VectorOptions};
 
-/// English stemming, one of tantivy's own analysers: what the usual BM25 baselines use.
-const ANALYSER: &str = "en_stem";
 /// Passages whose vectors are in memory at a time.
 const CHUNK: usize = 1024;
 /// More different words than this a query need not have.

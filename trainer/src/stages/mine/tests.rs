@@ -19,6 +19,7 @@ fn query(id: &str, text: &str, positives: &[u32]) -> TrainQuery {
         positives: positives.to_vec(),
         negatives: vec![],
         scores: None,
+        ..TrainQuery::default()
     }
 }
 

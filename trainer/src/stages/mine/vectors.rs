@@ -1,6 +1,7 @@
 //! Where mining gets vectors from.
 
 use crate::error::TrainError;
+use crate::stages::vectors::Vectors;
 use std::ops::Range;
 
 /// Vectors of passages and queries by number, made or looked up a range at a time.
@@ -39,6 +40,17 @@ fn slice(table: &[f32], dimension: usize, range: Range<usize>) -> Result<Vec<Vec
     let rows =
         rows.ok_or_else(|| TrainError::internal(format!("the table of vectors ends before row {}", range.end)))?;
     Ok(rows.chunks_exact(dimension.max(1)).map(<[f32]>::to_vec).collect())
+}
+
+impl VectorTable {
+    pub(crate) fn of(fingerprint: &str, passages: Vectors, queries: Vectors) -> Self {
+        Self {
+            dimension: passages.dimension,
+            fingerprint: fingerprint.to_owned(),
+            passages: passages.values,
+            queries: queries.values,
+        }
+    }
 }
 
 impl VectorSource for VectorTable {
