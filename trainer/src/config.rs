@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 pub use queries::QueriesConfig;
-pub use student::{StudentConfig, Towers};
+pub use student::{StudentConfig, Towers, Window};
 pub(crate) use teacher::START;
 pub use teacher::{TeacherConfig, TeacherKind, VoiceConfig, VoiceKind};
 

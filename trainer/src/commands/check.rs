@@ -78,6 +78,8 @@ pub struct Lengths {
     pub cut: f64,
     /// Share of padding, batched by length under the cap.
     pub padding: f64,
+    /// Share of all tokens that lie under the cap: what training sees of the text.
+    pub seen: f64,
 }
 
 /// Optimiser steps and tokens of a stage.
@@ -254,6 +256,7 @@ fn lengths(store: &TokenStore, cap: usize, limits: &BatchLimits) -> (Lengths, f6
         cap,
         cut: all.iter().filter(|&&length| length > cap).count() as f64 / count,
         padding,
+        seen: capped.iter().sum::<usize>() as f64 / all.iter().sum::<usize>().max(1) as f64,
     };
     (report, capped.iter().sum::<usize>() as f64 / count)
 }
@@ -372,9 +375,10 @@ impl CheckReport {
                 );
                 let _ = writeln!(
                     text,
-                    "              the cap of {} cuts {:.1} %; padding {:.1} %",
+                    "              the cap of {} cuts {:.1} %, training sees {:.1} % of the text; padding {:.1} %",
                     l.cap,
                     100.0 * l.cut,
+                    100.0 * l.seen,
                     100.0 * l.padding
                 );
             }

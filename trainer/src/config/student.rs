@@ -14,6 +14,9 @@ pub struct StudentConfig {
     pub query_length: usize,
     /// Most tokens of a passage in training, special ones included. Evaluation and the exported student use `max_length`.
     pub passage_length: usize,
+    /// Which part of a longer passage training reads.
+    #[serde(skip_serializing_if = "Window::is_start")]
+    pub passage_window: Window,
     /// Start from these layers of the model only, counted from 0, in this order: a student of three of six layers is about twice as
     /// fast. Absent: all. The teacher starts from the whole model.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -63,6 +66,23 @@ impl Towers {
     }
 }
 
+/// Which part of a passage longer than `passage_length` training reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Window {
+    /// Its start, as an index without chunks has it.
+    #[default]
+    Start,
+    /// Another part in each epoch, as the chunks of an index have it.
+    Random,
+}
+
+impl Window {
+    fn is_start(&self) -> bool {
+        *self == Self::Start
+    }
+}
+
 impl StudentConfig {
     pub(super) fn problem(&self) -> Option<String> {
         if self.towers == Towers::Untied {
@@ -92,6 +112,7 @@ impl Default for StudentConfig {
             model: PathBuf::new(),
             query_length: 64,
             passage_length: 256,
+            passage_window: Window::Start,
             layers: Vec::new(),
             max_length: None,
             freeze_embeddings: false,

@@ -2,7 +2,7 @@
 
 use crate::adam::candidates::Candidate;
 use crate::checkpoint::{hex, write_whole};
-use crate::config::{Config, StudentConfig, VoiceKind};
+use crate::config::{Config, StudentConfig, VoiceKind, Window};
 use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenize, tokenizer_hash};
 use crate::data::{Origin as QueryOrigin, TrainQuery, TrainingData};
 use crate::error::TrainError;
@@ -31,6 +31,8 @@ pub(crate) struct Texts {
     pub(crate) edited: HashMap<usize, Vec<u32>>,
 }
 
+/// Most tokens of a passage that windows are cut out of.
+const WHOLE_PASSAGE: u32 = 4096;
 /// A longer prompt is cut to so many tokens.
 pub(crate) const PROMPT_TOKENS: u32 = 1024;
 
@@ -209,6 +211,8 @@ fn tokenise(config: &Config, data: &TrainingData, model: &Path, reporter: &Repor
     let tokens = ModelTokenizer::open(model)?;
     let folder = config.run.output.join("tokens");
     let cap = config.student.passage_length.max(config.teacher.length) as u32;
+    // Windows are cut out of whole passages.
+    let cap = if config.student.passage_window == Window::Random { cap.max(WHOLE_PASSAGE) } else { cap };
     let query_cap = config.student.query_length.max(config.teacher.query_length) as u32;
     let train = data.queries.len();
     let query = |i: usize| -> Cow<'_, str> {

@@ -70,7 +70,7 @@ impl Prepare for DistilSteps<'_> {
         let ranking = self.ranking(epoch)?;
         let weights: Vec<f32> = queries.iter().map(|&query| ranking.weight(query, share)).collect();
         let (selected, confidence, of_selected) = ranking.summary(share);
-        let (groups, targets) = self.targets(&queries, &lists, &weights)?;
+        let (groups, targets) = self.targets(epoch, &queries, &lists, &weights)?;
         Ok(Prepared {
             queries: queries.iter().map(|&q| all[q].id.clone()).collect(),
             work: Work::new(groups, self.layout, cap)?,
@@ -158,6 +158,7 @@ impl DistilSteps<'_> {
     /// Model inputs of a step and everything about it that does not depend on the student.
     fn targets(
         &self,
+        epoch: u32,
         queries: &[usize],
         lists: &[QueryList],
         weights: &[f32],
@@ -195,7 +196,11 @@ impl DistilSteps<'_> {
         let mut passages: Vec<_> = natural_passages
             .iter()
             .map(|&p| {
-                let content = edited.get(&p).copied().unwrap_or_else(|| self.lists.passage(p));
+                let content = edited
+                    .get(&p)
+                    .copied()
+                    .or_else(|| self.inputs.window(p, epoch))
+                    .unwrap_or_else(|| self.lists.passage(p));
                 self.inputs.passage(&content[..content.len().min(budget)])
             })
             .collect();

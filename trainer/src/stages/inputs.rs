@@ -1,6 +1,8 @@
 //! How the student reads queries and passages while it trains.
 
 use super::context::{Context, PROMPT_TOKENS, Texts};
+use crate::adam::random::KeyedRandom;
+use crate::config::Window;
 use crate::error::TrainError;
 use crate::model::{Sequence, Student};
 use std::collections::HashMap;
@@ -12,6 +14,9 @@ pub(crate) struct StudentInputs<'a> {
     pub(crate) passage_prompt: Vec<u32>,
     pub(crate) query_length: usize,
     pub(crate) passage_length: usize,
+    window: Window,
+    /// Of windows.
+    seed: u64,
 }
 
 impl<'a> StudentInputs<'a> {
@@ -27,6 +32,8 @@ impl<'a> StudentInputs<'a> {
             passage_prompt: prompt(&student.prompts.document)?,
             query_length: context.config.student.query_length.min(longest),
             passage_length: context.config.student.passage_length.min(longest),
+            window: context.config.student.passage_window,
+            seed: context.config.run.distil_seed(),
         })
     }
 
@@ -39,6 +46,18 @@ impl<'a> StudentInputs<'a> {
     /// A passage's content.
     pub(crate) fn passage(&self, content: &[u32]) -> Sequence<'static> {
         self.texts.tokens.single(&[self.passage_prompt.as_slice(), content].concat(), self.passage_length)
+    }
+
+    /// The part of a longer passage that an epoch reads, where that is not its start.
+    pub(crate) fn window(&self, passage: u32, epoch: u32) -> Option<&[u32]> {
+        let tokens = self.texts.passages.get(passage as usize);
+        let budget = self.passage_budget();
+        let draws = self.window == Window::Random && tokens.len() > budget;
+        draws.then(|| {
+            let key: [&[u8]; 2] = [&passage.to_le_bytes(), &epoch.to_le_bytes()];
+            let start = KeyedRandom::new("window", self.seed, &key).below(tokens.len() - budget + 1);
+            &tokens[start..start + budget]
+        })
     }
 
     /// Passages of a step that are read without the part that a query was made of, by their numbers; given queries with their positives.

@@ -94,7 +94,9 @@ impl Prepare for WarmUpSteps<'_> {
                     .iter()
                     .map(|&p| {
                         let whole = || self.context.texts.passages.get(p as usize);
-                        self.inputs.passage(edited.get(&p).copied().unwrap_or_else(whole))
+                        self.inputs.passage(
+                            edited.get(&p).copied().or_else(|| self.inputs.window(p, epoch)).unwrap_or_else(whole),
+                        )
                     })
                     .collect(),
                 limits: limits(&config.training, machine),
