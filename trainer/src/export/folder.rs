@@ -389,6 +389,19 @@ pub fn add_results(folder: &Path, rows: &[MetricRow]) -> Result<(), ExportError>
     write_json(&report_path, &report)
 }
 
+/// Notes in the report which weight the dense score should have in a hybrid search, and on how many held-out queries that was chosen.
+///
+/// # Errors
+/// When the folder is no export or cannot be written.
+pub fn add_hybrid_weight(folder: &Path, weight: f32, queries: usize) -> Result<(), ExportError> {
+    let path = folder.join(REPORT);
+    let mut report = Value::Object(super::architecture::Config::read(&path)?.keys);
+    // As it is written: 0.85, and not the nearest binary fraction.
+    let weight: f64 = format!("{weight:.2}").parse().unwrap_or(f64::from(weight));
+    report["hybrid"] = json!({"dense_weight": weight, "held_out_queries": queries});
+    write_json(&path, &report)
+}
+
 /// Paths of all files below a folder, with `/`, sorted.
 fn names_in(folder: &Path) -> Result<Vec<String>, ExportError> {
     let mut names = Vec::new();

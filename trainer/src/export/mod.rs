@@ -22,6 +22,8 @@ mod weights;
 
 pub use card::{MetricRow, ModelCard};
 pub use error::ExportError;
-pub use folder::{ExportOptions, Exported, FileReport, Kind, add_results, export, fault_of, is_export};
+pub use folder::{
+    ExportOptions, Exported, FileReport, Kind, add_hybrid_weight, add_results, export, fault_of, is_export,
+};
 pub use head::Pooling;
 pub use parity::Parity;

@@ -1,7 +1,9 @@
 //! Evaluation on whole passages through the exported model, as it will be served; and the verdict.
 
 use super::context::{Context, key_of};
-use super::encode::{encode, encoder, passage_texts};
+use super::encode::{CorpusEncoder, encode, encoder, passage_texts};
+use super::hybrid::{Arms, choose_weight, ranking};
+use super::vectors::Vectors;
 use crate::checkpoint::{hex, write_whole};
 use crate::error::TrainError;
 use crate::report::ChangedQuery;
@@ -124,10 +126,52 @@ impl TestSet {
         }
         run.write(folder.join("test.run"), "adam")?;
         let evaluation = evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default());
-        let measured = Measured::of(&evaluation, evaluation_queries(&evaluation));
+        let (hybrid, weight) = self.hybrid(context, &encoder, &corpus, &vectors, &itself)?;
+        hybrid.write(folder.join("hybrid.run"), "adam-hybrid")?;
+        let of_hybrid = evaluate(&self.qrels, &hybrid, &METRICS, &EvalOptions::default());
+        let measured = Measured {
+            hybrid: METRICS.iter().map(|&m| (m.to_string(), of_hybrid.mean(m))).collect(),
+            hybrid_weight: weight,
+            ..Measured::of(&evaluation, evaluation_queries(&evaluation))
+        };
         let text = serde_json::to_vec_pretty(&measured).map_err(|e| TrainError::internal(e.to_string()))?;
         write_whole(&folder.join("test.json"), &text)?;
         Ok(measured)
+    }
+
+    /// The ranking of a hybrid search with this model, and its weight: chosen on held-out queries where the collection is the data's own.
+    fn hybrid(
+        &self,
+        context: &Context<'_>,
+        encoder: &CorpusEncoder,
+        corpus: &Vectors,
+        vectors: &[Vec<f32>],
+        itself: &SelfHits,
+    ) -> Result<(Run, f32), TrainError> {
+        let text = |row: usize| match &self.texts {
+            Some(texts) => texts[row].clone(),
+            None => context.data.passages.full_text(row as u32).unwrap_or_default(),
+        };
+        let arms = Arms::of(self.ids.len(), &text, corpus)?;
+        let dev = if self.texts.is_none() { context.data.dev.as_slice() } else { &[] };
+        let asked: Vec<&str> = dev.iter().map(|query| query.text.as_str()).collect();
+        let of_dev = encoder.encode(&asked, TextKind::Query, &mut |_| ())?;
+        let judged: Vec<_> = dev
+            .iter()
+            .zip(&of_dev)
+            .map(|(query, vector)| (arms.search(&query.text, vector), query.positives.as_slice()))
+            .collect();
+        let weight = choose_weight(&judged);
+        let mut run = Run::new();
+        for ((id, text), vector) in self.queries.iter().zip(vectors) {
+            let ranked = ranking(&arms.search(text, vector), weight).into_iter();
+            let mut hits: Vec<(String, f64)> =
+                ranked.map(|(row, score)| (self.ids[row as usize].clone(), f64::from(score))).collect();
+            itself.drop_from(&self.qrels, id, &mut hits);
+            hits.truncate(context.config.eval.depth);
+            run.insert(id.clone(), hits);
+        }
+        Ok((run, weight))
     }
 
     /// The queries that are documents of the corpus, which do not find themselves.
@@ -188,18 +232,25 @@ impl TestSet {
 
     /// Compares two runs that [`TestSet::measure`] wrote.
     pub(crate) fn verdict(&self, context: &Context<'_>, before: &Path, after: &Path) -> Result<Verdict, TrainError> {
-        let judge = |folder: &Path| -> Result<Evaluation, TrainError> {
-            let run = Run::read(folder.join("test.run"))?;
+        let judge = |folder: &Path, name: &str| -> Result<Evaluation, TrainError> {
+            let run = Run::read(folder.join(name))?;
             Ok(evaluate(&self.qrels, &run, &METRICS, &EvalOptions::default()))
         };
-        let (before, after) = (judge(before)?, judge(after)?);
+        let hybrid = (judge(before, "hybrid.run")?, judge(after, "hybrid.run")?);
+        let (before, after) = (judge(before, "test.run")?, judge(after, "test.run")?);
         let options = CompareOptions {
             permutations: context.config.eval.permutations,
             seed: context.config.run.seed,
             ..CompareOptions::default()
         };
         let comparison = compare_evaluations(&after, &before, Metric::Ndcg(10), &options)?;
+        let of_hybrid = compare_evaluations(&hybrid.1, &hybrid.0, Metric::Ndcg(10), &options)?;
         Ok(Verdict {
+            hybrid: Some(HybridVerdict {
+                before: hybrid.0.mean(Metric::Ndcg(10)),
+                after: hybrid.1.mean(Metric::Ndcg(10)),
+                p_value: of_hybrid.p_value,
+            }),
             before: before.mean(Metric::Ndcg(10)),
             after: after.mean(Metric::Ndcg(10)),
             p_value: comparison.p_value,
@@ -220,16 +271,30 @@ pub struct Measured {
     pub metrics: BTreeMap<String, f64>,
     /// Number of queries.
     pub queries: usize,
+    /// The same of a hybrid search with BM25.
+    #[serde(default)]
+    pub hybrid: BTreeMap<String, f64>,
+    /// Weight of the dense score in it.
+    #[serde(default)]
+    pub hybrid_weight: f32,
 }
 
 impl Measured {
     fn of(evaluation: &Evaluation, queries: usize) -> Self {
-        Self { metrics: METRICS.iter().map(|&m| (m.to_string(), evaluation.mean(m))).collect(), queries }
+        Self {
+            metrics: METRICS.iter().map(|&m| (m.to_string(), evaluation.mean(m))).collect(),
+            queries,
+            hybrid: BTreeMap::new(),
+            hybrid_weight: super::hybrid::DEFAULT_WEIGHT,
+        }
     }
 
     /// For a line of text.
     pub fn describe(&self) -> String {
-        let parts: Vec<String> = self.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let mut parts: Vec<String> = self.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        if let Some(value) = self.hybrid.get("ndcg@10") {
+            parts.push(format!("hybrid ndcg@10 {value:.4} (dense weight {:.2})", self.hybrid_weight));
+        }
         parts.join("  ")
     }
 }
@@ -247,6 +312,20 @@ pub struct Verdict {
     pub low: f64,
     /// Its upper end.
     pub high: f64,
+    /// The same of a hybrid search with BM25.
+    #[serde(default)]
+    pub hybrid: Option<HybridVerdict>,
+}
+
+/// Hybrid search with the model before training against hybrid search with the student.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HybridVerdict {
+    /// nDCG@10 with the model before training.
+    pub before: f64,
+    /// nDCG@10 with the student.
+    pub after: f64,
+    /// Of the paired randomisation test.
+    pub p_value: f64,
 }
 
 impl Verdict {
@@ -264,7 +343,11 @@ impl Verdict {
     /// The last line of a run.
     pub fn line(&self) -> String {
         let p = super::dev::written(self.p_value);
-        format!("VERDICT: {} nDCG@10 {:.3} -> {:.3} ({p})", self.word(), self.before, self.after)
+        let hybrid = self.hybrid.map_or_else(String::new, |hybrid| {
+            let p = super::dev::written(hybrid.p_value);
+            format!("; hybrid {:.3} -> {:.3} ({p})", hybrid.before, hybrid.after)
+        });
+        format!("VERDICT: {} nDCG@10 {:.3} -> {:.3} ({p}){hybrid}", self.word(), self.before, self.after)
     }
 }
 
@@ -274,7 +357,7 @@ mod tests {
 
     #[test]
     fn the_verdict_takes_sides_only_where_the_test_is_sure() {
-        let verdict = |before, after, p_value| Verdict { before, after, p_value, low: 0.0, high: 0.0 };
+        let verdict = |before, after, p_value| Verdict { before, after, p_value, low: 0.0, high: 0.0, hybrid: None };
         assert_eq!(verdict(0.645, 0.68, 0.012).line(), "VERDICT: better nDCG@10 0.645 -> 0.680 (p = 0.012)");
         assert_eq!(
             verdict(0.912, 0.928, 0.75).line(),
@@ -283,5 +366,11 @@ mod tests {
         assert_eq!(verdict(0.645, 0.68, 0.05).word(), "not significantly different");
         assert_eq!(verdict(0.645, 0.61, 0.0001).line(), "VERDICT: worse nDCG@10 0.645 -> 0.610 (p < 0.001)");
         assert_eq!(verdict(0.645, 0.645, 0.0).word(), "not significantly different");
+        let hybrid = Some(HybridVerdict { before: 0.745, after: 0.765, p_value: 0.004 });
+        let both = Verdict { hybrid, ..verdict(0.645, 0.72, 0.0001) };
+        assert_eq!(
+            both.line(),
+            "VERDICT: better nDCG@10 0.645 -> 0.720 (p < 0.001); hybrid 0.745 -> 0.765 (p = 0.004)"
+        );
     }
 }

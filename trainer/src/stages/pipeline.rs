@@ -22,7 +22,7 @@ use crate::adam::fusion::Fusion;
 use crate::config::{Config, EvalConfig, MinedBy, StudentConfig, TeacherConfig, TeacherKind};
 use crate::data::Format;
 use crate::error::TrainError;
-use crate::export::{ExportOptions, MetricRow, ModelCard, add_results, export};
+use crate::export::{ExportOptions, MetricRow, ModelCard, add_hybrid_weight, add_results, export};
 use crate::report::Reporter;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -670,6 +670,14 @@ impl<'a> Pipeline<'a> {
                     after,
                 })
                 .collect();
+            if let Some(&after) = measured.hybrid.get("ndcg@10") {
+                rows.push(MetricRow {
+                    name: format!("ndcg@10 of a hybrid search with BM25, {data} {}", config.eval.split),
+                    before: before.hybrid.get("ndcg@10").copied(),
+                    after,
+                });
+            }
+            add_hybrid_weight(&self.context.own("student"), measured.hybrid_weight, self.context.data.dev.len())?;
             rows.extend(self.held_out_row());
             add_results(&self.context.own("student"), &rows)?;
             Ok(json!({ "measured": measured, "verdict": verdict }))

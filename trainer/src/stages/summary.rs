@@ -39,14 +39,18 @@ pub(super) fn write_report(pipeline: &Pipeline<'_>, verdict: Option<&Verdict>) -
     }
     if !measured.is_empty() {
         let metrics: Vec<String> = measured[0].1.metrics.keys().cloned().collect();
-        let row = |(name, found): &(&str, Measured)| {
-            let values = metrics.iter().map(|m| found.metrics.get(m).map_or(String::new(), |v| format!("{v:.4}")));
-            std::iter::once((*name).to_owned()).chain(values).collect()
+        let row = |name: String, found: &std::collections::BTreeMap<String, f64>| {
+            let values = metrics.iter().map(|m| found.get(m).map_or(String::new(), |v| format!("{v:.4}")));
+            std::iter::once(name).chain(values).collect()
         };
+        let rows = measured.iter().flat_map(|(name, found)| {
+            let hybrid = format!("{name}, hybrid (dense weight {:.2})", found.hybrid_weight);
+            [row(format!("{name}, dense"), &found.metrics), row(hybrid, &found.hybrid)]
+        });
         report.tables.push(Table {
             title: "Test queries".to_owned(),
             columns: std::iter::once(String::new()).chain(metrics.clone()).collect(),
-            rows: measured.iter().map(row).collect(),
+            rows: rows.collect(),
         });
     }
     for (name, folder) in pipeline.stage_folders() {

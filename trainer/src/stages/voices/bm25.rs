@@ -31,12 +31,28 @@ pub(crate) struct Bm25 {
 /// A query's terms, each once.
 pub(crate) struct Terms(Vec<u32>);
 
+/// The passages of each term, to rank the whole collection.
+pub(crate) struct Postings {
+    /// `starts[t]..starts[t + 1]` are the entries of term `t`.
+    starts: Vec<u64>,
+    /// Passage and frequency.
+    entries: Vec<(u32, u32)>,
+}
+
 impl Bm25 {
     /// Reads all passages once.
     ///
     /// # Errors
     /// When the analyser is not there.
     pub(crate) fn of(passages: &Passages) -> Result<Self, TrainError> {
+        Self::of_texts(passages.len(), &|passage| passages.full_text(passage as u32).unwrap_or_default())
+    }
+
+    /// As [`Bm25::of`] for any texts.
+    ///
+    /// # Errors
+    /// When the analyser is not there.
+    pub(crate) fn of_texts(count: usize, text: &(dyn Fn(usize) -> String + Sync)) -> Result<Self, TrainError> {
         let analyser = TokenizerManager::default()
             .get(ANALYSER)
             .ok_or_else(|| TrainError::internal(format!("tantivy has no analyser `{ANALYSER}`")))?;
@@ -52,13 +68,10 @@ impl Bm25 {
         let mut found_in: Vec<u32> = Vec::new();
         // Bounded memory: the strings of one part at a time.
         const PART: usize = 8192;
-        for start in (0..passages.len()).step_by(PART) {
-            let part: Vec<(BTreeMap<String, u32>, u32)> = (start..(start + PART).min(passages.len()))
+        for start in (0..count).step_by(PART) {
+            let part: Vec<(BTreeMap<String, u32>, u32)> = (start..(start + PART).min(count))
                 .into_par_iter()
-                .map_init(
-                    || this.analyser.clone(),
-                    |analyser, passage| counted(analyser, &passages.full_text(passage as u32).unwrap_or_default()),
-                )
+                .map_init(|| this.analyser.clone(), |analyser, passage| counted(analyser, &text(passage)))
                 .collect();
             for (counts, length) in part {
                 let first = this.entries.len();
@@ -76,7 +89,7 @@ impl Bm25 {
                 this.lengths.push(length);
             }
         }
-        let count = passages.len() as f64;
+        let count = count as f64;
         this.idf =
             found_in.iter().map(|&df| (1.0 + (count - f64::from(df) + 0.5) / (f64::from(df) + 0.5)).ln()).collect();
         this.mean_length = this.lengths.iter().map(|&l| f64::from(l)).sum::<f64>() / count.max(1.0);
@@ -112,6 +125,46 @@ impl Bm25 {
         let by_number: HashMap<u32, u32> =
             counts.into_iter().filter_map(|(term, count)| Some((*self.terms.get(&term)?, count))).collect();
         self.sum(query, length, &|term| by_number.get(&term).copied().unwrap_or(0))
+    }
+
+    /// Turns the collection round.
+    pub(crate) fn postings(&self) -> Postings {
+        let mut starts = vec![0u64; self.idf.len() + 1];
+        for (term, _) in &self.entries {
+            starts[*term as usize + 1] += 1;
+        }
+        for term in 1..starts.len() {
+            starts[term] += starts[term - 1];
+        }
+        let mut next = starts.clone();
+        let mut entries = vec![(0, 0); self.entries.len()];
+        for passage in 0..self.lengths.len() {
+            for (term, count) in &self.entries[self.starts[passage] as usize..self.starts[passage + 1] as usize] {
+                entries[next[*term as usize] as usize] = (passage as u32, *count);
+                next[*term as usize] += 1;
+            }
+        }
+        Postings { starts, entries }
+    }
+
+    /// The `depth` best passages, best first, ties by lower number. Passages without any of the terms are not ranked.
+    pub(crate) fn top(&self, postings: &Postings, query: &Terms, depth: usize) -> Vec<(u32, f32)> {
+        let found: BTreeSet<u32> = query
+            .0
+            .iter()
+            .flat_map(|&term| {
+                let (start, end) = (postings.starts[term as usize], postings.starts[term as usize + 1]);
+                postings.entries[start as usize..end as usize].iter().map(|(passage, _)| *passage)
+            })
+            .collect();
+        let mut ranked: Vec<(u32, f32)> = found.into_iter().map(|p| (p, self.passage(query, p))).collect();
+        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if ranked.len() > depth && depth > 0 {
+            ranked.select_nth_unstable_by(depth - 1, order);
+            ranked.truncate(depth);
+        }
+        ranked.sort_unstable_by(order);
+        ranked
     }
 
     fn sum(&self, query: &Terms, length: u32, frequency: &dyn Fn(u32) -> u32) -> f32 {
@@ -196,6 +249,11 @@ mod tests {
                 assert_eq!(ours, bm25.text(&terms, TEXTS[passage as usize]));
             }
         }
+        let postings = bm25.postings();
+        let top = bm25.top(&postings, &bm25.terms("crow hooks"), 5);
+        assert_eq!(top.iter().map(|hit| hit.0).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(bm25.top(&postings, &bm25.terms("crow hooks"), 1), top[..1]);
+        assert_eq!(top[0].1, bm25.passage(&bm25.terms("crow hooks"), 1));
         assert_eq!(bm25.passage(&bm25.terms("nothing of it here"), 2), 0.0);
         assert_eq!(bm25.text(&bm25.terms("crow"), ""), 0.0);
     }

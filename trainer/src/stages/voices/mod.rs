@@ -4,7 +4,7 @@
 //! The others (cross-encoder, command, scores from a file or from the rows) are asked once a pair, and the answers are kept in the
 //! cache of scores.
 
-mod bm25;
+pub(crate) mod bm25;
 mod command;
 mod file;
 
