@@ -89,7 +89,8 @@ pub(super) fn detect(config: &DataConfig) -> Result<Format, TrainError> {
                 path,
                 format!(
                     "holds corpus.jsonl and queries.jsonl and no judgements: training needs qrels/{}.tsv \
-                     (a line `query-id TAB corpus-id TAB score`, then a row each), or a table `train` of rows",
+                     (a line `query-id TAB corpus-id TAB score`, then a row each), or a table `train` of rows; without any judgements, \
+                     train on the passages alone (data.format = \"corpus\")",
                     config.split
                 ),
             ));
@@ -152,7 +153,7 @@ fn shape(row: &Row) -> Option<Format> {
     }
 }
 
-/// Whether a row is a passage of a corpus: an id and a text, and nothing that speaks of a query.
+/// Whether a row is a passage of a corpus: in a file of such a name, with an id and a text and nothing that speaks of a query.
 fn is_passage(file: &Path, row: &Row) -> bool {
     let has = |names: &[&str]| row.get(names).is_some();
     let stem = unpacked_name(file).file_stem().map(|s| s.to_string_lossy().to_lowercase()).unwrap_or_default();
@@ -173,7 +174,8 @@ fn unknown_row(file: &Path, row: &Row) -> String {
     } else if (has("_id") || has("id")) && has("text") && !has_query {
         let what = if stem.starts_with("quer") { "the query table" } else { "the corpus" };
         format!(
-            "this looks like {what} of a BEIR folder, which is no training data by itself; name the folder that holds it"
+            "this looks like {what} of a BEIR folder, which is no training data by itself; name the folder that holds it, or train on \
+             passages alone (data.format = \"corpus\")"
         )
     } else if (has("query-id") || has("query_id")) && (has("corpus-id") || has("corpus_id")) {
         "these are judgements; name the BEIR folder that holds them as qrels/train.tsv".to_owned()
