@@ -3,7 +3,7 @@
 use super::vectors::Vectors;
 use super::voices::bm25::{Bm25, Postings};
 use crate::error::TrainError;
-use beir::{EvalOptions, Metric, Qrels, Run, evaluate};
+use beir_eval::{EvalOptions, Metric, Qrels, Run, evaluate};
 
 /// The share of the dense score that `adam` uses where nothing else is said.
 pub(crate) const DEFAULT_WEIGHT: f32 = 0.8;

@@ -9,7 +9,7 @@ use crate::data::{Origin, TrainQuery, TrainingData};
 use crate::error::TrainError;
 use crate::report::Reporter;
 use adam_encoder::TextKind;
-use beir::Collection;
+use beir_eval::Collection;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::time::Instant;
