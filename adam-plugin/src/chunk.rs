@@ -1,6 +1,6 @@
 //! Long documents in pieces: how a text is cut, and how an index keeps the pieces.
 //!
-//! A vector field holds one vector a document, and a model reads only so many tokens. So a document that is longer than a
+//! A vector field holds one vector a document, and a model reads a limited number of tokens. So a document that is longer than a
 //! chunk is kept as several documents of tantivy: itself, with the vector of its first chunk, and one more for each
 //! further chunk, which has a vector and what documents are filtered by, but no words. All of them name the key of the
 //! document they belong to, in `adam_parent`. A document is as near to a query as its nearest chunk.
@@ -34,7 +34,7 @@ pub struct Chunking {
 }
 
 impl Chunking {
-    /// Chunks of so many tokens, an eighth of which the next one repeats.
+    /// Chunks of at most `tokens` tokens; each repeats the last eighth of the one before.
     pub fn new(tokens: usize) -> Self {
         Self { tokens, overlap: tokens / 8 }
     }
@@ -42,18 +42,18 @@ impl Chunking {
     pub(crate) fn check(&self) -> Result<(), PluginError> {
         let refuse = |problem: String| Err(PluginError::Setting { name: "chunks", problem });
         if !(8..=1 << 16).contains(&self.tokens) {
-            return refuse(format!("of {} tokens; from 8 to 65,536 can be had", self.tokens));
+            return refuse(format!("of {} tokens; it can be 8 to 65,536", self.tokens));
         }
         if self.overlap > self.tokens / 2 {
             return refuse(format!(
-                "of {} tokens overlap by {}; by at most half can be had",
+                "of {} tokens overlap by {}; the overlap can be at most half",
                 self.tokens, self.overlap
             ));
         }
         Ok(())
     }
 
-    /// The byte ranges of a text's chunks; one for a text that is no longer than that.
+    /// The byte ranges of a text's chunks; one if the text fits into one chunk.
     pub(crate) fn split(&self, encoder: &dyn TextEncoder, text: &str) -> Result<Vec<Range<usize>>, EncoderError> {
         Ok(self.pieces(&encoder.token_ranges(text)?, text))
     }

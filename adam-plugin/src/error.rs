@@ -13,16 +13,16 @@ use tantivy_dense::DenseError;
 #[non_exhaustive]
 pub enum PluginError {
     /// A file or folder could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     Io {
         /// `read`, `write`, `create`, ...
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. It is in the text, and so not in `source()`.
+        cause: std::io::Error,
     },
-    /// The folder is not an index that this crate made.
+    /// The folder holds no index that this crate made.
     #[error("{} is not an index of adam: {problem}", path.display())]
     NotAnIndex {
         /// The folder.
@@ -132,12 +132,12 @@ pub enum PluginError {
         problem: String,
     },
     /// The embedding writer failed earlier; documents since the last commit are lost.
-    #[error("the embedding writer stopped: {problem}; roll back to go on from the last commit")]
+    #[error("the embedding writer stopped: {problem}; roll back to continue from the last commit")]
     WriterStopped {
         /// The first failure.
         problem: String,
     },
-    /// A fault of the program, of a model or of a library ended in a panic, which was caught.
+    /// A panic in this program, a model or a library, which was caught.
     #[error("{what} failed with a panic: {problem}")]
     Panicked {
         /// What was being done.
@@ -193,7 +193,7 @@ pub enum PluginError {
     Tantivy(TantivyError),
 }
 
-/// A name that is none of those that are known, such as `german` where a mode is wanted.
+/// An unknown name, such as `german` for a mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is not a {kind}; use {}", listed(known))]
 pub struct UnknownName {
@@ -280,8 +280,8 @@ impl PluginError {
         })
     }
 
-    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { action, path: path.into(), source }
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, cause: std::io::Error) -> Self {
+        Self::Io { action, path: path.into(), cause }
     }
 
     pub(crate) fn field(name: impl Into<String>, problem: impl Into<String>) -> Self {

@@ -1,7 +1,7 @@
 //! Text in, hybrid BM25 and dense answers out: a sentence encoder inside a tantivy index.
 //!
 //! - [`EmbeddingWriter`] wraps tantivy's `IndexWriter`: documents go in with their text, vectors are made on the way.
-//! - [`Engine`] is one index folder with its model pinned: add documents, search by words, by meaning, by both.
+//! - [`Engine`] is one index folder with its model pinned: add documents, search by BM25, by vectors, or by both.
 //! - [`import`] brings an index over that has no vectors yet, or those of another model.
 //!
 //! The package `adam-cli` is the program `adam` over this library, `adam-server` the HTTP server.

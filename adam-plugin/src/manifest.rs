@@ -68,7 +68,7 @@ mod precision_name {
 }
 
 impl PinnedModel {
-    /// What can be said of any encoder.
+    /// What is known of any encoder.
     pub fn of(encoder: &dyn TextEncoder) -> Self {
         Self {
             name: encoder.name().to_owned(),
@@ -97,7 +97,7 @@ impl PinnedModel {
             pinned_fingerprint: short(&self.fingerprint, self.dimension),
             given: encoder.name().to_owned(),
             given_fingerprint: short(encoder.fingerprint(), encoder.dimension())
-                + if self.name == encoder.name() { ", so of other weights, precision, length or prompts" } else { "" },
+                + if self.name == encoder.name() { ", so weights, precision, length or prompts differ" } else { "" },
         })
     }
 }
@@ -121,7 +121,7 @@ pub struct Layout {
     pub vector: String,
     /// What of a document is embedded, as a [`Template`](crate::Template).
     pub template: String,
-    /// How long documents are cut into chunks, if they are.
+    /// How long documents are split into chunks, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<Chunking>,
 }

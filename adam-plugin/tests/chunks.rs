@@ -325,5 +325,5 @@ fn an_index_keeps_to_its_chunks() {
     let plain = tempfile::tempdir().unwrap();
     drop(build(plain.path(), &model, None));
     let message = open(plain.path(), &model, Some(CHUNKING)).err().unwrap();
-    assert!(message.to_string().contains("not at all"), "{message}");
+    assert!(message.to_string().contains("does not split documents"), "{message}");
 }

@@ -142,7 +142,7 @@ fn a_key_that_is_not_unique_is_refused_before_the_work() {
             import(&old, &new, model.clone(), model.pinned(), &options, WriterSettings::default())
         };
         let said = bring(Some("sku")).unwrap_err().to_string();
-        assert!(said.contains(words) && said.contains("`sku`") && said.contains("--key"), "{words}: {said}");
+        assert!(said.contains(words) && said.contains("`sku`") && said.contains("or no key"), "{words}: {said}");
         assert!(!new.exists(), "the folder is free for the right key");
         let documents: usize = segments.iter().map(|keys| keys.len()).sum();
         assert_eq!(bring(None).unwrap().num_docs, documents as u64);
@@ -447,7 +447,7 @@ fn a_model_that_has_moved_is_named_with_what_to_do() {
     drop(Engine::builder(&index).encoder(model).pinned(pinned).open_or_create().unwrap());
     let opened = Engine::builder(&index).pinned_encoder(None, EncoderOptions::default()).open();
     let message = opened.err().unwrap().to_string();
-    for words in ["`words 1`", "--model", gone.to_str().unwrap(), index.to_str().unwrap()] {
+    for words in ["`words 1`", "name its folder", gone.to_str().unwrap(), index.to_str().unwrap()] {
         assert!(message.contains(words), "{words}: {message}");
     }
 }

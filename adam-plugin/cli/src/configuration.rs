@@ -1,6 +1,6 @@
 //! Options from a file and from the environment, for every command, by the options' own definitions.
 //!
-//! What stands in the file becomes the default of the option, and every option gets an environment variable. So the command
+//! A value in the file becomes the default of its option, and every option has an environment variable. So the command
 //! line wins over the environment, the environment over the file, and the file over what is built in; and all four are read
 //! and checked by the same code.
 
@@ -152,7 +152,7 @@ fn kept(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
 }
 
-/// A name that no command knows is a mistake, and not to be passed over.
+/// A name that no command knows is a mistake, and must not be ignored.
 fn check_names(command: &Command, settings: &toml::Table) -> Result<()> {
     let options = |command: &Command| -> Vec<String> {
         let longs = command.get_arguments().flat_map(names_of);

@@ -52,10 +52,10 @@ pub(crate) struct EvalArgs {
     /// Write the rankings in TREC format; of several modes, FILE.MODE each.
     #[arg(long, value_name = "FILE")]
     run: Option<PathBuf>,
-    /// A ranking in TREC format to set beside ours, as a row of that name; dense search is tested against it. Repeatable.
+    /// A ranking in TREC format to compare with, as a row of that name; dense search is tested against it. Repeatable.
     #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
     compare: Vec<(String, PathBuf)>,
-    /// What a judged query without hits means, also one whose text is not there: zero, or skip to leave it out of the means.
+    /// How a judged query without hits or without text counts: zero, or skip to leave it out of the means.
     #[arg(long, value_name = "HOW", default_value = "zero",
         value_parser = PossibleValuesParser::new(["zero", "skip"]).try_map(|text| text.parse::<Missing>()))]
     missing: Missing,

@@ -1,4 +1,4 @@
-//! What the commands that take filters say of them.
+//! The help on filters, for the commands that take them.
 
 /// The grammar of filters, for the long help of a command.
 macro_rules! filter_help {

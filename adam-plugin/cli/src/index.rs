@@ -22,7 +22,7 @@ use crate::vectors::Vectors;
 
 /// Index documents: their text for BM25, their vectors by a model, in one tantivy index.
 ///
-/// Documents are kept by id: run again, it goes on from the last commit, encodes only what is new or changed, and doubles
+/// Documents are kept by id: run again, it continues from the last commit, encodes only what is new or changed, and doubles
 /// nothing. All lines are read and checked before the first is written. The model is pinned in the index.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
@@ -46,7 +46,7 @@ pub(crate) struct IndexArgs {
     /// Folder of the index; made if it is not there.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
     index: PathBuf,
-    /// Language of the text, for the search by words: its forms of a word are found, its commonest words passed over. By name
+    /// Language of the text, used for stemming and stop words. By name
     /// or code, as german or de; `any` for several, or for one that is not known [default: english].
     #[arg(long, value_name = "LANGUAGE", value_parser = values::language())]
     language: Option<Language>,
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
     };
     // An index that is there has a say in what a document may be.
     let there = if exists { Some(open()?) } else { None };
-    // ReadArgs the corpus once before anything is written finds every wrong line, and how long the work is.
+    // Reading the corpus once before anything is written finds every wrong line, and how much work there is.
     let untouched = || format!("nothing was written to {}", args.index.display());
     let has_types = |engine: &&Engine| engine.manifest().layout.metadata.is_none() || !engine.own_fields().is_empty();
     let typed = there.as_ref().filter(has_types);
@@ -190,7 +190,7 @@ fn document(record: Record, vector: Option<Vec<f32>>) -> Document {
     Document { id, title, text, metadata: (!record.metadata.is_empty()).then_some(record.metadata), vector }
 }
 
-/// Ids that were read, in 8 bytes each. Two that were mistaken for one another could only keep a document in the index.
+/// Hashes of the ids that were read, 8 bytes each. A collision could only keep a document in the index.
 struct SeenIds {
     keys: RandomState,
     ids: HashSet<u64>,
@@ -282,7 +282,7 @@ impl Work<'_> {
         drop(stop);
         if let Some((number, signal)) = stopped_at {
             let message = format!(
-                "stopped at record {number} of {total} by {}; what came before is committed, and the same call goes on from there",
+                "stopped at record {number} of {total} by {}; what came before is committed, and the same command continues from there",
                 signal.name
             );
             bail!(Interruption { signal, message });

@@ -30,10 +30,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use error::WrongCall;
 use screen::tell;
 
-/// Index text with BM25 and with vectors of a sentence encoder in one tantivy index, and search by words and by meaning.
+/// Index text with BM25 and with vectors of a sentence encoder in one tantivy index, and search by either or by both.
 ///
 /// An index is one folder: text for BM25, a vector for every document, and a manifest that names the model that made the vectors. A
-/// search needs that folder only; a search by meaning opens the model that the manifest names.
+/// lexical search needs that folder only; a search by vectors opens the model that the manifest names.
 #[derive(Parser)]
 #[command(name = "adam", version, max_term_width = 100, after_long_help = EXAMPLES)]
 struct Line {

@@ -95,7 +95,7 @@ impl ComputeArgs {
         Ok((Arc::new(encoder), pinned))
     }
 
-    /// Whether anything was asked for that may make other vectors.
+    /// Whether an option was given that changes the vectors.
     pub(crate) fn is_set(&self) -> bool {
         self.precision.is_some()
             || self.max_length.is_some()
@@ -129,10 +129,10 @@ impl ComputeArgs {
     }
 }
 
-/// Whether long documents are cut into chunks.
+/// Whether long documents are split into chunks.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ChunkArgs {
-    /// Cut long documents into chunks of at most N tokens, each with a vector; a document is as near to a query as its
+    /// Split long documents into chunks of at most N tokens, each with a vector; a document is as near to a query as its
     /// nearest chunk [default: one vector a document, of as much as the model reads].
     #[arg(long, value_name = "N")]
     chunk_tokens: Option<usize>,
@@ -170,7 +170,7 @@ impl ChunkArgs {
 pub(crate) struct RerankArgs {
     /// Let a cross-encoder put the best hits in a new order: its folder in Hugging Face layout with ONNX, or its Hugging
     /// Face id. It reads query and document together, which is better and far slower: of long documents the nearest chunk
-    /// where the index has chunks and the search is not by words alone, else the start.
+    /// if the index has chunks and the search is not lexical, else the start.
     #[arg(long, value_name = "MODEL")]
     rerank: Option<PathBuf>,
     /// How many of the best hits it looks at; the others keep their order behind them.

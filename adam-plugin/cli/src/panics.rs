@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
-/// What the work's own thread said, and where in the code.
+/// The panic's message, and its position in the code.
 static SAID: Mutex<Option<String>> = Mutex::new(None);
 
 /// Does a command's work. A panic in it is an error that names the index.

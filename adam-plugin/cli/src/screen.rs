@@ -1,4 +1,4 @@
-//! What people see: progress on standard error, tables on standard output.
+//! Output for people: progress on standard error, tables on standard output.
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// A bar on a terminal, a line every so often elsewhere.
+/// A bar on a terminal, else a line from time to time.
 pub(crate) struct Progress {
     bar: ProgressBar,
     name: String,

@@ -12,7 +12,7 @@ use crate::model::{DeviceArgs, RerankArgs, RuntimeArgs};
 use crate::screen::{coloured, counted, one_line, say_exactly, say_json, tell};
 use crate::values;
 
-/// Search an index by words (BM25), by meaning (dense), or by both (hybrid).
+/// Search an index by BM25, by vectors (dense), or by both (hybrid).
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = concat!("\
 Examples:

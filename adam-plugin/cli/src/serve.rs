@@ -63,7 +63,7 @@ pub(crate) struct ServeArgs {
     /// Answer searches and embeddings only. Use it if another program writes to the index, or if its folder is read-only.
     #[arg(long)]
     read_only: bool,
-    /// What happens to a document whose text cannot be embedded: it is skipped, or found by its words only.
+    /// What happens to a document whose text cannot be embedded: it is left out (skip), or found by BM25 only (text-only).
     #[arg(long, value_name = "POLICY", default_value = "text-only", value_parser = values::on_failure_of_a_server())]
     on_failure: OnFailure,
     /// Documents that go to the model together.
@@ -113,7 +113,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     if (0.0..=1e6).contains(&number) { Ok(number) } else { Err(format!("`{text}` is not between 0 and 1,000,000")) }
 }
 
-/// Between two commits, of which no more than a hundred come in a second.
+/// Seconds between two commits, at most a hundred a second.
 fn pause(text: &str) -> Result<f64, String> {
     let seconds = seconds(text)?;
     if seconds == 0.0 || seconds >= 0.01 { Ok(seconds) } else { Err(format!("`{text}` is less than 0.01, and not 0")) }
@@ -158,7 +158,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<()> {
     done
 }
 
-/// The index with its model; made where there is none and a model was named.
+/// The index with its model; created if there is none and a model was named.
 fn open(args: &ServeArgs) -> Result<(Engine, Arc<SentenceEncoder>)> {
     if let (false, Some(model)) = (Engine::exists(&args.index)?, &args.model) {
         let (encoder, pinned) = args.computing.open(model)?;
@@ -200,7 +200,7 @@ async fn serve(args: &ServeArgs, service: Service) -> Result<()> {
         tell(&format!("serve: some requests were not done within {} s (--grace) and were cut off", args.grace));
     }
     tell(&format!(
-        "serve: stopped; the last commit took in {} that waited, {} in {}",
+        "serve: stopped; the last commit saved {}, {} in {}",
         counted(stopped.committed, "write"),
         counted(service.engine().num_docs(), "document"),
         args.index.display()

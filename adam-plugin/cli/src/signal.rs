@@ -14,7 +14,7 @@ use crate::screen::tell;
 /// Signals within this time count as one: `timeout` sends one to a process and to its group, so that it comes twice.
 const ONE_SIGNAL: Duration = Duration::from_millis(300);
 
-/// A signal that came.
+/// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signal {
     number: u8,
@@ -36,7 +36,7 @@ impl Signal {
 #[derive(Debug)]
 pub(crate) struct Interruption {
     pub(crate) signal: Signal,
-    /// What is saved, and how to go on.
+    /// What is saved, and how to continue.
     pub(crate) message: String,
 }
 

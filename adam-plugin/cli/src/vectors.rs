@@ -187,7 +187,7 @@ impl Vectors {
         Some(self.array.row(row).to_vec())
     }
 
-    /// How many there were, and how many of them no document has taken.
+    /// The number of vectors, and how many of them no document has used.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.all, self.rows.len())
     }

@@ -36,11 +36,11 @@ pub(crate) struct Info {
     version: &'static str,
     /// Values of a vector.
     dimension: usize,
-    /// What is put before a query.
+    /// Prompt for queries.
     query_prompt: String,
-    /// What is put before a document.
+    /// Prompt for documents.
     document_prompt: String,
-    /// Name of the re-ranker; not there if there is none.
+    /// Name of the re-ranker; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reranker: Option<String>,
     /// Documents that can be found.

@@ -1,4 +1,4 @@
-//! What a client hears when a request fails: a status and `{"error", "error_type"}`, as text-embeddings-inference
+//! What a client gets when a request fails: a status and `{"error", "error_type"}`, as text-embeddings-inference
 //! writes it; below `/v1` as OpenAI writes it.
 
 use adam_encoder::EncoderError;
@@ -92,7 +92,7 @@ impl ApiError {
         )
     }
 
-    /// The writer failed and cannot go on for now.
+    /// The writer failed and cannot continue for now.
     pub(crate) fn not_writing(lost: u64, cause: &str) -> Self {
         let lost = if lost > 0 {
             format!(

@@ -97,7 +97,7 @@ pub(crate) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>,
     from.deserialize_any(Whole { null: false })
 }
 
-/// As [`whole`], and null is as good as nothing.
+/// As [`whole`]; null counts as absent.
 pub(crate) fn whole_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     from.deserialize_any(Whole { null: true })
 }

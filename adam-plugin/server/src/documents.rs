@@ -39,7 +39,7 @@ pub(crate) struct DocumentBody {
     /// What it can be filtered by: an object. In an index with fields of its own, these are filled by name.
     #[schema(value_type = Option<Object>)]
     metadata: Option<Map<String, Value>>,
-    /// Its vector, where somebody made it already with the index's own model.
+    /// Its vector, if it was already made with the index's own model.
     vector: Option<Vec<f32>>,
 }
 
@@ -90,18 +90,18 @@ pub(crate) struct WriteAnswer {
     accepted: usize,
     /// Whether they are safe on disk and can be found. Otherwise that comes with the next commit.
     committed: bool,
-    /// Fields of the documents that were not kept, with how many documents have each; at most 20 names. Not there if there are none.
+    /// Fields of the documents that were not kept, with the number of documents that have each; at most 20 names. Absent if there are none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     ignored: BTreeMap<String, usize>,
-    /// Documents with neither title nor text, which only filters find, unless they brought a vector. Not there if there are none.
+    /// Documents with neither title nor text, which only filters find, unless they brought a vector. Absent if there are none.
     #[serde(skip_serializing_if = "is_none")]
     #[schema(required = false)]
     without_text: usize,
-    /// Documents in which NaN or Infinity was read as null. Not there if there are none.
+    /// Documents in which NaN or Infinity was read as null. Absent if there are none.
     #[serde(skip_serializing_if = "is_none")]
     #[schema(required = false)]
     non_finite: usize,
-    /// Documents of this commit that could not be embedded, whoever sent them; not there if there are none.
+    /// Documents of this commit that could not be embedded, from all clients; absent if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     failures: Vec<EmbedFailure>,
     /// What should be known about the filters of a deletion, such as a name that no document has. Documents that wait for a commit
@@ -115,7 +115,7 @@ fn is_none(count: &usize) -> bool {
     *count == 0
 }
 
-/// A document that could not be embedded, and so is found by its words only or left out, as the server was told.
+/// A document that could not be embedded. By the server's policy it is left out, or found by BM25 only.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EmbedFailure {
     /// Its id.
@@ -131,7 +131,7 @@ pub(crate) struct CommitAnswer {
     opstamp: u64,
     /// Documents that can be found now.
     documents: u64,
-    /// False where another commit, begun after the last write, had done it already.
+    /// False if another commit, begun after the last write, had already done it.
     fresh: bool,
     /// Documents of this commit that could not be embedded.
     failures: Vec<EmbedFailure>,
@@ -238,7 +238,7 @@ fn not_embedded(failures: Vec<Failure>) -> Vec<EmbedFailure> {
     failures.into_iter().map(|failure| EmbedFailure { document: failure.document, problem: failure.problem }).collect()
 }
 
-/// Counts a commit and logs what it could not embed; of a shared one, that was done by whoever made it.
+/// Counts a commit and logs what it could not embed; a shared commit is counted by the caller that made it.
 fn note(service: &Service, done: &CommitOutcome) {
     if !done.fresh {
         return;
@@ -305,7 +305,7 @@ impl Kind {
     }
 }
 
-/// JSON that is none gives 400; JSON of another shape, 422.
+/// Text that is not JSON gives 400; JSON of another shape, 422.
 fn unreadable(label: &str, fault: &BeirError) -> ApiError {
     let status = match fault {
         BeirError::Json { .. } => StatusCode::BAD_REQUEST,
@@ -346,7 +346,7 @@ pub(crate) async fn get(State(service): State<Service>, Id(id): Id) -> Result<Js
     }
 }
 
-/// Deletes a document. It is no failure if there is none.
+/// Deletes a document. It is not an error if there is none.
 #[utoipa::path(delete, path = "/documents/{id}", tag = "documents",
     params(("id" = String, Path, description = "The document's id", min_length = 1, max_length = 512),
            ("commit" = Option<bool>, Query, description = "Commit before the answer", nullable = false)),
@@ -418,7 +418,7 @@ pub(crate) fn parse_filters(filters: &[String]) -> Result<Vec<Filter>, ApiError>
 
 /// Makes everything accepted so far safe on disk and findable.
 #[utoipa::path(post, path = "/commit", tag = "documents",
-    responses((status = 200, description = "CommitOutcome", body = CommitAnswer)))]
+    responses((status = 200, description = "Committed", body = CommitAnswer)))]
 pub(crate) async fn commit(State(service): State<Service>) -> Result<Json<CommitAnswer>, ApiError> {
     let done = service.write(|ingest| ingest.commit(None)).await?;
     note(&service, &done);

@@ -55,7 +55,7 @@ pub(crate) enum TruncationDirection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum PromptName {
-    /// What is put before a question.
+    /// Prompt for queries.
     Query,
     /// What is put before a text to be found.
     #[serde(alias = "passage")]
@@ -78,7 +78,7 @@ pub(crate) struct EmbedRequest {
     /// Vectors of length 1; true if absent.
     #[serde(default)]
     normalize: Option<bool>,
-    /// Keep only so many values of each vector (for models trained to allow it), and normalise again.
+    /// Number of values of each vector that are kept, for models trained to allow it; vectors are normalised again.
     #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1)]
     dimensions: Option<usize>,
@@ -94,7 +94,7 @@ pub(crate) struct OpenAiRequest {
     /// `float` (if absent) or `base64`, which is little-endian f32.
     #[serde(default)]
     encoding_format: Option<EncodingFormat>,
-    /// Keep only so many values of each vector, and normalise again.
+    /// Number of values of each vector that are kept; vectors are normalised again.
     #[serde(default, deserialize_with = "whole_or_null")]
     #[schema(minimum = 1)]
     dimensions: Option<usize>,
@@ -267,11 +267,11 @@ async fn vectors(
     Ok(answer)
 }
 
-/// Texts of so many bytes together are one piece of work, that of a long query.
+/// Bytes of text in one piece of work, as much as a long query.
 const SHORT: usize = 2 << 10;
-/// And so many of them.
+/// Texts in one piece of work.
 const SHORT_TEXTS: usize = 32;
-/// Bytes of text that are cut into tokens in one piece.
+/// Bytes of text that are tokenised in one piece of work.
 const PIECE_BYTES: usize = 64 << 10;
 /// Tokens for each core that are embedded in one piece, which is one batch of the model.
 const PIECE_TOKENS: usize = 512;

@@ -17,12 +17,12 @@ pub enum ServeError {
         problem: String,
     },
     /// The operating system refused something.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {cause}")]
     System {
         /// What was to be done, such as `listen at 127.0.0.1:80`.
         action: String,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. It is in the text, and so not in `source()`.
+        cause: std::io::Error,
     },
     /// The counters of `/metrics` cannot be set up.
     #[error("the counters of /metrics cannot be set up: {0}")]
@@ -44,7 +44,7 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    pub(crate) fn system(action: impl Into<String>, source: std::io::Error) -> Self {
-        Self::System { action: action.into(), source }
+    pub(crate) fn system(action: impl Into<String>, cause: std::io::Error) -> Self {
+        Self::System { action: action.into(), cause }
     }
 }

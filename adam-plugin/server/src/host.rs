@@ -1,4 +1,4 @@
-//! Who may be asked for: a server at loopback without a key is this machine's own, also where a browser is led astray.
+//! Which hosts a request may name: a server at loopback without a key answers this machine only, even if a browser is misled.
 //!
 //! A web site can let its own name point at 127.0.0.1 for a moment (DNS rebinding); to the browser, this server then is that
 //! site, whose scripts may read everything. The name still stands in the request's `Host`, and tells the two apart.

@@ -19,8 +19,8 @@ use crate::api_error::ApiError;
 use crate::limits::Limits;
 use crate::link::{Link, STEP};
 
-/// Of a refused request's body, so many bytes are read and thrown away. A client that is still sending when the connection closes
-/// often sees a broken pipe in place of the answer that says why.
+/// Bytes of a refused request's body that are read and discarded. A client that is still sending when the connection closes
+/// often sees a broken pipe instead of the answer.
 const DRAINED: usize = 64 << 20;
 /// Time for that.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -114,7 +114,7 @@ impl Intake {
     }
 }
 
-/// Reads the body of a request, which goes on with it once it is whole.
+/// Reads the whole body of a request before the request is handled.
 pub(crate) async fn read(State(intake): State<Intake>, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -178,7 +178,7 @@ pub(crate) async fn drain(request: Request, next: Next) -> Response {
     response
 }
 
-/// Reads a body to its end; false where that is too far, or does not come.
+/// Reads a body to its end; false if it is too long, or does not arrive.
 async fn discard(mut body: Body) -> bool {
     let mut passed = 0;
     while let Some(frame) = body.frame().await {

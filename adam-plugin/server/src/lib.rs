@@ -1,6 +1,6 @@
 //! An index over HTTP: documents in, searches and vectors out, and a page to try it.
 //!
-//! `adam serve --index DIR` is this crate with a command line; [`Server`] runs it in a program of one's own, and [`router`] puts it
+//! `adam serve --index DIR` is this crate with a command line; [`Server`] runs it in your own program, and [`router`] puts it
 //! under an axum server that is there already (see the example `service`).
 //!
 //! ```no_run
@@ -109,7 +109,7 @@ pub use options::ServiceOptions;
 pub use server::{Server, StopReport};
 pub use state::Service;
 
-/// The routes of a service, for an axum server of one's own. Call [`Service::close`] when that server has ended.
+/// The routes of a service, for an axum server of your own. Call [`Service::close`] when that server has ended.
 pub fn router(service: Service) -> Router {
     routes(service).layer(from_fn(intake::drain))
 }

@@ -175,7 +175,7 @@ impl Limits {
     }
 }
 
-/// Room for so many requests at once and so much time for each.
+/// Limits the number of requests at once and the time for each.
 #[derive(Clone)]
 pub(crate) struct Gate {
     permits: Arc<Semaphore>,

@@ -142,7 +142,7 @@ impl Link {
     /// Whether the client has closed its side for good while its request is worked on.
     ///
     /// A client that has stopped sending may still listen (`nc -N`), or not; its system tells only when it is sent something. So it is
-    /// sent an interim answer, which every client of HTTP/1.1 passes over.
+    /// sent an interim answer, which every client of HTTP/1.1 ignores.
     fn has_left(&self) -> bool {
         let mut state = self.state();
         if !state.working || state.since.elapsed() < LOOK {
@@ -225,7 +225,7 @@ impl Links {
         LinkGuard { links: self.clone(), number }
     }
 
-    /// Closes connections whose clients have made no progress for so long, and those whose clients are gone.
+    /// Closes connections whose clients made no progress for this long, and those whose clients are gone.
     pub(crate) fn look(&self, patience: Duration) {
         for link in self.listed().links.values() {
             if link.waited().is_some_and(|waited| waited > patience) || link.has_left() {

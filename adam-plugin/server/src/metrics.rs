@@ -54,7 +54,7 @@ impl Metrics {
             indexed: IntCounter::new("adam_documents_indexed_total", "Documents taken in")?,
             failed: IntCounter::new(
                 "adam_documents_failed_total",
-                "Documents that could not be embedded, and so were left out or are found by words only",
+                "Documents that could not be embedded, and so were left out or are found by BM25 only",
             )?,
             commits: IntCounter::new("adam_commits_total", "Commits that clients asked for")?,
             registry,
@@ -70,7 +70,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// All of it as text.
+    /// All counters as text.
     pub(crate) fn render(&self) -> Result<Response, ApiError> {
         let encoder = TextEncoder::new();
         let mut text = Vec::new();
@@ -84,7 +84,7 @@ pub(crate) async fn observe(State(metrics): State<Metrics>, request: Request, ne
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let started = Instant::now();
     metrics.busy.inc();
-    // Decremented on drop: a client that goes away ends the future in the middle.
+    // Decremented on drop: when a client leaves, the future ends early.
     let busy = Busy(metrics.busy.clone());
     let response = next.run(request).await;
     drop(busy);

@@ -107,7 +107,7 @@ fn constrain(document: &mut Value, service: &Service) {
         "type": ["array", "null"], "minItems": dimension, "maxItems": dimension,
         "items": {"type": "number", "format": "float", "minimum": -MAX_VALUE, "maximum": MAX_VALUE},
         "contains": {"not": {"const": 0}},
-        "description": "Its vector, where somebody made it already with the index's own model; not all zero.",
+        "description": "Its vector, if it was already made with the index's own model; not all zero.",
     });
     let schemas = "/components/schemas";
     put(document, &format!("{schemas}/Texts"), texts);
@@ -145,7 +145,7 @@ fn constrain(document: &mut Value, service: &Service) {
     if service.engine().reranker().is_some() {
         put(document, &format!("{schemas}/SearchBody/properties/rerank/maximum"), json!(limits.rerank));
     } else if let Some(body) = document.pointer_mut("/components/schemas/SearchBody/properties") {
-        // Asking for what this server does not have is always refused.
+        // Requests for what this server lacks are always refused.
         body.as_object_mut().map(|properties| properties.remove("rerank"));
     }
     let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);

@@ -32,13 +32,13 @@ pub(crate) struct SearchBody {
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, minimum = 1, required = false)]
     top: Option<usize>,
-    /// Hits passed over before the first, for the next page. Pages of one request show every document once, as long as nothing is
+    /// Number of hits before the first that is shown, for further pages. Pages of one request show every document once, as long as nothing is
     /// committed between them.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, required = false)]
     offset: Option<usize>,
-    /// How many documents words and vectors each bring to a hybrid ranking before further ones follow behind; 200 if absent. The
-    /// same for all pages.
+    /// Number of candidates that each arm brings to a hybrid ranking; further documents follow behind; 200 if absent. It must be
+    /// the same for all pages.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, minimum = 1, maximum = 10000, required = false)]
     window: Option<usize>,
@@ -57,7 +57,7 @@ pub(crate) struct SearchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = FusionName, required = false)]
     fusion: Option<FusionName>,
-    /// Let the server's re-ranker put so many of the best hits in a new order; it is not asked if absent. Of a long document it
+    /// Number of the best hits that the server's re-ranker puts in a new order; none if absent. Of a long document it
     /// reads the nearest chunk where the index has chunks and the mode is not `bm25`, else the start.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, minimum = 1, required = false)]
@@ -70,7 +70,7 @@ pub(crate) struct SearchBody {
     snippets: bool,
 }
 
-/// Searches by words, by meaning, or by both.
+/// Searches by BM25, by vectors, or by both.
 #[utoipa::path(post, path = "/search", tag = "search", request_body = SearchBody,
     responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
 pub(crate) async fn by_body(
@@ -85,7 +85,7 @@ pub(crate) async fn by_body(
     params(("query" = String, Query, description = "What the user typed"),
            ("mode" = Option<Mode>, Query, description = "What is searched by", nullable = false),
            ("top" = Option<usize>, Query, description = "Hits wanted", minimum = 1),
-           ("offset" = Option<usize>, Query, description = "Hits passed over"),
+           ("offset" = Option<usize>, Query, description = "Number of hits before the first that is shown"),
            ("window" = Option<usize>, Query, description = "Documents that words and vectors each bring to a hybrid ranking first", minimum = 1, maximum = 10000),
            ("total" = Option<bool>, Query, description = "Say how many documents there are on all pages"),
            ("filters" = Option<Vec<String>>, Query, description = "Filters, of which all must match"),
@@ -102,7 +102,7 @@ pub(crate) async fn by_link(
     search(&service, from_pairs(pairs)?).await
 }
 
-/// A query string as a search; serde's own reading of it knows no repeated names.
+/// A query string as a search; serde cannot read repeated names.
 fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
     let mut seen: Vec<String> = Vec::new();
     let mut body = SearchBody::default();

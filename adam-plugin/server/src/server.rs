@@ -1,4 +1,4 @@
-//! A server of its own: accepts connections until it is told to stop, then ends without losing anything.
+//! The server: accepts connections until it is to stop, then ends without losing anything.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -31,7 +31,7 @@ const MAX_HEAD: usize = 64 << 10;
 const SEND_BUFFER: usize = 256 << 10;
 /// How long to wait when no connection can be accepted, as where the process has too many files open.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a server that is to stop waits for a client that makes no progress.
+/// Time that a stopping server gives a client that makes no progress.
 const PATIENCE_AT_END: Duration = Duration::from_secs(2);
 
 /// The least that the last commit gets for one step, such as a batch in the model.
@@ -56,7 +56,7 @@ impl Server {
     /// Listens at an address; port 0 takes a free one.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address is not available.
     pub async fn bind(service: Service, address: impl ToSocketAddrs + std::fmt::Display) -> Result<Self, ServeError> {
         let fault = |source| ServeError::system(format!("listen at {address}"), source);
         let listener = TcpListener::bind(&address).await.map_err(fault)?;

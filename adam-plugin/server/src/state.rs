@@ -25,8 +25,8 @@ struct Inner {
     encoder: Arc<SentenceEncoder>,
     options: ServiceOptions,
     metrics: Metrics,
-    /// Threads for searches and embeddings: one for each core, so that callers wait their turn instead of slowing one
-    /// another down.
+    /// Threads for searches and embeddings: one for each core, so that requests wait instead of slowing one another
+    /// down.
     compute: Arc<Semaphore>,
     /// Turns of work that is long, which is done in pieces beside the short.
     turns: Turns,
@@ -40,9 +40,9 @@ struct Inner {
     description: OnceLock<Bytes>,
 }
 
-/// Cores that one piece of long work is for, where there are more: as many as a model has sessions on them.
+/// Most cores for one piece of long work: as many as a model has sessions.
 const MOST_LANES: usize = 8;
-/// Without a short request for so long, none is expected.
+/// After this time without a short request, none is expected.
 const QUIET: Duration = Duration::from_millis(250);
 /// Requests that may wait inside the writer at once.
 const WRITING: usize = 32;
@@ -109,7 +109,7 @@ impl Service {
     }
 
     /// As [`close`](Self::close), and given up after the writer has got nothing done for `patience` since `since`, so that a model
-    /// or a disk that hangs does not keep the process from ending. A last commit that goes on is waited for.
+    /// or a disk that hangs does not keep the process from ending. A last commit that makes progress is waited for.
     ///
     /// # Errors
     /// As [`close`](Self::close), and [`ServeError::WriterStuck`].
@@ -119,7 +119,7 @@ impl Service {
         tokio::task::spawn_blocking(close).await.map_err(|_| PluginError::WriterGone)?
     }
 
-    /// How the writer fares; `None` where there is none.
+    /// The state of the writer; `None` if there is no writer.
     pub(crate) fn state(&self) -> Option<WriterState> {
         self.0.ingest.as_ref().map(|ingest| ingest.state())
     }
@@ -141,7 +141,7 @@ impl Service {
         self.0.ingest.as_ref().map_or(0, |ingest| ingest.waiting())
     }
 
-    /// Does something that takes a processor, away from the threads that talk to clients.
+    /// Runs a task that needs a processor on a thread of its own, not on those that serve clients.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
         task: impl FnOnce() -> T + Send + 'static,

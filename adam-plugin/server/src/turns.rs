@@ -1,4 +1,4 @@
-//! Turns for long work: one piece at a time, so that short requests find a processor beside it.
+//! Turns for long work: one piece at a time, so that short requests get a processor in between.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -16,7 +16,7 @@ const LISTS: [&str; 2] = ["adam_export.json", "manifest.json"];
 /// Most bytes of a list that are read.
 const MAX_LIST: u64 = 16 << 20;
 
-/// How deep below a folder lists are looked for: a run holds the folders of its models.
+/// Depth at which lists are looked for: the folder of a run contains those of its models.
 const DEPTH: usize = 4;
 
 const EXPORT_AGAIN: &str = "restore it from a copy, or make the folder again";

@@ -86,7 +86,7 @@ pub(super) fn check(folder: &Path, contents: Contents) -> Result<CheckReport, Pl
         let segment = file.split('.').next().unwrap_or_default().to_owned();
         let path = folder.join(&file);
         let of_segment = damaged.entry(segment).or_insert_with(|| CheckReport::new(Kind::Index));
-        // A segment cannot be opened where a file of it is damaged, which is said already.
+        // A segment with a damaged file cannot be opened; the file has been reported.
         let known = of_segment.findings.iter().any(|finding| finding.path == path)
             || (segment_of(&file).is_none() && of_segment.is_damaged());
         if !known {
@@ -141,7 +141,7 @@ fn check_lists(folder: &Path, report: &mut CheckReport) {
                 if name != META && segment_of(name).is_none() {
                     report.damage(
                         folder.join(FILE_LIST),
-                        format!("names {name:?}, which is no file of an index; such a name was not written by adam"),
+                        format!("names {name:?}, which is not a file of an index; adam does not write such a name"),
                         "look at where the index comes from; the name is ignored",
                     );
                 }

@@ -1,4 +1,4 @@
-//! Text cut into words, whatever its script and its Unicode form.
+//! Splits text of any script and Unicode form into words.
 
 use std::collections::VecDeque;
 

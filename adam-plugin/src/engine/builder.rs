@@ -290,7 +290,7 @@ fn create(
         let (index, folder) = IndexFolder::open_index(path, dense)?;
         return Ok((index, folder, None));
     }
-    // First the manifest, then the index: one that is torn between is finished by the next call.
+    // First the manifest, then the index: the next call finishes what is interrupted in between.
     folder.write_manifest(manifest)?;
     let index = dense.index_builder().schema(schema).open_or_create(folder.clone())?;
     Ok((index, folder, Some(created)))

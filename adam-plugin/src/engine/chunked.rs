@@ -1,15 +1,17 @@
-//! Searching an index whose documents are cut into chunks: vectors by chunk, hits by document.
+//! Searches of an index whose documents are split into chunks: vectors by chunk, hits by document.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use tantivy::collector::{DocSetCollector, TopDocs};
+use tantivy::columnar::{Column, StrColumn};
 use tantivy::query::{
     Bm25StatisticsProvider, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, TermQuery,
     TermSetQuery,
 };
 use tantivy::schema::{Field, IndexRecordOption};
-use tantivy::{DocAddress, Searcher, TantivyError, Term};
+use tantivy::{DocAddress, Searcher, SegmentOrdinal, TantivyError, Term};
 use tantivy_dense::hybrid::Ranking;
 use tantivy_dense::{DenseError, KnnQuery, Metric};
 
@@ -33,7 +35,7 @@ impl NearestChunk {
         searcher: &Searcher,
         document: DocAddress,
     ) -> Result<Option<(f32, Range<usize>)>, DenseError> {
-        let mut chunks = self.chunks(searcher, &key_of(searcher, document)?)?;
+        let mut chunks = self.chunks(searcher, &ChunkColumns::new(searcher).key(document)?)?;
         chunks.sort_unstable();
         let similarities = self.nearest.similarities(searcher, &chunks)?;
         let best = chunks
@@ -64,9 +66,10 @@ impl NearestChunk {
         // A filter with NOT would let further chunks pass for what they do not have.
         let documents: Box<dyn Query> = Box::new(TermQuery::new(self.fields.documents(), IndexRecordOption::Basic));
         let filter = BooleanQuery::intersection(vec![documents, filter.box_clone()]);
+        let columns = ChunkColumns::new(searcher);
         let mut keys = HashSet::new();
         for document in searcher.search(&filter, &DocSetCollector)? {
-            keys.insert(key_of(searcher, document)?);
+            keys.insert(columns.key(document)?);
         }
         Ok(Box::new(TermSetQuery::new(keys.iter().map(|key| self.fields.all_of(key)))))
     }
@@ -83,6 +86,7 @@ impl Ranking for NearestChunk {
         if let Some(filter) = filter {
             nearest = nearest.filter(self.widened(searcher, filter)?);
         }
+        let columns = ChunkColumns::new(searcher);
         // Several of the nearest chunks may be of one document: ask for more until there are documents enough.
         let mut wanted = window.saturating_mul(2);
         loop {
@@ -90,7 +94,7 @@ impl Ranking for NearestChunk {
             let mut order = Vec::new();
             let mut seen = HashSet::new();
             for hit in &hits {
-                let key = key_of(searcher, hit.address)?;
+                let key = columns.key(hit.address)?;
                 if seen.insert(key.clone()) {
                     order.push((key, hit.similarity));
                 }
@@ -105,7 +109,7 @@ impl Ranking for NearestChunk {
                     break;
                 }
                 // A chunk whose document was deleted by something it does not share is not found by its vector either.
-                if let Some(document) = self.document(searcher, &key)? {
+                if let Some(document) = self.document(searcher, &columns, &key)? {
                     documents.push((document, similarity));
                 }
             }
@@ -114,9 +118,10 @@ impl Ranking for NearestChunk {
     }
 
     fn scores(&self, searcher: &Searcher, documents: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
+        let columns = ChunkColumns::new(searcher);
         let mut owners: HashMap<DocAddress, usize> = HashMap::new();
         for (at, document) in documents.iter().enumerate() {
-            for chunk in self.chunks(searcher, &key_of(searcher, *document)?)? {
+            for chunk in self.chunks(searcher, &columns.key(*document)?)? {
                 owners.insert(chunk, at);
             }
         }
@@ -145,9 +150,14 @@ impl Ranking for NearestChunk {
 }
 
 impl NearestChunk {
-    fn document(&self, searcher: &Searcher, key: &str) -> Result<Option<DocAddress>, DenseError> {
+    fn document(
+        &self,
+        searcher: &Searcher,
+        columns: &ChunkColumns<'_>,
+        key: &str,
+    ) -> Result<Option<DocAddress>, DenseError> {
         for address in self.chunks(searcher, key)? {
-            if part_of(searcher, address)? == 0 {
+            if columns.part(address)? == 0 {
                 return Ok(Some(address));
             }
         }
@@ -155,33 +165,59 @@ impl NearestChunk {
     }
 }
 
-/// The key of the document that a chunk, or a document, belongs to.
-fn key_of(searcher: &Searcher, address: DocAddress) -> Result<String, DenseError> {
-    let [parent, ..] = ChunkFields::columns();
-    let mut key = String::new();
-    if let Some(column) = searcher.segment_reader(address.segment_ord).fast_fields().str(parent)?
-        && let Some(ordinal) = column.ords().first(address.doc_id)
-    {
-        column.ord_to_str(ordinal, &mut key).map_err(TantivyError::from)?;
+/// Which document a chunk belongs to, and which part of it the chunk is. The columns of a segment are opened once.
+struct ChunkColumns<'a> {
+    searcher: &'a Searcher,
+    segments: Vec<OnceCell<SegmentColumns>>,
+}
+
+struct SegmentColumns {
+    parent: Option<StrColumn>,
+    part: Column<u64>,
+}
+
+impl<'a> ChunkColumns<'a> {
+    fn new(searcher: &'a Searcher) -> Self {
+        Self { searcher, segments: searcher.segment_readers().iter().map(|_| OnceCell::new()).collect() }
     }
-    Ok(key)
+
+    fn segment(&self, ordinal: SegmentOrdinal) -> Result<&SegmentColumns, DenseError> {
+        let cell = &self.segments[ordinal as usize];
+        if let Some(columns) = cell.get() {
+            return Ok(columns);
+        }
+        let [parent, part, ..] = ChunkFields::columns();
+        let columns = self.searcher.segment_reader(ordinal).fast_fields();
+        let opened = SegmentColumns { parent: columns.str(parent)?, part: columns.u64(part)? };
+        Ok(cell.get_or_init(|| opened))
+    }
+
+    /// The key of the document that a chunk, or a document, belongs to.
+    fn key(&self, address: DocAddress) -> Result<String, DenseError> {
+        let mut key = String::new();
+        if let Some(column) = &self.segment(address.segment_ord)?.parent
+            && let Some(ordinal) = column.ords().first(address.doc_id)
+        {
+            column.ord_to_str(ordinal, &mut key).map_err(TantivyError::from)?;
+        }
+        Ok(key)
+    }
+
+    /// 0 for a document, from 1 for its further chunks.
+    fn part(&self, address: DocAddress) -> Result<u64, DenseError> {
+        Ok(self.segment(address.segment_ord)?.part.first(address.doc_id).unwrap_or(0))
+    }
 }
 
-fn part_of(searcher: &Searcher, address: DocAddress) -> Result<u64, DenseError> {
-    let [_, part, ..] = ChunkFields::columns();
-    let column = searcher.segment_reader(address.segment_ord).fast_fields().u64(part)?;
-    Ok(column.first(address.doc_id).unwrap_or(0))
-}
-
-/// Ranks documents by their words, as in an index without chunks: BM25 reckons with the number of documents and their mean
-/// length, and further chunks are none.
+/// Ranks documents by BM25, as in an index without chunks. BM25 uses the document count and mean length; only first chunks may count
+/// as documents.
 #[derive(Debug)]
 pub(super) struct Words {
     pub(super) query: Box<dyn Query>,
     pub(super) fields: ChunkFields,
 }
 
-/// What BM25 reckons with, further chunks left out. They have no words, so tokens and terms are right as they are.
+/// The statistics of BM25 without further chunks. These have no text, so the counts of tokens and terms are right as they are.
 struct Documents<'a> {
     searcher: &'a Searcher,
     count: u64,

@@ -19,7 +19,7 @@ pub struct Document {
     pub text: String,
     /// What can be filtered by: a JSON object.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Its vector, where somebody made it already with the index's model.
+    /// Its vector, if it was already made with the index's model.
     pub vector: Option<Vec<f32>>,
 }
 
@@ -98,10 +98,10 @@ impl Engine {
                 None | Some(serde_json::Value::Null) => {}
                 Some(serde_json::Value::String(value)) if known.is_empty() || *known == value => *known = value,
                 Some(serde_json::Value::String(_)) => {
-                    return Err(format!("its {what} is given twice, and differently in the metadata `{name}`"));
+                    return Err(format!("its {what} is given twice, with another value in the metadata `{name}`"));
                 }
                 Some(_) => {
-                    return Err(format!("its metadata `{name}` is no text, and that field of the index takes text"));
+                    return Err(format!("its metadata `{name}` is not text, and that field of the index takes text"));
                 }
             }
         }
@@ -182,7 +182,7 @@ impl Engine {
         }))
     }
 
-    /// What is known of a document beside title and text: its metadata, and what stands in fields of the index's own.
+    /// What is known of a document apart from title and text: its metadata, and the values of the index's own fields.
     pub(super) fn metadata(&self, stored: &TantivyDocument) -> Option<serde_json::Map<String, serde_json::Value>> {
         let own = self.own_values(stored);
         let Some(name) = &self.manifest.layout.metadata else { return (!own.is_empty()).then_some(own) };

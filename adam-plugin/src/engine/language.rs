@@ -17,7 +17,7 @@ const LONGEST_WORD: usize = 255;
 /// That of indexes made by the first version.
 const LONGEST_WORD_1: usize = 79;
 
-/// How an index's text is cut into words. A new version has a new name, and old ones stay known, since an index must be searched as it
+/// How an index's text is split into words. A new version has a new name, and old ones stay known, since an index must be searched as it
 /// was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -46,11 +46,11 @@ impl Version {
     }
 }
 
-/// The language of an index's text: a search by words finds its words in their other forms, and passes over the commonest
-/// ones. Vectors know nothing of it; what languages they understand is up to the model.
+/// The language of an index's text, used for stemming and stop words in lexical search. Vectors do not depend on it; the model
+/// decides which languages they understand.
 ///
 /// Reads back from its name, as `german`, and from its ISO 639-1 code, as `de`. `any` is for text in several languages or in
-/// one that has no name here: words are found as they are written, but for capitals. English unless said otherwise.
+/// one that has no name here: without stemming and stop words, and in any case of letters. Default: English.
 ///
 /// In any language, words are the same in all Unicode forms (`é` in one sign or two, `ﬁ` and `fi`, wide letters), and text that
 /// does not set words apart (Chinese, Japanese, Thai, Lao, Khmer, Burmese; Korean too) is found by pairs of letters.
@@ -92,7 +92,7 @@ static ENTRIES: [Entry; 19] = [
 ];
 
 impl Language {
-    /// Every language there is.
+    /// All languages.
     pub fn all() -> impl Iterator<Item = Self> {
         ENTRIES.iter().map(Self)
     }
@@ -136,7 +136,7 @@ impl Language {
     }
 }
 
-/// Name of the analyser by which queries are read for an analyser of documents, if they are read otherwise than documents.
+/// Name of the analyser for queries, given that for documents; the two may differ.
 pub(crate) fn of_query(analyser: &str) -> String {
     format!("{analyser}_query")
 }

@@ -86,7 +86,7 @@ impl Engine {
         let is_counted = options.is_fast() && searcher.num_docs().saturating_mul(names.len() as u64) <= MAX_COUNTED;
         for (keys, types) in names {
             let contents = filter::Contents::read(searcher, field, entry.name(), options, std::slice::from_ref(&keys))?;
-            // A name that only deleted documents have is none.
+            // Names that only deleted documents have are left out.
             let documents = if is_counted {
                 let exists = ExistsQuery::new(filter::column(entry.name(), &keys), false);
                 Some(self.count(searcher, Box::new(exists))?).filter(|count| *count > 0)

@@ -83,7 +83,7 @@ impl Engine {
         Ok(Contents::of(path.as_ref())? == Contents::Index)
     }
 
-    /// Removes the index if this engine made it and nothing was committed to it since, by whomever; says whether it did. The
+    /// Removes the index if this engine made it and nothing was committed to it since by any program; says whether it did. The
     /// engine's writer must have been dropped. For a program whose first run failed: the next one is free to begin otherwise.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Engine {
         tantivy::Term::from_field_text(self.fields.key, id)
     }
 
-    /// Makes what was committed since the last call visible to searches at once; they see it within a moment anyway.
+    /// Shows searches at once what was committed since the last call; without it they see it a moment later.
     ///
     /// # Errors
     /// tantivy's, and about files that cannot be read.
@@ -197,7 +197,7 @@ impl Engine {
     pub fn num_docs(&self) -> u64 {
         let searcher = self.reader.searcher();
         let Some(chunks) = self.fields.chunks else { return searcher.num_docs() };
-        // Further chunks of a document are none.
+        // Only first chunks count as documents.
         let documents = TermQuery::new(chunks.documents(), IndexRecordOption::Basic);
         searcher.search(&documents, &Count).map_or(0, |count| count as u64)
     }

@@ -1,4 +1,4 @@
-//! The final order of hits: the best as the re-ranker has them, the others as they were found.
+//! The final order of hits: the best as the re-ranker orders them, the others as they were found.
 
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
-//! The fields that an index has beside those its layout names, such as `price` and `brand` of an index that was brought over.
+//! The fields that an index has in addition to those its layout names, such as `price` and `brand` of an index that was brought over.
 //!
 //! A document's metadata goes into them by name, with the type of each, and comes back from them in hits. In an index that
-//! `adam index` made there are none.
+//! `adam index` made there are no such fields.
 
 use std::collections::BTreeMap;
 

@@ -193,14 +193,14 @@ impl SearchRequest {
         self
     }
 
-    /// A filter that documents must match, beside those that were given before.
+    /// A filter that documents must match, in addition to earlier ones.
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filters.push(filter);
         self
     }
 
-    /// Filters that documents must all match, beside those that were given before.
+    /// Filters that documents must all match, in addition to earlier ones.
     #[must_use]
     pub fn filters(mut self, filters: impl IntoIterator<Item = Filter>) -> Self {
         self.filters.extend(filters);

@@ -21,7 +21,7 @@ pub struct Hit {
     /// What else is known of it, where the index keeps metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Rank and score by words and by vectors.
+    /// Rank and score by each arm: `bm25`, `dense`.
     pub arms: Vec<ArmScore>,
     /// Where the score comes from, as a tree.
     #[serde(skip_serializing_if = "Option::is_none")]

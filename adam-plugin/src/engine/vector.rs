@@ -6,7 +6,7 @@ pub const MAX_VALUE: f32 = 1e6;
 /// Refuses a vector that an index cannot compare with others.
 ///
 /// # Errors
-/// In words that go on from the vector's name, where it has another number of values than `dimension`, a value that is no number or
+/// The text follows the vector's name. When it does not have `dimension` values, has a value that is not finite or
 /// beyond [`MAX_VALUE`], or nothing but zeros.
 pub fn check_vector(values: impl ExactSizeIterator<Item = f32>, dimension: usize) -> Result<(), String> {
     let length = values.len();

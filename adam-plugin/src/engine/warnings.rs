@@ -1,4 +1,4 @@
-//! What of a query cannot be searched by words, and is said.
+//! Warnings about parts of a query that BM25 cannot search for.
 
 use tantivy::Index;
 use tantivy::schema::{Field, FieldType};

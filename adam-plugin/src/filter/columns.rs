@@ -21,7 +21,7 @@ use super::number::{Interval, Number};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ValueRange {
     pub(super) numbers: Option<Interval<Number>>,
-    /// Nanoseconds since 1970 in UTC, from the first to before the second.
+    /// Nanoseconds since 1970 in UTC: the first is included, the second is not.
     pub(super) dates: Option<(i128, i128)>,
 }
 

@@ -86,7 +86,7 @@ impl<'a> Compiler<'a> {
             match query {
                 Ok(query) => queries.push(query),
                 Err(problem) if at == 0 => return Err(problem),
-                // The first reading stands; another that cannot be is none.
+                // The first reading counts; others that make no query are dropped.
                 Err(_) => {}
             }
         }
@@ -173,7 +173,7 @@ impl<'a> Compiler<'a> {
                 on_date(field, &condition.comparison, precision)
             }
             kind => {
-                // `..` is text there, as all signs are.
+                // In such a field, `..` is text like any other.
                 let value = match &condition.comparison {
                     Comparison::Range { .. } if !condition.text.contains("..") => {
                         return Err(format!(
@@ -366,7 +366,7 @@ impl<'a> Compiler<'a> {
 }
 
 const QUOTES: &str = "a value that begins with < or > needs \"quotes\"";
-/// `true` or `false`, in whatever case.
+/// `true` or `false`, in any case of letters.
 fn truth(text: &str) -> Option<bool> {
     text.to_ascii_lowercase().parse().ok()
 }

@@ -203,7 +203,7 @@ fn midnight(year: i64, month: i64, day: i64) -> Option<i64> {
     Some((i64::from(date.to_julian_day()) - EPOCH) * DAY)
 }
 
-/// From one midnight to before another; that after the year 9999 is not to be had from the calendar.
+/// From one midnight to before another; the calendar has no midnight after the year 9999.
 fn days(start: i64, end: Option<i64>) -> Period {
     const END: i64 = 253_402_300_800;
     Period { start: i128::from(start) * SECOND, end: i128::from(end.unwrap_or(END)) * SECOND }

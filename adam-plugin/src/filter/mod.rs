@@ -57,7 +57,7 @@ pub(crate) use report::warnings;
 /// value of `og:title` and for the value `title:x` of `og`. Quotes leave no choice: `"dc.title":x` is the one key, `"og":"title:x"`
 /// the other reading. A backslash does the same for one sign: `dc\.title:x`.
 ///
-/// **Values.** A value without quotes goes on up to AND, OR or the bracket that closes around it, with the spaces, quotes, colons,
+/// **Values.** A value without quotes extends to AND, OR or the bracket that closes around it, with the spaces, quotes, colons,
 /// slashes and balanced brackets in it. Quotes take any text: `note:"this OR that"`; in them, `\"` is a quote and `\\` a backslash.
 /// To be quoted: the words AND, OR and NOT; `..`, `*` alone, and `<` or `>` or a quote in front, which mean something else; a comma
 /// in a list.
@@ -204,7 +204,7 @@ impl Filter {
         compiler.expression(&self.expression).map_err(|problem| self.refuse(problem))
     }
 
-    /// Whether it looks at something that only a document has and not its further chunks: its words, its key.
+    /// Whether it looks at something that only first chunks have: text fields or the key.
     pub(crate) fn is_of_documents(&self, schema: &Schema, key: &str) -> bool {
         let mut is_of_documents = false;
         self.expression.visit(&mut |condition| {

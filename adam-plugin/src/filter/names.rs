@@ -76,14 +76,14 @@ pub(crate) fn names(searcher: &Searcher, field: Field) -> tantivy::Result<(BTree
 /// What a name in metadata holds.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// There are values under it, or names.
+    /// Whether there are values or names below it.
     pub(crate) is_there: bool,
     pub(crate) types: Types,
     /// Some of its texts.
     pub(crate) texts: Vec<String>,
-    /// Not all of its texts are among those.
+    /// Whether it has more texts than these.
     pub(crate) has_more: bool,
-    /// Its least and its greatest number, and date; those of deleted documents may be among them.
+    /// The least and the greatest number and date, deleted documents included.
     pub(crate) numbers: Option<(f64, f64)>,
 }
 
@@ -168,7 +168,7 @@ impl Contents {
     }
 }
 
-/// The kinds of values, where some texts are known: all of these may be dates, or numbers.
+/// The kinds of values. If all of the known texts are dates or numbers, the kind says so.
 pub(crate) fn kinds(types: Types, texts: &[String]) -> Vec<&'static str> {
     let all = |is_one: &dyn Fn(&str) -> bool| !texts.is_empty() && texts.iter().all(|text| is_one(text));
     let mut kinds = Vec::new();

@@ -227,7 +227,7 @@ fn has_match(query: &dyn Query, searcher: &Searcher) -> tantivy::Result<bool> {
     Ok(false)
 }
 
-/// Texts that a range passes over because they cannot be compared with its ends.
+/// Texts that a range skips because they cannot be compared with its ends.
 fn not_comparable(name: &str, range: &ValueRange, contents: &Contents) -> Option<FilterWarning> {
     let kind = match (range.numbers.is_some(), range.dates.is_some()) {
         (true, true) => "number or date",

@@ -130,7 +130,7 @@ pub(super) fn remove_leftovers(folder: &Path) {
     match removed {
         Ok(0) if old == 0 => {}
         Ok(new) => tracing::info!(folder = %folder.display(), files = new + old, "removed files of a killed writer"),
-        // They cost some bytes and are in nobody's way.
+        // They only take some bytes.
         Err(fault) => tracing::warn!(folder = %folder.display(), "files of a killed writer cannot be removed: {fault}"),
     }
 }

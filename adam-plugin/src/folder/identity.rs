@@ -30,7 +30,7 @@ impl FileId {
     }
 }
 
-/// By which a file that was written anew is told without being read.
+/// Identifies the state of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     id: FileId,
@@ -79,7 +79,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Refuses a folder that is gone or another, and one whose lock or manifest is.
+    /// Refuses a folder that is gone or was replaced, or whose lock or manifest is gone or was replaced.
     pub(super) fn check(&mut self, folder: &Path) -> Result<(), PluginError> {
         let changed = |problem: &str| changed(folder, problem);
         match std::fs::metadata(folder) {

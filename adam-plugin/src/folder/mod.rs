@@ -105,7 +105,7 @@ impl IndexFolder {
         let holder = durable::read(&self.path().join(&INDEX_WRITER_LOCK.filepath), 64).ok();
         let process = holder.and_then(|text| String::from_utf8(text).ok()).and_then(|text| {
             let process: u32 = text.strip_prefix(HOLDER)?.trim_end().parse().ok()?;
-            // A writer that was killed leaves its number.
+            // A killed writer leaves its number behind.
             let gone = cfg!(target_os = "linux") && !Path::new("/proc").join(process.to_string()).exists();
             (!gone).then_some(process)
         });
@@ -118,8 +118,8 @@ impl IndexFolder {
         }
     }
 
-    /// An error of a writer with its cause: tantivy's own does not say why one of its threads failed, and often not at which
-    /// file.
+    /// An error of a writer with its cause: tantivy's own does not say why one of its threads failed, and often not which file was
+    /// concerned.
     pub(crate) fn explain(&self, error: PluginError) -> PluginError {
         let fault = match &error {
             PluginError::Tantivy(TantivyError::ErrorInThread(_) | TantivyError::SystemError(_)) => {
@@ -193,7 +193,7 @@ impl IndexFolder {
     }
 
     fn held(&self, mut file: File, id: FileId, path: PathBuf) -> Result<DirectoryLock, LockError> {
-        // For those who are refused; nothing rests on it.
+        // Told to writers that are refused; nothing else depends on it.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{HOLDER}{}", std::process::id()));
         contents::remove_leftovers(self.path());
         let meta = match durable::read(&self.path().join(META), MAX_META) {

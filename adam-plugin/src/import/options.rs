@@ -51,7 +51,7 @@ impl ImportOptions {
         self
     }
 
-    /// Documents between two commits; an interrupted import goes on from the last one. Default: 20,000.
+    /// Documents between two commits; an interrupted import continues from the last one. Default: 20,000.
     #[must_use]
     pub fn commit_every(mut self, documents: usize) -> Self {
         self.write.commit_every = documents;
@@ -73,7 +73,7 @@ pub struct ReembedOptions {
 }
 
 impl ReembedOptions {
-    /// Documents between two commits; an interrupted run goes on from the last one. Default: 20,000.
+    /// Documents between two commits; an interrupted run continues from the last one. Default: 20,000.
     #[must_use]
     pub fn commit_every(mut self, documents: usize) -> Self {
         self.write.commit_every = documents;

@@ -196,7 +196,7 @@ pub fn import(
     Plan::new(old, options)?.run(new, encoder, model, settings)
 }
 
-/// Refuses fields with the names of those that the new index gets beside the old ones: a schema has no name twice.
+/// Refuses fields that have a name which the new index needs for a field of its own.
 fn check_names(old: &Path, schema: &Schema, makes_origin: bool) -> Result<(), PluginError> {
     let is_ours = |name: &str| {
         name == VECTOR || (makes_origin && name == ORIGIN) || HashFields::is_hash(name) || ChunkFields::is_one(name)

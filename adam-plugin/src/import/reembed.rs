@@ -54,7 +54,7 @@ pub fn reembed(
     let schema = from.index().schema();
     let layout = from.manifest().layout.clone();
     // The same fields in the same order, so that stored documents can be handed over as they are; only the vector field has
-    // the new model's dimension, and text is cut into words as new indexes do it.
+    // the new model's dimension, and text is analysed as in new indexes.
     let mut builder = Schema::builder();
     for (_, entry) in schema.fields() {
         if entry.name() == layout.vector {

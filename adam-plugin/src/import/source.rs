@@ -12,7 +12,7 @@ use crate::manifest::{Layout, Manifest};
 /// Longest path read from it, in bytes.
 const MAX_SOURCE: u64 = 1 << 16;
 
-/// Refuses to go on with an index that holds documents and was not begun from this one: the two would become one.
+/// Refuses to continue an index that holds documents and was not begun from this one: the two would be mixed.
 pub(super) fn check_source(old: &Path, new: &Path) -> Result<(), PluginError> {
     if Contents::of(new)? != Contents::Index {
         return Ok(());
@@ -54,7 +54,7 @@ fn named(path: &Path) -> String {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned()
 }
 
-/// Refuses to go on with an index that was begun otherwise: it would keep its own layout.
+/// Refuses to continue an index that was begun with other options: it would keep its own layout.
 pub(super) fn check_layout(new: &Path, wanted: &Layout) -> Result<(), PluginError> {
     if Contents::of(new)? != Contents::Index {
         return Ok(());
@@ -67,7 +67,7 @@ pub(super) fn check_layout(new: &Path, wanted: &Layout) -> Result<(), PluginErro
     Err(PluginError::Import {
         path: new.to_path_buf(),
         problem: format!(
-            "was begun with {}, and now it is to be made with {}; go on as it was begun, or name another folder for the new index",
+            "was begun with {}, and now it is to be made with {}; continue with the first options, or name another folder for the new index",
             described(&there),
             described(wanted)
         ),

@@ -4,8 +4,8 @@ use adam_encoder::{EncoderError, TextEncoder, TextKind};
 
 use super::shared::Shared;
 
-/// Most texts given to the model at once. A failure has no more than these tried again in smaller groups, and a writer that is told
-/// to end waits for no more than these.
+/// Most texts given to the model at once. After a failure only these are tried again in smaller groups, and a writer that is to
+/// end waits for these only.
 const MAX_TEXTS: usize = 256;
 
 /// The vector of each text, or what is wrong with it.

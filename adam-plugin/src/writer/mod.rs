@@ -15,8 +15,8 @@ mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-// Not crossbeam's channel: of that one, what stands in the queue when the receiver goes away stays, and whoever waits for the answer
-// to it waits for ever.
+// Not crossbeam's channel: it keeps queued messages when the receiver is dropped, and a caller that waits for an answer to one would
+// wait for ever.
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -213,8 +213,8 @@ impl EmbeddingWriter {
         self.add(document, false)
     }
 
-    /// Adds a document in place of all that have the same key. Where the committed one is the same, nothing is done
-    /// (with `skip_unchanged`); where only the embedded text is the same, its vectors are taken over.
+    /// Adds a document and deletes all others with the same key. With `skip_unchanged`, nothing is done if the committed document is
+    /// the same, and its vectors are kept if only the embedded text is the same.
     ///
     /// # Errors
     /// As [`add_document`](Self::add_document), and when the writer has no key field or the document no single key.
@@ -250,12 +250,12 @@ impl EmbeddingWriter {
     ///
     /// # Errors
     /// When a document failed (with [`OnFailure::Fail`]) or tantivy could not commit; nothing since the last commit
-    /// is visible then, and [`rollback`](Self::rollback) lets the writer go on.
+    /// is visible then, and [`rollback`](Self::rollback) lets the writer continue.
     pub fn commit(&mut self) -> Result<Opstamp, PluginError> {
         self.start_commit()?.wait()
     }
 
-    /// Begins a commit of everything added so far and does not wait for it, so that several threads can go on adding
+    /// Starts a commit of everything added so far without waiting for it, so that several threads can keep adding
     /// documents meanwhile; those belong to the commit after it.
     ///
     /// # Errors
@@ -292,7 +292,7 @@ impl EmbeddingWriter {
         self.shared.state().stopped.clone()
     }
 
-    /// What can be told of the writer's thread without waiting for it, also while the writer itself is lent out.
+    /// The state of the writer's thread, without waiting for it; it can be read while another thread uses the writer.
     pub fn pulse(&self) -> Pulse {
         Pulse(Arc::clone(&self.shared))
     }
@@ -317,7 +317,7 @@ impl EmbeddingWriter {
         let writer = answered.recv().map_err(|_| self.gone())??;
         self.operations = None;
         if let Some(thread) = self.thread.take() {
-            // It has handed over all it had; how it ended no longer matters.
+            // It has delivered everything; how it ended no longer matters.
             let _ = thread.join();
         }
         Ok(*writer)
@@ -370,7 +370,7 @@ impl EmbeddingWriter {
     fn key_term(&self, document: &TantivyDocument) -> Result<Term, PluginError> {
         let field = self.key.ok_or(PluginError::Setting {
             name: "key",
-            problem: "is not set, so there is no telling which document to replace".to_owned(),
+            problem: "is not set, so the document to replace is not known".to_owned(),
         })?;
         let mut values = document.get_all(field);
         let refuse = |problem: &str| PluginError::Document {
@@ -460,7 +460,7 @@ fn chunking(embeddings: &[Embedding]) -> Result<Option<Chunking>, PluginError> {
     if embeddings.len() > 1 {
         return Err(PluginError::Setting {
             name: "chunks",
-            problem: format!("can be had for one vector field, and there are {}", embeddings.len()),
+            problem: format!("are possible for one vector field, and there are {}", embeddings.len()),
         });
     }
     Ok(Some(chunking))

@@ -1,4 +1,4 @@
-//! The commit, and the way back to the last one: with tantivy's writer, or with a fresh one where that is broken.
+//! Commits and rollbacks: with tantivy's writer, or with a fresh one if that is broken.
 
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,7 @@ impl Worker {
         })
     }
 
-    /// Takes nothing more until a rollback. Gives the error back with its cause, which tantivy's own lacks where one of its threads
+    /// Accepts nothing more until a rollback. Returns the error with its cause, which tantivy's own lacks if one of its threads
     /// failed.
     pub(super) fn stop(&self, error: PluginError) -> PluginError {
         let error = self.explain(error);

@@ -37,7 +37,7 @@ impl Embedding {
     }
 }
 
-/// What becomes of a document whose text the model cannot embed.
+/// What happens to a document whose text the model cannot embed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
     /// The writer stops; the commit fails and says which document it was.
@@ -146,7 +146,7 @@ impl WriterSettings {
         self
     }
 
-    /// What becomes of a document that cannot be embedded. Default: the writer stops.
+    /// What happens to a document that cannot be embedded. Default: the writer stops.
     #[must_use]
     pub fn on_failure(mut self, policy: OnFailure) -> Self {
         self.on_failure = policy;
@@ -161,8 +161,8 @@ impl WriterSettings {
         self
     }
 
-    /// Leave documents alone that are in the index already and have not changed, and take over the vectors of those
-    /// whose embedded text has not. Needs a key and the two fields of [`HashFields`](crate::HashFields).
+    /// Leave unchanged documents of the index as they are, and keep the vectors of documents whose embedded text is
+    /// unchanged. Needs a key and the two fields of [`HashFields`](crate::HashFields).
     #[must_use]
     pub fn skip_unchanged(mut self, on: bool) -> Self {
         self.skip_unchanged = on;

@@ -32,7 +32,7 @@ pub(super) struct LastCommit {
     /// By key, what was written since the last commit: the hash of the one document there is, or nothing where that is
     /// not known.
     pending: HashMap<Vec<u8>, Option<u64>>,
-    /// Something was deleted otherwise than by key, so the commit no longer tells what is there.
+    /// Something was deleted by a query, so the last commit no longer says what is there.
     uncertain: bool,
 }
 

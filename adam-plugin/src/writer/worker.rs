@@ -29,7 +29,7 @@ const MAX_FAILURES: usize = 100_000;
 const TEXTS_PER_DOCUMENT: usize = 4;
 
 pub(super) struct Worker {
-    /// None after one could not go back to its last commit, until a fresh one is open.
+    /// `None` after a failed rollback, until a fresh writer is open.
     pub(super) writer: Option<IndexWriter>,
     pub(super) index: Index,
     pub(super) reopen: Reopen,
@@ -144,9 +144,9 @@ impl Worker {
         }
     }
 
-    /// Takes operations until there is a batch to encode, something that must wait for all before it, or nothing more
-    /// for a moment. What a rollback or the end of the writer made void is dropped. A batch is of one generation, since
-    /// between two there is always a rollback.
+    /// Takes operations until there is a batch to encode, an operation that must wait for all before it, or no more for a moment.
+    /// Operations before a rollback or before the end of the writer are dropped. A batch is of one generation, since there is
+    /// always a rollback between two.
     fn collect(&self) -> (u64, Vec<Step>, Option<Barrier>) {
         let mut steps = Vec::new();
         let mut additions = 0;

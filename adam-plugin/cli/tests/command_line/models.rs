@@ -112,3 +112,15 @@ fn serve_refuses_to_compute_otherwise_than_its_index_was_made() {
         assert!(code == 1 && err.contains(words) && err.contains("adam reembed"), "{option}: {code} {err}");
     }
 }
+
+#[test]
+fn a_model_that_has_moved_is_named_with_the_option_that_helps() {
+    let Some(world) = World::new() else { return };
+    let moved = world.path("moved");
+    std::fs::rename(world.model.path(), &moved).unwrap();
+    let search = ["search", "--index", &world.index(), "--mode", "dense", "crows"];
+    let (code, _, err) = run(&search);
+    assert!(code == 1 && err.contains("which is not there") && err.contains("tip: --model"), "{code} {err}");
+    done(&[&search[..], &["--model", &moved]].concat());
+    std::fs::rename(&moved, world.model.path()).unwrap();
+}

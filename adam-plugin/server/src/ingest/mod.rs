@@ -1,4 +1,4 @@
-//! Writing while searches go on: one embedding writer behind the routes, commits that are shared, and one last commit
+//! Writing beside searches: one embedding writer behind the routes, commits that are shared, and one last commit
 //! at the end.
 //!
 //! A document is *accepted* once it stands in the writer's queue, and *committed* once a commit that began later has
@@ -33,7 +33,7 @@ struct LastCommit {
     /// Operations accepted before the last commit began.
     covers: u64,
     opstamp: Opstamp,
-    /// Documents that the last commit could not embed: whoever shares that commit hears of them, too.
+    /// Documents that the last commit could not embed: all callers that share the commit are told.
     failures: Vec<Failure>,
     /// Operations that were accepted and then lost in a rollback, which nobody who asked for a commit has heard of yet.
     untold: u64,
@@ -42,11 +42,11 @@ struct LastCommit {
 /// Who asks for a commit, and so what a rollback means to them.
 #[derive(Debug, Clone, Copy)]
 enum CommitCaller {
-    /// Has just written, while this many rollbacks had been: after another one, what was written may be gone.
+    /// Has just written, at this number of rollbacks: after another rollback, what was written may be lost.
     Writer(u64),
-    /// Asks for all that was accepted, from whomever.
+    /// Asks for everything that was accepted from any client.
     Client,
-    /// Nobody, who could not hear of a loss.
+    /// The clock, which no one listens to.
     Clock,
 }
 
@@ -54,7 +54,7 @@ enum CommitCaller {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WriterState {
     Writing,
-    /// The writer stopped, and is tried again at every write and by the clock.
+    /// The writer stopped. It is tried again at every write and by the clock.
     Stopped(String),
     /// The writer's thread is gone, and only a new process helps.
     Dead(String),
@@ -64,7 +64,7 @@ pub(crate) enum WriterState {
     Closed,
 }
 
-/// A writer that gets nothing done for so long while something waits for it is called stuck.
+/// A writer is stuck if it makes no progress for this long while something waits for it.
 const STUCK: Duration = Duration::from_secs(300);
 
 /// How often the clock looks whether the writer stopped, where it does not commit more often.
@@ -158,7 +158,7 @@ impl Ingest {
         }
     }
 
-    /// Whether documents are taken, as far as can be told without waiting.
+    /// Whether documents are accepted, as far as is known without waiting.
     pub(crate) fn state(&self) -> WriterState {
         if self.closed.load(Ordering::SeqCst) {
             return WriterState::Closed;
@@ -265,8 +265,8 @@ impl Ingest {
         Ok(done)
     }
 
-    /// A writer that stopped goes on from its last commit, so that the server need not be started anew. What was
-    /// accepted since is lost, and that is said: to the caller, and unless that one speaks for all, to the next who does.
+    /// A writer that stopped continues from its last commit, so that the server need not be restarted. What was accepted since is
+    /// lost. The loss is reported to the caller, and to the next client that asks for a commit.
     fn recover(&self, error: PluginError, asker: CommitCaller) -> ApiError {
         if !matches!(
             error,
@@ -292,7 +292,7 @@ impl Ingest {
                 None,
             );
         };
-        // Whether the writer can go on or not, what it had taken and not committed is gone.
+        // Whether or not the writer can continue, what it had accepted and not committed is lost.
         let lost = self.waiting();
         let renewed = writer.rollback();
         let opstamp = renewed.as_ref().map_or(last.opstamp, |opstamp| *opstamp);
@@ -343,7 +343,7 @@ impl Ingest {
     }
 
     /// As [`close`](Self::close), on a thread of its own, and given up after the writer has got nothing done for `patience`. That
-    /// thread then goes on for as long as the process does.
+    /// thread then runs until the process ends.
     ///
     /// `since` is when the process was told to end: time before that does not count.
     pub(crate) fn close_within(self: &Arc<Self>, since: Instant, patience: Duration) -> Result<u64, ServeError> {

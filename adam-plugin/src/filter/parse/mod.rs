@@ -141,7 +141,7 @@ impl<'a> Parser<'a> {
         match self.values()? {
             Values::One(comparison, text) => {
                 let mut condition = self.one(path, comparison, text)?;
-                // Only what has no quotes may be read otherwise.
+                // Only text without quotes may have other readings.
                 if let Expression::Condition(first) = &mut condition
                     && is_plain
                     && !self.source[start..].starts_with('"')
