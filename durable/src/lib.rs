@@ -29,7 +29,7 @@ const RANDOM: usize = 6;
 /// # Errors
 /// When the folder or the file cannot be written; what was there before is untouched then, unless only the last step, the
 /// sync of the folder, failed.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |file| file.write_all(bytes))
 }
 
@@ -37,7 +37,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of [`replace`], and whatever `write` returns.
-pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
+pub fn replace_with(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = path.as_ref();
     put(path, write)?;
     sync_folder(parent(path))
 }
@@ -47,8 +51,8 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io
 ///
 /// # Errors
 /// Those of [`replace`].
-pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    put(path, |file| file.write_all(bytes))
+pub fn replace_unsynced(path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+    put(path.as_ref(), |file| file.write_all(bytes))
 }
 
 fn put(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
@@ -75,7 +79,11 @@ fn put(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>)
 ///
 /// # Errors
 /// Those of [`replace_with`].
-pub fn write_output(path: &Path, write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> io::Result<()> {
+pub fn write_output(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
+) -> io::Result<()> {
+    let path = path.as_ref();
     let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     match fs::metadata(path) {
         Ok(found) if !found.is_file() && !found.is_dir() => {
@@ -92,7 +100,8 @@ pub fn write_output(path: &Path, write: impl FnOnce(&mut (dyn Write + Send)) -> 
 ///
 /// # Errors
 /// When it cannot be renamed.
-pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
     fs::rename(from, to)?;
     let (old, new) = (parent(from), parent(to));
     sync_folder(new)?;
@@ -103,7 +112,8 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When a folder cannot be made.
-pub fn create_folders(path: &Path) -> io::Result<()> {
+pub fn create_folders(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
     let missing: Vec<&Path> =
         path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
     fs::create_dir_all(path)?;
@@ -115,7 +125,7 @@ pub fn create_folders(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When the folder is not there, or the disk fails.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
+pub fn sync_folder(folder: impl AsRef<Path>) -> io::Result<()> {
     if cfg!(windows) {
         return Ok(());
     }
@@ -140,10 +150,11 @@ fn has_no_sync(fault: &io::Error) -> bool {
 ///
 /// # Errors
 /// When it cannot be read, is not a regular file or is longer.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let too_long =
         || io::Error::new(ErrorKind::FileTooLarge, format!("it is longer than the {most} bytes it may have"));
     // Before it is opened, since the open of a pipe waits for a writer.
+    let path = path.as_ref();
     let found = fs::metadata(path)?;
     if !found.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
@@ -161,7 +172,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the folder cannot be listed or a file not be removed.
-pub fn remove_leftovers(folder: &Path) -> io::Result<usize> {
+pub fn remove_leftovers(folder: impl AsRef<Path>) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
