@@ -1,13 +1,21 @@
 # The two commands a newcomer needs: `make demo` and `make test`. Both set up what is missing first.
 
-.PHONY: help setup build demo test lint
+.PHONY: help setup build demo test ci lint circles docs features deny api packages release
 
 help:
-	@echo "make demo    train, index, query and evaluate on BEIR SciFact; prints one table and a few answers"
-	@echo "make test    every test; the last lines say how many passed, failed and were skipped"
-	@echo "make setup   cmake, OpenBLAS, ONNX Runtime, libtorch and MiniLM, as far as they are missing"
-	@echo "make build   the two programs: target/release/adam-train and target/release/adam"
-	@echo "make lint    rustfmt and clippy"
+	@echo "make demo      train, index, query and evaluate on BEIR SciFact; prints one table and a few answers"
+	@echo "make test      every test; the last lines say how many passed, failed and were skipped"
+	@echo "make setup     cmake, OpenBLAS, ONNX Runtime, libtorch and MiniLM, as far as they are missing"
+	@echo "make build     the two programs: target/release/adam-train and target/release/adam"
+	@echo "make ci        everything below, then the tests"
+	@echo "make lint      rustfmt and clippy, warnings are errors"
+	@echo "make circles   files that depend on each other in a circle"
+	@echo "make docs      the documentation of all crates, warnings are errors"
+	@echo "make features  each crate alone and with fewer features; tantivy-dense's tests without faiss"
+	@echo "make deny      licences, sources and advisories of all dependencies, by cargo-deny"
+	@echo "make api       the public API of each library against docs/api"
+	@echo "make packages  each publishable crate as a package, checked and tested outside of the workspace"
+	@echo "make release   archives of the programs with SHA-256, in target/release-archives"
 
 setup:
 	@scripts/setup.sh
@@ -15,12 +23,36 @@ setup:
 build: setup
 	cargo build --release --locked --workspace --bins
 
-demo: build
+demo: setup
 	@scripts/demo.sh
 
 test: setup
 	@scripts/test.sh
 
+ci: setup
+	@scripts/ci.sh
+
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+circles:
+	@scripts/circles.py
+
+docs: setup
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+
+features: setup
+	@scripts/features.sh
+
+deny:
+	@scripts/deny.sh
+
+api: setup
+	@scripts/api.sh
+
+packages: setup
+	@scripts/packages.py
+
+release: build
+	@scripts/release.sh

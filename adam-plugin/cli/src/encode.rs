@@ -75,7 +75,7 @@ pub(crate) fn run(args: &EncodeArgs) -> Result<()> {
     let rows = Rows::new(encoder.as_ref(), args.kind, ids);
     match extension {
         "npy" => rows.write_npy(&args.output, vectors)?,
-        _ => rows.write_parquet(&args.output, vectors)?,
+        _ => rows.write_parquet(&args.output, &vectors)?,
     }
     let vectors = counted(rows.len(), "vector");
     bar.finish(&format!("{vectors} of {} in {}", counted(rows.dimension(), "value"), args.output.display()));

@@ -5,19 +5,22 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adam_encoder::{TextEncoder, TextKind};
 use adam_plugin::engine::check_vector;
 use anyhow::{Context, Result, bail};
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
 use clap::ValueEnum;
 use ndarray::Array2;
 use ndarray_npy::npy::header::Header;
 use ndarray_npy::{ReadNpyExt, WriteNpyExt};
+use parquet::data_type::{ByteArray, ByteArrayType, FloatType};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 use serde::{Deserialize, Serialize};
 
 use crate::screen::tell;
@@ -83,30 +86,50 @@ impl Rows {
             .with_context(|| format!("writing {}", path.display()))
     }
 
-    /// Writes a Parquet file with the columns `id` and `vector`.
-    pub(crate) fn write_parquet(&self, path: &Path, vectors: Vec<f32>) -> Result<()> {
-        let item = Arc::new(Field::new("item", DataType::Float32, false));
-        let width = i32::try_from(self.dimension)?;
-        let list = FixedSizeListArray::try_new(Arc::clone(&item), width, Arc::new(Float32Array::from(vectors)), None)?;
-        let ids: ArrayRef = Arc::new(StringArray::from_iter_values(&self.ids));
+    /// Writes a Parquet file with the columns `id`, a string, and `vector`, a list of floats. What the vectors are of is in the
+    /// file's metadata.
+    pub(crate) fn write_parquet(&self, path: &Path, vectors: &[f32]) -> Result<()> {
+        durable::write_output(path, |out| self.write_parquet_to(out, vectors).map_err(std::io::Error::from))
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    fn write_parquet_to(&self, out: &mut (dyn Write + Send), vectors: &[f32]) -> parquet::errors::Result<()> {
+        let schema = Arc::new(parse_message_type(COLUMNS)?);
         let kind = if self.kind == Some(Kind::Query) { "query" } else { "document" };
-        let metadata = [("fingerprint", self.fingerprint.as_str()), ("model", &self.model), ("kind", kind)];
-        let metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let fields = vec![
-            Field::new("id", DataType::Utf8, false),
-            Field::new("vector", DataType::FixedSizeList(item, width), false),
-        ];
-        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![ids, Arc::new(list)])?;
-        durable::write_output(path, |out| {
-            let mut writer = parquet::arrow::ArrowWriter::try_new(out, schema, None)?;
-            writer.write(&batch)?;
-            writer.close().map(drop).map_err(std::io::Error::from)
-        })
-        .with_context(|| format!("writing {}", path.display()))
+        let metadata = [("fingerprint", self.fingerprint.as_str()), ("model", &self.model), ("kind", kind)]
+            .map(|(key, value)| KeyValue::new(key.to_owned(), value.to_owned()));
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata.to_vec())).build();
+        let mut writer = SerializedFileWriter::new(out, schema, Arc::new(properties))?;
+        for (ids, vectors) in self.ids.chunks(ROW_GROUP).zip(vectors.chunks(ROW_GROUP * self.dimension)) {
+            let mut group = writer.next_row_group()?;
+            if let Some(mut column) = group.next_column()? {
+                let ids: Vec<ByteArray> = ids.iter().map(|id| id.as_str().into()).collect();
+                column.typed::<ByteArrayType>().write_batch(&ids, None, None)?;
+                column.close()?;
+            }
+            if let Some(mut column) = group.next_column()? {
+                // Every value is there (definition 1); the first of a vector begins a list (repetition 0).
+                let definition = vec![1; self.dimension];
+                let repetition: Vec<i16> = (0..self.dimension).map(|position| i16::from(position > 0)).collect();
+                for vector in vectors.chunks(self.dimension) {
+                    column.typed::<FloatType>().write_batch(vector, Some(&definition), Some(&repetition))?;
+                }
+                column.close()?;
+            }
+            group.close()?;
+        }
+        writer.close().map(drop)
     }
 }
+
+/// The columns of a Parquet file of vectors.
+const COLUMNS: &str = "message vectors {
+    required binary id (STRING);
+    required group vector (LIST) { repeated group list { required float element; } }
+}";
+
+/// Rows that a Parquet file keeps together.
+const ROW_GROUP: usize = 1 << 16;
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -282,5 +305,42 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             assert!(format!("{:#}", read_array(&path).unwrap_err()).contains("v.npy"));
         }
+    }
+
+    #[test]
+    fn a_parquet_file_gives_back_ids_and_vectors() {
+        use parquet::file::reader::{FileReader, SerializedFileReader};
+        use parquet::record::{ListAccessor, RowAccessor};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectors.parquet");
+        let ids: Vec<String> = (0..ROW_GROUP + 2).map(|row| format!("d{row}")).collect();
+        let vectors: Vec<f32> = (0..ids.len()).flat_map(|row| [row as f32, 0.5, -1.0]).collect();
+        let rows = Rows {
+            version: 1,
+            fingerprint: "f".to_owned(),
+            model: "m".to_owned(),
+            kind: Some(Kind::Query),
+            dimension: 3,
+            ids,
+        };
+        rows.write_parquet(&path, &vectors).unwrap();
+
+        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        let metadata = reader.metadata().file_metadata().key_value_metadata().unwrap();
+        assert!(
+            metadata.iter().any(|pair| pair.key == "kind" && pair.value.as_deref() == Some("query")),
+            "{metadata:?}"
+        );
+        let mut count = 0;
+        for (row, read) in reader.get_row_iter(None).unwrap().enumerate() {
+            let read = read.unwrap();
+            assert_eq!(read.get_string(0).unwrap(), &format!("d{row}"));
+            let list = read.get_list(1).unwrap();
+            let vector: Vec<f32> = (0..list.len()).map(|position| list.get_float(position).unwrap()).collect();
+            assert_eq!(vector, [row as f32, 0.5, -1.0]);
+            count += 1;
+        }
+        assert_eq!(count, ROW_GROUP + 2);
     }
 }

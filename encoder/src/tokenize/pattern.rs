@@ -2,7 +2,7 @@
 //!
 //! The expressions are Oniguruma's, which the models' authors wrote them for, and which backtracks: some take a time that doubles with
 //! each letter of the text. `tokenizers` runs them without a limit on a whole search, and panics where Oniguruma's own limit for one
-//! attempt is met. Here an attempt has a limit, attempts are made in small groups, and between two groups the time is looked at.
+//! attempt is met. Here an attempt has a limit, and the time is checked between two attempts.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -13,9 +13,6 @@ use tokenizers::{Offsets, Result};
 
 /// Steps back of one attempt at one place. A text of ordinary words needs a few, one of white space only as many as it is long.
 const MOST_STEPS: u32 = 2_000_000;
-
-/// Places that are tried before the time is looked at.
-const PLACES: usize = 256;
 
 /// What a text may take in all expressions together, where nobody set another end. Ordinary ones take milliseconds.
 pub(super) const TIME: Duration = Duration::from_secs(5);
@@ -123,24 +120,25 @@ fn matches(regex: &Regex, text: &str) -> Result<Vec<(usize, usize)>> {
 
 /// The next match that begins at `from` or later.
 fn next(regex: &Regex, text: &str, from: usize, region: &mut Region) -> Result<Option<(usize, usize)>> {
-    let mut place = from;
+    let mut position = from;
     loop {
         in_time()?;
         region.clear();
         let mut limit = MatchParam::default();
         limit.set_retry_limit_in_match(MOST_STEPS);
-        let to = text.ceil_char_boundary((place + PLACES).min(text.len()));
+        // One position at a time. A search from one position to another would take the second for the end of the text, and so cut
+        // a match that goes on behind it.
         let found =
-            regex.search_with_param(text, place, to, SearchOptions::SEARCH_OPTION_NONE, Some(region), limit).map_err(
+            regex.match_with_param(text, position, SearchOptions::SEARCH_OPTION_NONE, Some(region), limit).map_err(
                 |error| format!("an expression in the tokenizer's file fails at this text: {}", error.description()),
             )?;
         if found.is_some() {
             return Ok(region.pos(0));
         }
-        if to == text.len() {
-            return Ok(None);
+        match text[position..].chars().next() {
+            Some(character) => position += character.len_utf8(),
+            None => return Ok(None),
         }
-        place = to;
     }
 }
 
@@ -189,7 +187,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
-        /// In groups of places as in one go, also where a match begins in one group and ends in another.
+        /// Position by position as in one search.
         #[test]
         fn matches_are_those_of_the_library(
             which in 0..EXPRESSIONS.len(),
@@ -211,6 +209,16 @@ mod tests {
             let expected: Vec<_> = regex.find_iter(&text).collect();
             prop_assert_eq!(sought.found(&text).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_long_match_is_not_cut() {
+        let text = "漢".repeat(700);
+        let regex = Regex::new(r"\p{L}+").unwrap();
+        assert_eq!(matches(&regex, &text).unwrap(), [(0, text.len())]);
+        let text = format!("a{}z", "-".repeat(290));
+        assert_eq!(matches(&Regex::new(r"a.{0,300}z").unwrap(), &text).unwrap(), [(0, 292)]);
+        assert_eq!(matches(&Regex::new(r"-+(?!-)").unwrap(), &text).unwrap(), [(1, 291)]);
     }
 
     #[test]
