@@ -24,7 +24,7 @@ const END: &str = "adam_end";
 /// How far back from its end a chunk is cut to end with a word, in tokens.
 const LONGEST_WORD: usize = 16;
 
-/// How long documents are cut up for the model.
+/// How long documents are split for the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunking {
     /// Most tokens of a chunk, of the text's own: a prompt and the model's special tokens come on top.

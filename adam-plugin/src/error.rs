@@ -162,7 +162,7 @@ pub enum PluginError {
     FolderChanged {
         /// The folder.
         index: PathBuf,
-        /// What became of it.
+        /// What happened to it.
         problem: String,
     },
     /// tantivy's writer failed, and this is why.

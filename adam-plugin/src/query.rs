@@ -1,4 +1,4 @@
-//! From what a person types to tantivy queries.
+//! Queries from the text that a person types.
 
 use std::collections::HashSet;
 

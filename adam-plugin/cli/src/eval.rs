@@ -1,4 +1,4 @@
-//! `adam eval`: how good the index answers a collection's judged queries.
+//! `adam eval`: how well the index answers the judged queries of a collection.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -282,7 +282,7 @@ fn self_hits(args: &EvalArgs, engine: &Engine, judged: &[(&str, &str)]) -> Resul
     Ok(SelfHits::find(judged.iter().copied(), |id| documents.remove(id)))
 }
 
-/// The hits of every query, one more than are judged: one may be the query itself.
+/// The hits of every query, one more than are evaluated, since one may be the query itself.
 fn rank(
     args: &EvalArgs,
     engine: &Engine,

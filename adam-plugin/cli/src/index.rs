@@ -65,8 +65,8 @@ pub(crate) struct IndexArgs {
     /// What happens to a document whose text cannot be encoded: the command fails, skips the document, or indexes its text only.
     #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = values::on_failure())]
     on_failure: OnFailure,
-    /// Vectors of documents made before by the same model (`adam encode`, or the trainer's evaluation), by document id. What is
-    /// not among them is encoded.
+    /// Vectors of documents that the same model has made (`adam encode`, or the trainer's evaluation), by document id. Other
+    /// documents are encoded.
     #[arg(long, value_name = "FILE.npy")]
     vectors: Option<PathBuf>,
     /// Memory of the index writer, in MB.

@@ -121,7 +121,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(|| screen::Log)
         .with_ansi(std::io::stderr().is_terminal())
-        // It would panic over a standard error whose reader has left.
+        // It would panic if the reader of standard error has left.
         .log_internal_errors(false)
         .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOG.into()))
         .init();

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::error::WrongCall;
 use crate::screen::{one_line, tell};
 
-/// Which fields of a line are what.
+/// The names of the fields of a line.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ReadArgs {
     /// Field of a line that is the document's id, such as sku: text or a whole number, at most 512 characters [default: _id, or id
@@ -66,7 +66,7 @@ impl ReadArgs {
         self.on_wrong_line == OnWrongLine::Skip
     }
 
-    /// Names what was read, for messages.
+    /// The names of what was read, for messages.
     pub(crate) fn described(&self, paths: &[PathBuf]) -> String {
         let named = |path: &PathBuf| {
             if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }

@@ -79,7 +79,7 @@ impl WriterProgress {
         })
     }
 
-    /// Documents so far that were there already.
+    /// Number of documents so far that were unchanged.
     pub(crate) fn unchanged(&self) -> u64 {
         self.unchanged.load(Ordering::Relaxed)
     }

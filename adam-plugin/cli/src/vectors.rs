@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::screen::tell;
 
-/// What texts are to a model, which may put another prompt before each.
+/// The kind of texts: a model may have a prompt for each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -204,7 +204,7 @@ impl Vectors {
         Ok(Self { all: found.len(), rows: found, array })
     }
 
-    /// The vector of a document, once.
+    /// Takes the vector of a document.
     pub(crate) fn take(&mut self, id: &str) -> Option<Vec<f32>> {
         let row = self.rows.remove(id)?;
         Some(self.array.row(row).to_vec())

@@ -146,7 +146,7 @@ pub(crate) struct Ready {
     search: bool,
     /// Whether it takes documents and deletions. Always false where it only reads.
     write: bool,
-    /// What is in the way; not there if it is ready.
+    /// Why it is not ready; absent if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What comes in: JSON of limited size, query strings and paths, with errors a client can read.
+//! Input: JSON of limited size, query strings and paths, with errors for clients.
 
 use std::fmt;
 

@@ -88,7 +88,7 @@ pub(crate) struct WriteParams {
 pub(crate) struct WriteAnswer {
     /// Documents or deletions taken.
     accepted: usize,
-    /// Whether they are safe on disk and can be found. Otherwise that comes with the next commit.
+    /// Whether they are on disk and can be found. If not, they will be after the next commit.
     committed: bool,
     /// Fields of the documents that were not kept, with the number of documents that have each; at most 20 names. Absent if there are none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -152,7 +152,7 @@ pub(crate) struct StoredDocument {
     metadata: Option<Map<String, Value>>,
 }
 
-/// What to delete: one of the two at least.
+/// What to delete: ids, filters, or both.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteBody {
@@ -212,7 +212,7 @@ pub(crate) async fn add(
 }
 
 impl WriteAnswer {
-    /// Counts what of a document is not as its sender might think.
+    /// Counts what was ignored or changed in a document.
     fn note(&mut self, record: &Record) {
         for name in &record.unread {
             let name: String = name.chars().take(100).collect();

@@ -198,10 +198,7 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
         Err(_) => ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "timeout",
-            format!(
-                "not done within {} s; what it asked to be written or committed may still be done",
-                gate.time.as_secs_f64()
-            ),
+            format!("not done within {} s; its writes and commits may still be done", gate.time.as_secs_f64()),
         )
         .into_response(),
     }

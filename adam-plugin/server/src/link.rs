@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 pub(crate) const STEP: usize = 4 << 10;
 /// Between two looks at all connections.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
-/// A client that has been waited for this long may lose its connection to a new one, where there are no more.
+/// After this wait for its client, a connection may be closed in favour of a new one, if all connections are taken.
 const GIVES_WAY: Duration = Duration::from_secs(1);
 /// A client that stopped sending while its request is worked on is asked after this time whether it still listens, and again after
 /// as much.
@@ -284,7 +284,7 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.link.stream.poll_write_ready(context))?;
-            // Held while it writes, so that no question gets into the middle of an answer.
+            // Held while it writes, so that no other write comes in between.
             let mut state = self.link.state();
             state.flushed = false;
             match write(&self.link.stream) {

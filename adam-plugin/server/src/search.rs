@@ -168,7 +168,7 @@ fn check_rerank(service: &Service, depth: Option<usize>) -> Result<Option<usize>
     Err(ApiError::validation(format!("`rerank` is {depth}; it can be 1 to {most}")))
 }
 
-/// Hits of a search that does not say how many it wants.
+/// Number of hits by default.
 const TOP: usize = 10;
 
 /// Bytes that a re-ranker reads of a document, about.

@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// Serves until `stop` is done. Then it accepts no more connections, gives requests that are running `grace` to finish,
-    /// commits everything that was accepted, and waits for merges. A writer that gets nothing done for `grace` (five seconds at
+    /// commits everything that was accepted, and waits for merges. A writer that makes no progress for `grace` (five seconds at
     /// least) is not waited for; its thread goes on until the process ends.
     ///
     /// # Errors

@@ -108,7 +108,7 @@ impl Service {
         tokio::task::spawn_blocking(move || ingest.close()).await.map_err(|_| PluginError::WriterGone)?
     }
 
-    /// As [`close`](Self::close), and given up after the writer has got nothing done for `patience` since `since`, so that a model
+    /// As [`close`](Self::close), and given up after the writer has made no progress for `patience` since `since`, so that a model
     /// or a disk that hangs does not keep the process from ending. A last commit that makes progress is waited for.
     ///
     /// # Errors

@@ -142,7 +142,7 @@ fn check_lists(folder: &Path, report: &mut CheckReport) {
                     report.damage(
                         folder.join(FILE_LIST),
                         format!("names {name:?}, which is not a file of an index; adam does not write such a name"),
-                        "look at where the index comes from; the name is ignored",
+                        "check where the index comes from; the name is ignored",
                     );
                 }
             }

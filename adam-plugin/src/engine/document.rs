@@ -8,7 +8,7 @@ use tantivy::schema::{Field, IndexRecordOption, OwnedValue, Value};
 use super::{Engine, check_vector, schema};
 use crate::error::PluginError;
 
-/// A document as `adam` takes it.
+/// A document as it is written and read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Document {
     /// Its key: a document with the same one is replaced.

@@ -121,7 +121,7 @@ impl Engine {
         Ok(self)
     }
 
-    /// A writer that embeds on the way. Documents are replaced by key, and left alone where nothing changed.
+    /// A writer that makes vectors. Documents are replaced by key; unchanged ones are left as they are.
     ///
     /// # Errors
     /// When the index is being written to already, or the engine has no model.

@@ -133,7 +133,7 @@ pub struct SearchRequest {
 /// train 0.724, 0.732, 0.741, 0.738, 0.725; CLEF 2020 CheckThat dev 0.816, 0.834, 0.855, 0.872, 0.877.
 pub const WEIGHT: f32 = 0.8;
 
-/// Hits of a search that does not say how many it wants.
+/// Number of hits by default.
 const TOP: usize = 10;
 
 impl SearchRequest {

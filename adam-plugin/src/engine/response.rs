@@ -76,6 +76,6 @@ pub struct SearchResponse {
     /// filters. Of these, the first 10,000 can be shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// What was noticed: of the query and its filters, what finds nothing, and why.
+    /// Warnings: which parts of the query and its filters find nothing, and why.
     pub warnings: Vec<String>,
 }

@@ -17,7 +17,7 @@ use tantivy::{BitSet, DateTime, DocId, Score, SegmentReader, TantivyError};
 use super::date::{Period, WEEKDAYS, day_of};
 use super::number::{Interval, Number};
 
-/// What a value has to be: one of the two.
+/// Ranges of which a value must lie in one.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ValueRange {
     pub(super) numbers: Option<Interval<Number>>,

@@ -28,7 +28,7 @@ impl Expression {
     }
 }
 
-/// What the values under one name must be like. With several values (a list in metadata), one that fits is enough.
+/// A condition on the values of one name. If there are several (a list in metadata), one match is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     /// Where the values are.

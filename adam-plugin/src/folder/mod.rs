@@ -1,5 +1,5 @@
-//! The folder of an index as tantivy uses it: it can be read where nothing may be written, is held by one writer, and is
-//! checked to be the folder that was opened before anything is answered from it or written to it.
+//! The folder of an index as tantivy uses it: it can be read without permission to write, has at most one writer, and
+//! is checked to be the folder that was opened before any search and any write.
 
 mod contents;
 mod identity;

@@ -180,7 +180,7 @@ impl Plan {
     }
 }
 
-/// Reads a tantivy index without vectors into a new one with vectors: a [`Plan`], carried out.
+/// Reads a tantivy index without vectors into a new one with vectors: makes a [`Plan`] and runs it.
 ///
 /// # Errors
 /// As [`Plan::new`] and [`Plan::run`].

@@ -297,7 +297,7 @@ impl EmbeddingWriter {
         Pulse(Arc::clone(&self.shared))
     }
 
-    /// The documents that failed and were left out, or indexed without vectors, since the last call.
+    /// The documents that failed since the last call, and so were left out or indexed without vectors.
     pub fn take_failures(&self) -> Vec<Failure> {
         std::mem::take(&mut self.shared.state().failures)
     }

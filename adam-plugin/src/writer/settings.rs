@@ -67,7 +67,7 @@ pub struct Failure {
     pub problem: String,
 }
 
-/// How far a writer is. Documents count once they were handed to tantivy or set aside.
+/// The progress of a writer. Documents count once they are handed to tantivy or left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Documents dealt with, in whatever way.
@@ -85,7 +85,7 @@ pub struct Progress {
     pub without_text: u64,
 }
 
-/// Told about progress after each batch, in the writer's thread.
+/// Called after each batch, in the writer's thread.
 pub(super) type ProgressCallback = Box<dyn FnMut(Progress) + Send>;
 
 /// Opens a writer of an index, in the writer's thread.

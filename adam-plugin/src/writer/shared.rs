@@ -78,8 +78,8 @@ impl Pulse {
         self.0.state().stopped.clone()
     }
 
-    /// How long the thread has got nothing done. Where it [is busy](Self::is_busy), that is how long it has been at one step: a
-    /// batch in the model, or a commit.
+    /// Time since the thread last made progress. If it [is busy](Self::is_busy), it has been at one step for this long: a batch in the
+    /// model, or a commit.
     pub fn quiet(&self) -> Duration {
         self.0.start.elapsed().saturating_sub(Duration::from_millis(self.0.beat.load(Ordering::SeqCst)))
     }

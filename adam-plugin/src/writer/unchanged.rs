@@ -10,7 +10,7 @@ use crate::error::PluginError;
 use crate::hash::HashFields;
 use crate::lookup::documents_with;
 
-/// What is to be done about a document that may be there already.
+/// The state of a document in the last commit, and so what to do about a new version.
 #[derive(Debug, PartialEq)]
 pub(super) enum DocumentState {
     /// Encode and write it.

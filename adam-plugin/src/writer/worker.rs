@@ -412,8 +412,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The chunks of a text: the whole, where texts are not cut. So it is with one that cannot be tokenised, since the model
-    /// will say so in a moment.
+    /// The chunks of a text: the whole text if texts are not split, or if it cannot be tokenised, which the model will
+    /// report.
     fn ranges(&self, text: &str) -> Vec<Range<usize>> {
         let whole = || vec![0..text.len()];
         match &self.chunks {

@@ -187,7 +187,7 @@ impl Ingest {
         })
     }
 
-    /// Deletes among what was accepted before; otherwise as [`add`](Self::add).
+    /// Deletes documents that were accepted before; otherwise as [`add`](Self::add).
     pub(crate) fn delete(&self, terms: Vec<Term>, queries: Vec<Box<dyn Query>>) -> Result<u64, ApiError> {
         self.write(terms.len() + queries.len(), |writer| {
             terms.into_iter().try_for_each(|term| writer.delete_term(term))?;
@@ -306,7 +306,7 @@ impl Ingest {
         if lost > 0 || renewed.is_ok() {
             self.rollbacks.fetch_add(1, Ordering::SeqCst);
         }
-        // Of documents that are gone with the others.
+        // They belong to documents that are lost.
         drop(writer.take_failures());
         match renewed {
             Ok(_) => {
@@ -342,7 +342,7 @@ impl Ingest {
         Ok(waiting)
     }
 
-    /// As [`close`](Self::close), on a thread of its own, and given up after the writer has got nothing done for `patience`. That
+    /// As [`close`](Self::close), on a thread of its own, and given up after the writer has made no progress for `patience`. That
     /// thread then runs until the process ends.
     ///
     /// `since` is when the process was told to end: time before that does not count.
