@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole path on BEIR SciFact: trains a teacher and a student, indexes the corpus with text and vectors, evaluates,
+# The whole path on BEIR SciFact: trains a student by labels and by a fused teacher, indexes the corpus with text and vectors, evaluates,
 # asks three questions. Called by `make demo`, which sets up and builds first. What an earlier run finished is reused.
 #
 #   DEMO_DIR    where everything goes (runs/demo)
@@ -30,11 +30,11 @@ stage() { # stage NAME COMMAND...: says what it does, runs it, keeps its time an
 train() { target/release/adam-train "$1" "$configuration" --data "$data" --work "$work/train" >&2; }
 export -f train; export configuration data work
 
-for name_of_stage in mine teacher score distil export eval; do
+for name_of_stage in warm-up mine score distil export eval; do
   case $name_of_stage in
-    mine) title="baseline and mining" ;;
-    teacher) title="training the teacher" ;;
-    score) title="teacher's scores" ;;
+    warm-up) title="baseline, contrastive training" ;;
+    mine) title="mining" ;;
+    score) title="the teacher on held-out queries" ;;
     distil) title="distilling the student" ;;
     export) title="exporting ONNX" ;;
     eval) title="judging the student" ;;

@@ -1,4 +1,4 @@
-//! Files that are either whole or not there, and checkpoints of a training loop.
+//! Checkpoints of a training loop.
 //!
 //! A checkpoint is two files: `state-STEP.safetensors` (weights, both moments, the best weights so far and the mean of the last) and
 //! `state-STEP.json` (the step, what was measured, and the SHA-256 of the first). The second is written last and
@@ -6,6 +6,7 @@
 //! state: each is a function of seed, epoch, query and purpose.
 
 use crate::error::TrainError;
+use crate::files::{hex, write_whole};
 use crate::model::Parameters;
 use crate::torch::AdamW;
 use serde::{Deserialize, Serialize};
@@ -13,23 +14,6 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use tch::Tensor;
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Writes a file beside its name, hands it to the disk, then moves it there: the name never stands for half a file, a full
-/// disk leaves what was there before, and what was written outlives a loss of power.
-///
-/// # Errors
-/// When the disk does not take it.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    if let Some(folder) = path.parent() {
-        durable::create_folders(folder).map_err(|e| TrainError::io(folder, e))?;
-    }
-    durable::replace(path, bytes).map_err(|e| TrainError::io(path, e))
-}
 
 /// Where a training loop stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //!
 //! Paths are relative to the file's own folder, so that a configuration can be moved together with what it names.
 
+mod mine;
 mod queries;
 mod student;
 mod teacher;
@@ -12,11 +13,11 @@ use crate::adam::loss::{ListScope, LossConfig};
 use crate::adam::pacing::PacingConfig;
 use crate::data::DataConfig;
 use crate::error::TrainError;
-use crate::stages::mine::MineConfig;
 use crate::torch::{AdamWConfig, DeviceChoice, Machine, MemorySize, PackingChoice, PrecisionChoice};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+pub use mine::{MineConfig, MineOrder};
 pub use queries::QueriesConfig;
 pub use student::{StudentConfig, Towers, Window};
 pub(crate) use teacher::START;

@@ -27,6 +27,7 @@ pub mod config;
 pub mod data;
 mod error;
 pub mod export;
+pub mod files;
 pub mod model;
 mod pooling;
 pub mod report;

@@ -256,12 +256,12 @@ fn what_cannot_be_written_leaves_what_was_there() {
     // A folder with something in it cannot be replaced by a file.
     std::fs::create_dir(&path).unwrap();
     std::fs::write(path.join("old"), b"old").unwrap();
-    let error = adam_train::checkpoint::write_whole(&path, b"new").unwrap_err().to_string();
+    let error = adam_train::files::write_whole(&path, b"new").unwrap_err().to_string();
     assert!(error.contains("state.json"), "{error}");
     assert_eq!(std::fs::read(path.join("old")).unwrap(), b"old");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing half written is left");
     std::fs::remove_dir_all(&path).unwrap();
-    adam_train::checkpoint::write_whole(&path, b"new").unwrap();
+    adam_train::files::write_whole(&path, b"new").unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"new");
 }
 

@@ -66,7 +66,7 @@ pub fn run(args: &GridArgs, reporter: &Reporter, stop: &AtomicBool) -> Result<St
     let report = grid(&config, &options, reporter, stop)?;
     let text = report.to_markdown();
     if let Some(path) = &args.table {
-        crate::checkpoint::write_whole(path, text.as_bytes())?;
+        crate::files::write_whole(path, text.as_bytes())?;
     }
     Ok(text)
 }

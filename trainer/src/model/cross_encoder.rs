@@ -152,7 +152,7 @@ impl CrossEncoder {
         }
         let head = HeadFile { format: 1, pooling: self.pooling };
         let text = serde_json::to_vec_pretty(&head).map_err(|e| TrainError::internal(e.to_string()))?;
-        crate::checkpoint::write_whole(&folder.join(HEAD_FILE), &text)?;
+        crate::files::write_whole(&folder.join(HEAD_FILE), &text)?;
         self.encoder.parameters.write(&folder.join("model.safetensors"))
     }
 }

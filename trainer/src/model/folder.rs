@@ -210,7 +210,7 @@ pub fn fingerprint(folder: &Path) -> Result<String, TrainError> {
             }
         }
     }
-    Ok(crate::checkpoint::hex(&hash.finalize()))
+    Ok(crate::files::hex(&hash.finalize()))
 }
 
 /// Models in ONNX of a folder, and the files beside them that hold their weights, in the order of their names.

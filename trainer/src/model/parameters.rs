@@ -243,5 +243,5 @@ pub(crate) fn write_tensors(
         .map(|(name, shape, raw)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), raw).map_err(fault)?)))
         .collect::<Result<Vec<_>, TrainError>>()?;
     let whole = safetensors::serialize(views, Some(notes)).map_err(fault)?;
-    crate::checkpoint::write_whole(path, &whole)
+    crate::files::write_whole(path, &whole)
 }

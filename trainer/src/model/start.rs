@@ -5,9 +5,9 @@
 
 use super::folder::copy_model_files;
 use super::parameters::{read_tensors, write_tensors};
-use crate::checkpoint::write_whole;
 use crate::error::TrainError;
 use crate::export::architecture::{Architecture, Family};
+use crate::files::write_whole;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

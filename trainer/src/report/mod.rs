@@ -1,7 +1,6 @@
 //! What a run shows: a progress line, metrics as JSON lines and for TensorBoard, and one page at the end.
 
 mod curves;
-mod grid;
 mod html;
 mod metrics;
 mod progress;

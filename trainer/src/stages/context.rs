@@ -1,12 +1,12 @@
 //! What all stages share: configuration, data, token ids, machine, and the run's folder with its stamps.
 
 use crate::adam::candidates::Candidate;
-use crate::checkpoint::{hex, write_whole};
 use crate::config::{Config, StudentConfig, VoiceKind, Window};
 use crate::data::tokens::{Origin, TokenStore, load_or_tokenize, tokenize, tokenizer_hash};
 use crate::data::{Origin as QueryOrigin, TrainQuery, TrainingData};
 use crate::error::TrainError;
 use crate::export::source::Reading;
+use crate::files::{hex, write_whole};
 use crate::model::{ModelTokenizer, Student, fingerprint, start_from};
 use crate::report::Reporter;
 use crate::torch::Machine;

@@ -8,6 +8,7 @@ mod encode;
 mod eval;
 mod gradient;
 mod grid;
+mod grid_table;
 mod hybrid;
 mod inputs;
 mod limits;

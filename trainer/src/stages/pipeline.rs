@@ -711,7 +711,7 @@ impl<'a> Pipeline<'a> {
             self.context.reporter.say(&format!("settings changed since the last run: {changed}"));
         }
         let text = serde_json::to_vec_pretty(&manifest).map_err(|e| TrainError::internal(e.to_string()))?;
-        crate::checkpoint::write_whole(&path, &text)
+        crate::files::write_whole(&path, &text)
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a finished stage must have left: a stamp says that it was made, not that it is still there and whole.
 
-use crate::checkpoint::hex;
 use crate::error::TrainError;
 use crate::export::fault_of;
+use crate::files::hex;
 use crate::model::fingerprint;
 use sha2::{Digest, Sha256};
 use std::io::Read;

@@ -162,9 +162,9 @@ pub(crate) fn score(
         .collect::<Result<Vec<_>, TrainError>>()?;
     let calibration = calibrate(&logits, context.config.loss.teacher_temperature as f32);
     let text = calibration.to_text();
-    crate::checkpoint::write_whole(&folder.join("calibration.txt"), text.as_bytes())?;
+    crate::files::write_whole(&folder.join("calibration.txt"), text.as_bytes())?;
     let json = serde_json::to_vec_pretty(&calibration).map_err(|e| TrainError::internal(e.to_string()))?;
-    crate::checkpoint::write_whole(&folder.join("calibration.json"), &json)?;
+    crate::files::write_whole(&folder.join("calibration.json"), &json)?;
     context.reporter.say(text.trim_end());
     Ok(ScoreOutcome { pairs: seen.len(), calibration, held_out, fusion: teacher.fusion.clone() })
 }

@@ -72,7 +72,7 @@ pub(super) fn write_report(pipeline: &Pipeline<'_>, verdict: Option<&Verdict>) -
         let (won, lost) = changed(test, pipeline, SHOWN)?;
         (report.won, report.lost) = (won, lost);
     }
-    crate::checkpoint::write_whole(&pipeline.own("report.html"), report.to_html().as_bytes())
+    crate::files::write_whole(&pipeline.own("report.html"), report.to_html().as_bytes())
 }
 
 fn read_stamp(folder: &Path) -> Option<Stamp> {

@@ -5,8 +5,8 @@
 //! Little-endian: `ADAMVECS`, version (4 bytes, 1), dimension (4), rows (8), key (32 bytes: SHA-256 of model and texts), the rows in f32,
 //! SHA-256 of everything before. A file that is torn, foreign or of other texts is made again.
 
-use crate::checkpoint::write_whole;
 use crate::error::TrainError;
+use crate::files::write_whole;
 use adam_encoder::TextEncoder;
 use ndarray::ArrayView2;
 use ndarray_npy::WriteNpyExt;

@@ -12,6 +12,7 @@ use super::training::{Loop, Objective, Prepare, Prepared, StepQueries, StepRepor
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
 use crate::adam::loss::{contrastive, flags};
 use crate::config::{Config, MinedBy};
+use crate::data::Origin;
 use crate::error::TrainError;
 use crate::model::{Layout, Mode, Parameters, Student};
 use crate::torch::{ready_for, send};
@@ -22,6 +23,8 @@ use tch::{Kind, Tensor};
 /// Draws candidates and makes inputs of steps.
 struct WarmUpSteps<'a> {
     order: StepQueries,
+    /// Numbers of the queries that take part: those whose positives somebody or something labelled.
+    labelled: Vec<usize>,
     context: &'a Context<'a>,
     inputs: &'a StudentInputs<'a>,
     layout: Layout,
@@ -52,6 +55,7 @@ impl Prepare for WarmUpSteps<'_> {
         let seed = self.context.config.run.seed;
         let all = &self.context.data.queries;
         let (epoch, queries) = self.order.of(step);
+        let queries: Vec<usize> = queries.iter().map(|&at| self.labelled[at]).collect();
         let draw = CandidateConfig {
             negatives: config.negatives,
             positives: 1,
@@ -62,7 +66,7 @@ impl Prepare for WarmUpSteps<'_> {
         let mut column: HashMap<u32, usize> = HashMap::new();
         let mut passages: Vec<u32> = Vec::new();
         let (mut own, mut target) = (Vec::new(), Vec::new());
-        for &query in queries {
+        for &query in &queries {
             let of = &all[query];
             let pool = &self.pools[query];
             let positive = positive_of(of, seed, epoch);
@@ -220,14 +224,23 @@ pub(crate) fn warm_up(
     let dev = DevSet::of(context, &pools);
     let layout = student.encoder.layout();
     let seed = context.config.run.seed ^ 1;
-    let order = StepQueries::new(seed, context.data.queries.len(), config.training.queries_per_step);
-    let mut steps = WarmUpSteps { order, context, inputs: &inputs, layout, pools, same: SameText::of(context) };
+    let queries = context.data.queries.iter().enumerate();
+    let labelled: Vec<usize> = queries.filter(|(_, query)| query.origin != Origin::Log).map(|(at, _)| at).collect();
+    if labelled.is_empty() {
+        return Err(TrainError::config(
+            "[warm_up] contrastive training needs labelled or made queries, and a query log alone has none; set `warm_up.training.epochs = 0`",
+        ));
+    }
+    let order = StepQueries::new(seed, labelled.len(), config.training.queries_per_step);
+    let steps_per_epoch = labelled.len().div_ceil(config.training.queries_per_step);
+    let mut steps =
+        WarmUpSteps { order, labelled, context, inputs: &inputs, layout, pools, same: SameText::of(context) };
     let mut training = WarmUp { context, student, inputs: &inputs, dev };
     let around = Loop {
         stage: "warm-up",
         config: &config.training,
         configuration: key.to_owned(),
-        steps_per_epoch: context.data.queries.len().div_ceil(config.training.queries_per_step),
+        steps_per_epoch,
         device: context.machine.device,
         judge_start: true,
         run: &context.config.run.output,

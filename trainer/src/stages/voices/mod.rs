@@ -97,7 +97,7 @@ fn key(context: &Context<'_>, voice: &VoiceConfig, round: &Round, cross_encoder:
         VoiceKind::Scores => {
             let path = voice.path.clone().unwrap_or_default();
             let bytes = std::fs::read(&path).map_err(|e| TrainError::io(&path, e))?;
-            key_of(&[&"scores", &crate::checkpoint::hex(&Sha256::digest(&bytes))])
+            key_of(&[&"scores", &crate::files::hex(&Sha256::digest(&bytes))])
         }
         VoiceKind::Rows => key_of(&[&"rows", &context.data_key]),
         VoiceKind::Command => key_of(&[&"command", &voice.command]),
@@ -391,7 +391,7 @@ impl Voice {
         cache.flush()?;
         let Some(first) = first else { return Ok(()) };
         let path = folder.join("wanted.jsonl");
-        crate::checkpoint::write_whole(&path, rows.as_bytes())?;
+        crate::files::write_whole(&path, rows.as_bytes())?;
         Err(TrainError::Voice {
             voice: self.name.clone(),
             problem: format!(

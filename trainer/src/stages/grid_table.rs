@@ -1,6 +1,6 @@
 //! The grid's outcome as a table in Markdown.
 
-use crate::stages::{GridComparison, GridReport};
+use super::grid::{GridComparison, GridReport};
 use std::fmt::Write;
 
 /// Below this a difference counts.
