@@ -1,7 +1,7 @@
 //! Random numbers keyed by what they are for.
 //!
-//! Every random choice of the method is a pure function of a key: what is drawn, the run's seed, the query, the epoch, the
-//! how-manieth. Nothing depends on the order in which queries are visited or on how many threads visit them, so a run that
+//! Every random choice of the method is a pure function of a key: what is drawn, the run's seed, the query, the epoch and the
+//! index of the draw. Nothing depends on the order in which queries are visited or on how many threads visit them, so a run that
 //! was stopped and resumed draws the same numbers as one that was not.
 //!
 //! The bounded draws are written out here instead of taken from `rand`, whose algorithms may change between releases: a

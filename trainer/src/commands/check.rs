@@ -215,7 +215,10 @@ pub fn check(input: &CheckInput<'_>) -> Result<CheckReport, TrainError> {
         report.stages.push(cost);
     }
     if report.scored_queries > 0 {
-        report.notes.push("scores that come with the data are not used: a run asks its own teacher".to_owned());
+        report.notes.push(
+            "scores that come with the data are used where the voice `rows` is on (teacher.voices = [{ kind = \"rows\" }])"
+                .to_owned(),
+        );
     }
     Ok(report)
 }

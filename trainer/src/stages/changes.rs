@@ -1,4 +1,4 @@
-//! Which settings a run was given otherwise the last time, from the manifest that it left.
+//! Compares the settings with the previous run's manifest.
 
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -50,7 +50,7 @@ pub(crate) struct Context<'a> {
     /// Texts in the student's tokens.
     pub(crate) texts: Arc<Texts>,
     /// Tokens of a passage that the student reads in training, beside its prompt and special tokens.
-    pub(crate) passage_room: usize,
+    pub(crate) passage_budget: usize,
     /// Most tokens that the teacher takes.
     pub(crate) teacher_longest: usize,
 }
@@ -82,8 +82,8 @@ impl<'a> Context<'a> {
         let reading = Reading::of(&start)?;
         let prompt = config.student.document_prompt.as_ref().unwrap_or(&reading.document_prompt);
         let prompt = tokenize(texts.tokens.tokenizer(), 1, &|_| prompt.into(), PROMPT_TOKENS)?.length(0);
-        let room = config.student.passage_length.min(reading.longest);
-        let passage_room = room.saturating_sub(prompt + texts.tokens.overhead());
+        let bound = config.student.passage_length.min(reading.longest);
+        let passage_budget = bound.saturating_sub(prompt + texts.tokens.overhead());
         // One in ONNX may be of any architecture; it cuts its texts itself.
         let of_teacher = config.teacher.model.as_ref().unwrap_or(&config.student.model);
         let teacher_longest = Reading::of(of_teacher).map_or(usize::MAX, |reading| reading.longest);
@@ -95,7 +95,7 @@ impl<'a> Context<'a> {
             );
         }
         let mut context =
-            Self { config, data, data_key, start, machine, reporter, stop, texts, passage_room, teacher_longest };
+            Self { config, data, data_key, start, machine, reporter, stop, texts, passage_budget, teacher_longest };
         if config.queries.is_active() {
             super::queries::extend(&mut context)?;
             if context.data.queries.is_empty() {
@@ -140,12 +140,12 @@ impl<'a> Context<'a> {
     }
 
     /// A folder or file of the run.
-    pub(crate) fn place(&self, name: &str) -> PathBuf {
+    pub(crate) fn shared_path(&self, name: &str) -> PathBuf {
         self.config.run.output.join(name)
     }
 
     /// A folder or file of what this run does not share with others of the same output.
-    pub(crate) fn own(&self, name: &str) -> PathBuf {
+    pub(crate) fn own_path(&self, name: &str) -> PathBuf {
         self.config.run.output.join(&self.config.run.branch).join(name)
     }
 

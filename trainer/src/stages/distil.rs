@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::dev::{DevSet, HeldOutChange};
-use super::gradient::{Group, Pass, Room, Work};
+use super::gradient::{Group, MemoryBound, Pass, Work};
 use super::inputs::StudentInputs;
 use super::limits::{budget, limits, limits_without_gradients, most_tokens, query_limits};
 use super::lists::{Lists, QueryList};
@@ -326,7 +326,7 @@ impl Objective<Targets> for DistilTraining<'_> {
         step: usize,
         work: Work,
         Targets { lists, targets, selection: mut values }: Targets,
-        room: &Room<'_>,
+        bound: &MemoryBound<'_>,
     ) -> Result<StepReport, TrainError> {
         let config = self.context.config;
         let targets = targets.to_device(self.context.machine.device)?;
@@ -339,7 +339,7 @@ impl Objective<Targets> for DistilTraining<'_> {
         };
         let mut whole = None;
         let parameters = student.encoder.parameters.tensors();
-        let computed = room.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
+        let computed = bound.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
             student.nested_loss(rows, &config.student.matryoshka, &mut |rows| {
                 let similarities = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?;
                 let loss = step_loss(&similarities, &targets, &config.loss)?;
@@ -425,7 +425,7 @@ pub(crate) fn distil(
         steps_per_epoch,
         device: context.machine.device,
         judge_start: true,
-        run: &context.own(""),
+        run: &context.own_path(""),
         folder,
         checkpoint_minutes: config.run.checkpoint_minutes,
         reporter: context.reporter,

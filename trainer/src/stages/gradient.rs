@@ -192,14 +192,14 @@ impl Pass {
 }
 
 /// How large batches may be for a step to fit in memory: as configured, until a step does not fit.
-pub(crate) struct Room<'a> {
+pub(crate) struct MemoryBound<'a> {
     /// No batch holds more tokens than this. `usize::MAX`: as configured.
     cap: AtomicUsize,
     reporter: &'a Reporter,
     stage: &'static str,
 }
 
-impl<'a> Room<'a> {
+impl<'a> MemoryBound<'a> {
     pub(crate) fn new(stage: &'static str, reporter: &'a Reporter, cap: usize) -> Self {
         Self { cap: AtomicUsize::new(cap), reporter, stage }
     }

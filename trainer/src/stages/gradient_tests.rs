@@ -36,19 +36,19 @@ fn step(packed: bool, dropout: f64, cap: usize, budget: Budget) -> Result<Done, 
     let student = student();
     let layout = Layout { packed, ..student.encoder.layout() };
     let reporter = Reporter::silent();
-    let room = Room::new("test", &reporter, cap);
-    let work = Work::new(groups(), layout, room.cap())?;
+    let bound = MemoryBound::new("test", &reporter, cap);
+    let work = Work::new(groups(), layout, bound.cap())?;
     let most_tokens = if cap == usize::MAX { 1 << 20 } else { cap };
     let pass = Pass { mode: Mode { compute: Kind::Float, dropout }, most_tokens, seed: 5, budget };
     let allowed = Tensor::ones([6, 6], (Kind::Bool, Device::Cpu));
     let columns = Tensor::arange(6, (Kind::Int64, Device::Cpu));
     let parameters = student.encoder.parameters.tensors();
-    let computed = room.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
+    let computed = bound.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
         let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(20.0)?;
         Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
     })?;
     let gradients = parameters.iter().map(|p| p.grad().copy()).collect();
-    Ok(Done { loss: computed.loss.read()?, gradients, cap: room.cap() })
+    Ok(Done { loss: computed.loss.read()?, gradients, cap: bound.cap() })
 }
 
 fn limit(tokens: u64) -> Budget {
@@ -99,12 +99,12 @@ fn a_text_that_does_not_fit_alone_is_an_error_that_says_so() {
 fn an_error_that_is_not_about_memory_ends_the_step_at_once() {
     let student = student();
     let reporter = Reporter::silent();
-    let room = Room::new("test", &reporter, usize::MAX);
-    let work = Work::new(groups(), student.encoder.layout(), room.cap()).unwrap();
+    let bound = MemoryBound::new("test", &reporter, usize::MAX);
+    let work = Work::new(groups(), student.encoder.layout(), bound.cap()).unwrap();
     let mode = Mode { compute: Kind::Float, dropout: 0.0 };
     let pass = Pass { mode, most_tokens: 1 << 20, seed: 1, budget: Budget::default() };
-    let error = room
+    let error = bound
         .run(&pass, work, &[], &|input, mode| student.embed(input, mode), &mut |rows| Ok(rows[0].f_matmul(&rows[1])?));
     assert!(matches!(error, Err(TrainError::Torch(_))));
-    assert_eq!(room.cap(), usize::MAX);
+    assert_eq!(bound.cap(), usize::MAX);
 }

@@ -239,14 +239,14 @@ pub fn grid(
 
 /// Runs one cell unless it is done.
 fn one(pipeline: &Pipeline<'_>, alone: &RunLock, config: &Config, options: &GridOptions) -> Result<Cell, TrainError> {
-    let path = pipeline.own("result.json");
+    let path = pipeline.own_path("result.json");
     let known: Option<Cell> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let key = pipeline.eval_key()?;
     if let Some(cell) = known.filter(|cell| cell.key == key) {
         return Ok(cell);
     }
     pipeline.run_under(alone, Stage::Eval)?;
-    let curves = read_curves(&pipeline.own(""))?;
+    let curves = read_curves(&pipeline.own_path(""))?;
     let mean = |name: &str| -> f64 {
         let points = curves.get(&("distil".to_owned(), name.to_owned())).map_or(&[][..], |c| &c.points);
         points.iter().map(|p| p.1).sum::<f64>() / points.len().max(1) as f64
@@ -265,13 +265,13 @@ fn one(pipeline: &Pipeline<'_>, alone: &RunLock, config: &Config, options: &Grid
     if !options.keep_models {
         // Some hundred megabytes a run; the stamps go with them, so that a run whose result is void is made again whole.
         for name in ["distil", "export", "student"] {
-            let folder = pipeline.own(name);
+            let folder = pipeline.own_path(name);
             if folder.is_dir() {
                 std::fs::remove_dir_all(&folder).map_err(|e| TrainError::io(&folder, e))?;
             }
         }
         for name in ["passages.vectors", "corpus.vectors", "passages.npy", "passages.npy.json"] {
-            let _ = std::fs::remove_file(pipeline.own("after").join(name));
+            let _ = std::fs::remove_file(pipeline.own_path("after").join(name));
         }
     }
     Ok(cell)

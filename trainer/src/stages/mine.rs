@@ -8,13 +8,13 @@
 //! in chunks, and candidates are written as they come. A run that is stopped goes on where it was.
 
 mod index;
-mod product;
+mod mined_file;
 #[cfg(test)]
 mod tests;
 mod vectors;
 
 pub use crate::config::{MineConfig, MineOrder};
-pub use product::{Product, ProductState, read};
+pub use mined_file::{MinedFile, MinedState, read};
 pub use vectors::{VectorSource, VectorTable};
 
 use crate::adam::fusion::Fusion;
@@ -72,7 +72,7 @@ pub struct Removed {
 
 /// Tells the outside how far mining is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum MineProgress {
     /// Passages indexed, of how many.
     Index(usize, usize),
     /// Queries searched, of how many.
@@ -81,26 +81,26 @@ pub enum Progress {
 
 /// What surrounds a run of mining.
 pub struct Surroundings<'a> {
-    /// The folder of the index and the product `mined.jsonl`.
+    /// The folder of the index and the file `mined.jsonl`.
     pub folder: &'a Path,
     /// When it becomes true, mining stops after the current chunk and can be resumed.
     pub stop: &'a AtomicBool,
     /// Hears how far it is.
-    pub progress: &'a mut dyn FnMut(Progress),
+    pub progress: &'a mut dyn FnMut(MineProgress),
 }
 
 /// Mines candidates for all queries into `mined.jsonl` in the folder; what an earlier run finished is not done again.
 /// `vectors` may be absent when `dense` is off.
 ///
 /// # Errors
-/// Wrong settings, an index or product that cannot be written, vectors of the wrong shape, or [`TrainError`] for a stop.
+/// Wrong settings, an index or file that cannot be written, vectors of the wrong shape, or [`TrainError`] for a stop.
 pub fn mine(
     config: &MineConfig,
     passages: &Passages,
     queries: &[TrainQuery],
     mut vectors: Option<&mut dyn VectorSource>,
     around: &mut Surroundings<'_>,
-) -> Result<Product, TrainError> {
+) -> Result<MinedFile, TrainError> {
     if let Some(problem) = config.problem() {
         return Err(TrainError::config(format!("[mine] {problem}")));
     }
@@ -115,10 +115,10 @@ pub fn mine(
     let corpus_key = corpus_key(config, &texts, &model);
     let key = product_key(config, &corpus_key, queries);
     let path = around.folder.join("mined.jsonl");
-    let mut product = Product::open(&path, &key, queries, passages)?;
-    if product.done() == queries.len() {
-        product.finish()?;
-        return Ok(product);
+    let mut file = MinedFile::open(&path, &key, queries, passages)?;
+    if file.done() == queries.len() {
+        file.finish()?;
+        return Ok(file);
     }
 
     let index = MiningIndex::open_or_build(
@@ -128,15 +128,15 @@ pub fn mine(
         passages,
         vectors.as_deref_mut(),
         around.stop,
-        &mut |done, all| (around.progress)(Progress::Index(done, all)),
+        &mut |done, all| (around.progress)(MineProgress::Index(done, all)),
     )?;
-    (around.progress)(Progress::Search(product.done(), queries.len()));
-    while product.done() < queries.len() {
+    (around.progress)(MineProgress::Search(file.done(), queries.len()));
+    while file.done() < queries.len() {
         if around.stop.load(Ordering::Relaxed) {
-            product.flush()?;
+            file.flush()?;
             return Err(TrainError::Interrupted);
         }
-        let start = product.done();
+        let start = file.done();
         let end = (start + config.chunk).min(queries.len());
         let query_vectors = match vectors.as_deref_mut() {
             Some(source) => vectors::checked(source.queries(start..end)?, end - start, source.dimension(), "query")?,
@@ -148,13 +148,13 @@ pub fn mine(
             .map(|(place, query)| search(config, &index, &texts, query, query_vectors.get(place)))
             .collect::<Result<_, TrainError>>()?;
         for query in &mined {
-            product.append(query, passages)?;
+            file.append(query, passages)?;
         }
-        product.flush()?;
-        (around.progress)(Progress::Search(end, queries.len()));
+        file.flush()?;
+        (around.progress)(MineProgress::Search(end, queries.len()));
     }
-    product.finish()?;
-    Ok(product)
+    file.finish()?;
+    Ok(file)
 }
 
 fn search(
@@ -359,7 +359,7 @@ fn corpus_key(config: &MineConfig, texts: &TextHashes, model: &str) -> String {
     hex(&hash.finalize())
 }
 
-/// What the product depends on: the index, the settings that choose, the queries and their positives.
+/// What the file depends on: the index, the settings that choose, the queries and their positives.
 fn product_key(config: &MineConfig, corpus_key: &str, queries: &[TrainQuery]) -> String {
     let mut hash = Sha256::new();
     hash.update(corpus_key.as_bytes());

@@ -1,5 +1,6 @@
 //! The stages of a run, one file each, and the pipeline that joins them.
 
+mod artifact;
 mod changes;
 mod context;
 mod dev;
@@ -17,7 +18,6 @@ mod lock;
 pub mod mine;
 mod next;
 mod pipeline;
-mod product;
 mod queries;
 mod round;
 mod same_text;

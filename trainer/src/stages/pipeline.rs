@@ -6,15 +6,15 @@
 //! A finished stage leaves `stamp.json` in its folder; a stopped one leaves what it has, and goes on from there. Before the first
 //! step the untouched student is exported and judged (`before/`), so that the verdict compares like with like.
 
+use super::artifact::Artifact;
 use super::changes::changes;
 use super::context::{Context, finished, key_of, model_key, remove_stamp, stamp};
 use super::dev::{HeldOut, HeldOutChange, written};
 use super::encode::{corpus_vectors, encoder, trained_encoder};
 use super::eval::{Measured, TestSet, Verdict};
 use super::lock::RunLock;
-use super::mine::{MineConfig, Progress, Surroundings, VectorTable, mine};
+use super::mine::{MineConfig, MineProgress, Surroundings, VectorTable, mine};
 use super::next::next_command;
-use super::product::Product;
 use super::round::Round;
 use super::summary::write_report;
 use super::{distil, score, teacher, voices, warm_up};
@@ -150,7 +150,7 @@ impl<'a> Pipeline<'a> {
             let config = self.context.config;
             let own = (self.context.data.format == Format::Beir).then_some(&config.data.path);
             let collection = config.eval.collection.as_ref().or(own).map(PathBuf::as_path);
-            let text = next_command(&self.context.own("student"), collection, &self.context.own("index"));
+            let text = next_command(&self.context.own_path("student"), collection, &self.context.own_path("index"));
             self.context.reporter.say(&text);
         }
         Ok(verdict)
@@ -159,7 +159,7 @@ impl<'a> Pipeline<'a> {
     /// How the held-out queries are ranked before and after distillation, where some were held out and it is done.
     fn held_out_change(&self) -> Option<HeldOutChange> {
         let round = self.last_round().ok()?;
-        let stamp = finished(&self.context.own(&round.folder_name("distil")), &self.distil_key(&round).ok()?)?;
+        let stamp = finished(&self.context.own_path(&round.folder_name("distil")), &self.distil_key(&round).ok()?)?;
         serde_json::from_value(stamp.outcome["held_out"].clone()).ok()
     }
 
@@ -176,7 +176,7 @@ impl<'a> Pipeline<'a> {
     /// What the score stage warned of.
     pub(super) fn warnings(&self) -> Vec<String> {
         let key = self.round(0).and_then(|round| self.score_key(&round)).unwrap_or_default();
-        let Some(stamp) = finished(&self.context.own("score"), &key) else { return Vec::new() };
+        let Some(stamp) = finished(&self.context.own_path("score"), &key) else { return Vec::new() };
         let mut warnings: Vec<String> =
             serde_json::from_value(stamp.outcome["calibration"]["warnings"].clone()).unwrap_or_default();
         let held_out: Option<HeldOut> = serde_json::from_value(stamp.outcome["held_out"].clone()).ok();
@@ -206,12 +206,12 @@ impl<'a> Pipeline<'a> {
         &self,
         name: &str,
         key: &str,
-        product: Option<Product>,
+        artifact: Option<Artifact>,
         work: impl FnOnce(&Path) -> Result<T, TrainError>,
     ) -> Result<Value, TrainError> {
         let folder = self.stage_folder(name);
         if let Some(stamp) = finished(&folder, key) {
-            match product.as_ref().and_then(|product| product.fault(stamp.product.as_deref())) {
+            match artifact.as_ref().and_then(|artifact| artifact.fault(stamp.product.as_deref())) {
                 None => {
                     self.context.reporter.say(&format!("{name}: done before, in {:.0} s", stamp.seconds));
                     return Ok(stamp.outcome);
@@ -230,7 +230,7 @@ impl<'a> Pipeline<'a> {
         let began = Instant::now();
         let outcome = work(&folder)?;
         let seconds = began.elapsed().as_secs_f64();
-        let hash = product.map_or(Ok(None), |product| product.hash())?;
+        let hash = artifact.map_or(Ok(None), |artifact| artifact.hash())?;
         let stamp = stamp(&folder, key, seconds, &outcome, hash)?;
         self.context.reporter.say(&format!("{name}: done in {seconds:.0} s"));
         Ok(stamp.outcome)
@@ -248,8 +248,8 @@ impl<'a> Pipeline<'a> {
         if self.test.is_none() && !self.context.config.mine.dense {
             return Ok(());
         }
-        let product = Product::Exported(self.context.place("before").join("student"));
-        let outcome = self.stage("before", &self.baseline_key(), Some(product), |folder| {
+        let artifact = Artifact::Exported(self.context.shared_path("before").join("student"));
+        let outcome = self.stage("before", &self.baseline_key(), Some(artifact), |folder| {
             let student = folder.join("student");
             self.export_model(&self.context.start, &student, false, ModelCard::default())?;
             let measured = match &self.test {
@@ -288,7 +288,7 @@ impl<'a> Pipeline<'a> {
 
     /// The model that distillation starts from.
     fn base(&self) -> PathBuf {
-        if self.warms_up() { self.context.place("warm-up").join("model") } else { self.context.start.clone() }
+        if self.warms_up() { self.context.shared_path("warm-up").join("model") } else { self.context.start.clone() }
     }
 
     /// The student's settings for keys: its model counts by content, wherever it lies.
@@ -307,8 +307,8 @@ impl<'a> Pipeline<'a> {
     fn warm_up(&self) -> Result<(), TrainError> {
         if self.warms_up() {
             let key = self.warm_up_key();
-            let product = Product::Model(self.base());
-            self.stage("warm-up", &key, Some(product), |folder| {
+            let artifact = Artifact::Model(self.base());
+            self.stage("warm-up", &key, Some(artifact), |folder| {
                 let both = self.context.config.warm_up.mined_by == MinedBy::Both;
                 let vectors = if both { Some(self.start_vectors(folder)?) } else { None };
                 warm_up::warm_up(&self.context, vectors, folder, &key)
@@ -323,7 +323,7 @@ impl<'a> Pipeline<'a> {
             return Ok(Round { number, base: self.base(), base_key: self.warm_up_key() });
         }
         let before = self.round(number - 1)?;
-        let base = self.context.own(&before.folder_name("distil")).join("model");
+        let base = self.context.own_path(&before.folder_name("distil")).join("model");
         Ok(Round { number, base, base_key: self.distil_key(&before)? })
     }
 
@@ -336,8 +336,8 @@ impl<'a> Pipeline<'a> {
     }
 
     fn mine(&self, round: &Round) -> Result<(), TrainError> {
-        let product = Product::File(round.mine_folder(&self.context).join("mined.jsonl"));
-        self.stage(&round.folder_name("mine"), &self.mine_key(round), Some(product), |folder| {
+        let artifact = Artifact::File(round.mine_folder(&self.context).join("mined.jsonl"));
+        self.stage(&round.folder_name("mine"), &self.mine_key(round), Some(artifact), |folder| {
             let data = &self.context.data;
             let all = [data.queries.as_slice(), data.dev.as_slice()].concat();
             let mut vectors = self.mining_vectors(round, folder)?;
@@ -353,8 +353,8 @@ impl<'a> Pipeline<'a> {
                     folder,
                     stop: self.context.stop,
                     progress: &mut |progress| match progress {
-                        Progress::Index(done, _) => indexing.set(done),
-                        Progress::Search(done, _) => searching.set(done),
+                        MineProgress::Index(done, _) => indexing.set(done),
+                        MineProgress::Search(done, _) => searching.set(done),
                     },
                 },
             )?;
@@ -378,7 +378,7 @@ impl<'a> Pipeline<'a> {
 
     /// Vectors of the start model: the baseline's, where there is one.
     fn start_vectors(&self, folder: &Path) -> Result<VectorTable, TrainError> {
-        let before = self.context.place("before");
+        let before = self.context.shared_path("before");
         let exported = before.join("student");
         let (encoder, folder) = if exported.is_dir() {
             (encoder(&self.context, &exported)?, before)
@@ -415,8 +415,8 @@ impl<'a> Pipeline<'a> {
             return Ok(());
         }
         let key = self.teacher_key();
-        let product = Product::Model(self.context.place("teacher"));
-        self.stage("teacher", &key, Some(product), |folder| teacher::train(&self.context, folder, &key))?;
+        let artifact = Artifact::Model(self.context.shared_path("teacher"));
+        self.stage("teacher", &key, Some(artifact), |folder| teacher::train(&self.context, folder, &key))?;
         Ok(())
     }
 
@@ -447,7 +447,7 @@ impl<'a> Pipeline<'a> {
     fn score(&self, round: &Round) -> Result<(), TrainError> {
         let (key, teacher) = (self.score_key(round)?, self.teacher_key());
         let name = round.folder_name("score");
-        let folder = self.context.own(&name);
+        let folder = self.context.own_path(&name);
         if let Some(stamp) = finished(&folder, &key)
             && self.context.config.teacher.voices.is_empty()
         {
@@ -493,13 +493,13 @@ impl<'a> Pipeline<'a> {
     fn distil(&self, round: &Round) -> Result<(), TrainError> {
         let (key, teacher) = (self.distil_key(round)?, self.teacher_key());
         let name = round.folder_name("distil");
-        let product = Product::Model(self.context.own(&name).join("model"));
-        let score_folder = self.context.own(&round.folder_name("score"));
+        let artifact = Artifact::Model(self.context.own_path(&name).join("model"));
+        let score_folder = self.context.own_path(&round.folder_name("score"));
         let scored = finished(&score_folder, &self.score_key(round)?);
         let fusion = scored.and_then(|stamp| serde_json::from_value(stamp.outcome["fusion"].clone()).ok());
         let fusion: Fusion = fusion.unwrap_or_default();
         let training = self.context.config.distil_of_round(round.number);
-        self.stage(&name, &key, Some(product), |folder| {
+        self.stage(&name, &key, Some(artifact), |folder| {
             let plan = distil::DistilPlan { training: &training, fusion, teacher_key: &teacher, key: &key };
             distil::distil(&self.context, round, folder, plan)
         })?;
@@ -511,12 +511,12 @@ impl<'a> Pipeline<'a> {
     }
 
     fn export(&self) -> Result<(), TrainError> {
-        let student = self.context.own("student");
+        let student = self.context.own_path("student");
         let key = self.export_key()?;
-        let trained = self.context.own(&self.last_round()?.folder_name("distil")).join("model");
-        self.stage("export", &key, Some(Product::Exported(student.clone())), |_| {
+        let trained = self.context.own_path(&self.last_round()?.folder_name("distil")).join("model");
+        self.stage("export", &key, Some(Artifact::Exported(student.clone())), |_| {
             // A fresh card lacks what was measured, so that stage has to follow.
-            remove_stamp(&self.context.own("after"))?;
+            remove_stamp(&self.context.own_path("after"))?;
             let card = self.card(&student);
             self.export_model(&trained, &student, self.whole_export, card)?;
             Ok(json!({ "student": student.display().to_string() }))
@@ -554,17 +554,17 @@ impl<'a> Pipeline<'a> {
     /// The folder of a stage.
     fn stage_folder(&self, name: &str) -> PathBuf {
         let is_own = OWN.contains(&name) || name.starts_with("round-");
-        if is_own { self.context.own(name) } else { self.context.place(name) }
+        if is_own { self.context.own_path(name) } else { self.context.shared_path(name) }
     }
 
     /// What this run does not share with others of the same output.
-    pub(crate) fn own(&self, name: &str) -> PathBuf {
-        self.context.own(name)
+    pub(crate) fn own_path(&self, name: &str) -> PathBuf {
+        self.context.own_path(name)
     }
 
     /// nDCG@10 of every test query by a run that was measured: the student's, or with `before` the untouched model's.
     pub(crate) fn per_query(&self, before: bool) -> Result<Vec<(String, f64)>, TrainError> {
-        let folder = if before { self.context.place("before") } else { self.context.own("after") };
+        let folder = if before { self.context.shared_path("before") } else { self.context.own_path("after") };
         match &self.test {
             Some(test) => test.per_query(&folder),
             None => Err(TrainError::config(
@@ -575,7 +575,7 @@ impl<'a> Pipeline<'a> {
 
     /// What the finished measurement of the student, or with `before` of the untouched model, said.
     pub(crate) fn measured(&self, before: bool) -> Result<Measured, TrainError> {
-        let folder = if before { self.context.place("before") } else { self.context.own("after") };
+        let folder = if before { self.context.shared_path("before") } else { self.context.own_path("after") };
         let path = folder.join("test.json");
         let text = std::fs::read(&path).map_err(|e| TrainError::io(&path, e))?;
         serde_json::from_slice(&text).map_err(|e| TrainError::data(&path, e.to_string()))
@@ -584,7 +584,7 @@ impl<'a> Pipeline<'a> {
     /// Wall seconds that distillation took.
     pub(crate) fn distil_seconds(&self) -> Result<f64, TrainError> {
         let round = self.round(0)?;
-        let stamp = finished(&self.context.own("distil"), &self.distil_key(&round)?);
+        let stamp = finished(&self.context.own_path("distil"), &self.distil_key(&round)?);
         Ok(stamp.map_or(0.0, |stamp| stamp.seconds))
     }
 
@@ -655,8 +655,8 @@ impl<'a> Pipeline<'a> {
         let Some(test) = &self.test else { return Ok(None) };
         let key = self.eval_key()?;
         let outcome = self.stage("after", &key, None, |folder| {
-            let measured = test.measure(&self.context, &self.context.own("student"), folder, "after")?;
-            let verdict = test.verdict(&self.context, &self.context.place("before"), folder)?;
+            let measured = test.measure(&self.context, &self.context.own_path("student"), folder, "after")?;
+            let verdict = test.verdict(&self.context, &self.context.shared_path("before"), folder)?;
             let before = self.measured(true)?;
             let config = self.context.config;
             let data = config.eval.collection.as_ref().unwrap_or(&config.data.path).file_stem();
@@ -677,9 +677,9 @@ impl<'a> Pipeline<'a> {
                     after,
                 });
             }
-            add_hybrid_weight(&self.context.own("student"), measured.hybrid_weight, self.context.data.dev.len())?;
+            add_hybrid_weight(&self.context.own_path("student"), measured.hybrid_weight, self.context.data.dev.len())?;
             rows.extend(self.held_out_row());
-            add_results(&self.context.own("student"), &rows)?;
+            add_results(&self.context.own_path("student"), &rows)?;
             Ok(json!({ "measured": measured, "verdict": verdict }))
         })?;
         let measured: Result<Measured, _> = serde_json::from_value(outcome["measured"].clone());
@@ -687,7 +687,7 @@ impl<'a> Pipeline<'a> {
             self.context.reporter.say(&format!("after training:  {}", measured.describe()));
         }
         let verdict = serde_json::from_value(outcome["verdict"].clone());
-        Ok(Some(verdict.map_err(|e| TrainError::data(self.context.own("after"), e.to_string()))?))
+        Ok(Some(verdict.map_err(|e| TrainError::data(self.context.own_path("after"), e.to_string()))?))
     }
 
     /// Everything that a run is made of: settings, versions, hashes. What the last run had otherwise is said, since it is why stages begin
@@ -705,7 +705,7 @@ impl<'a> Pipeline<'a> {
             "test": self.test.as_ref().map(TestSet::key),
             "configuration": self.context.config,
         });
-        let path = self.context.own("manifest.json");
+        let path = self.context.own_path("manifest.json");
         let before = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
         if let Some(changed) = before.and_then(|before| changes(&before, &manifest)) {
             self.context.reporter.say(&format!("settings changed since the last run: {changed}"));

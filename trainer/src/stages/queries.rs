@@ -84,7 +84,7 @@ pub(crate) fn extend(context: &mut Context<'_>) -> Result<(), TrainError> {
         relative_ceiling: None,
         ..context.config.mine.clone()
     };
-    let folder = context.place("queries");
+    let folder = context.shared_path("queries");
     let texts: Vec<(&str, &[u32], &Option<String>)> =
         made.iter().map(|query| (query.text.as_str(), query.passages.as_slice(), &query.without)).collect();
     let key = key_of(&[&"queries", &context.data_key, &context.start_key()?, &texts, &keep_rank]);

@@ -27,6 +27,6 @@ impl Round {
     pub(crate) fn mine_folder(&self, context: &Context<'_>) -> PathBuf {
         // Later rounds mine with a student that is not shared with other runs of the same output.
         let name = self.folder_name("mine");
-        if self.number == 0 { context.place(&name) } else { context.own(&name) }
+        if self.number == 0 { context.shared_path(&name) } else { context.own_path(&name) }
     }
 }

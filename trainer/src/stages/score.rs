@@ -40,11 +40,11 @@ pub struct ScoreOutcome {
 pub(crate) fn common_cap(context: &Context<'_>) -> usize {
     let teacher = &context.config.teacher;
     if !teacher.has_cross_encoder() {
-        return context.passage_room;
+        return context.passage_budget;
     }
     let overhead = context.texts.tokens.pair_overhead();
     let of_teacher = teacher.length.min(context.teacher_longest).saturating_sub(teacher.query_length + overhead);
-    context.passage_room.min(of_teacher)
+    context.passage_budget.min(of_teacher)
 }
 
 /// Lists of a run's training queries.
@@ -66,7 +66,7 @@ pub(crate) fn lists<'a>(context: &'a Context<'_>, mine_folder: &Path) -> Result<
 
 /// Where the scores of all runs over an output are.
 pub(crate) fn cache_path(context: &Context<'_>) -> PathBuf {
-    context.place("scores").join("scores.bin")
+    context.shared_path("scores").join("scores.bin")
 }
 
 /// Who the cross-encoder is, for the cache: the length cuts what it reads, so it is part of that.

@@ -31,7 +31,7 @@ impl Scorer {
     pub(crate) fn open(context: &Context<'_>) -> Result<Self, TrainError> {
         let config = &context.config.teacher;
         let folder: PathBuf = match config.kind {
-            TeacherKind::Train => context.place("teacher"),
+            TeacherKind::Train => context.shared_path("teacher"),
             TeacherKind::Trained | TeacherKind::Onnx => model_folder(context).to_owned(),
         };
         if config.kind == TeacherKind::Onnx {

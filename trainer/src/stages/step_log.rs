@@ -1,4 +1,4 @@
-//! What is told of training steps, once all of their work is under way.
+//! Logs each step after its work has been queued on the device.
 
 use super::training::Values;
 use crate::error::TrainError;
@@ -7,7 +7,7 @@ use crate::torch::Later;
 use std::time::Instant;
 
 /// A step that the device may still be at work on.
-pub(crate) struct Launched {
+pub(crate) struct StepRecord {
     /// Its number, counted from 1.
     pub(crate) step: usize,
     pub(crate) began: Instant,
@@ -45,14 +45,14 @@ impl StepLog {
         (self.metrics, self.clock)
     }
 
-    /// Waits for a step, and tells of it.
+    /// Waits for a step and logs it.
     ///
     /// # Errors
     /// [`TrainError::NotANumber`] where its loss or its gradients are none; whatever the device or the disk says.
-    pub(crate) fn tell(&mut self, step: Launched) -> Result<(), TrainError> {
+    pub(crate) fn tell(&mut self, step: StepRecord) -> Result<(), TrainError> {
         let (loss, norm) = (step.loss.read()?, step.gradient_norm.read()?);
         if !(loss.is_finite() && norm.is_finite()) {
-            // The weights are none any more either, and nothing of them is kept.
+            // The weights are NaN by now as well; they are not saved.
             let queries = step.queries.join(", ");
             return Err(TrainError::NotANumber { stage: self.stage, step: step.step, queries });
         }

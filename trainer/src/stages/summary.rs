@@ -23,7 +23,7 @@ pub(super) fn write_report(pipeline: &Pipeline<'_>, verdict: Option<&Verdict>) -
         title: format!("adam-train: {}", config.run.output.display()),
         verdict: verdict.map_or_else(|| "not evaluated (yet)".to_owned(), Verdict::line),
         settings: toml::to_string_pretty(config).unwrap_or_default(),
-        curves: read_curves(&pipeline.own(""))?,
+        curves: read_curves(&pipeline.own_path(""))?,
         warnings: pipeline.warnings(),
         ..RunReport::default()
     };
@@ -72,7 +72,7 @@ pub(super) fn write_report(pipeline: &Pipeline<'_>, verdict: Option<&Verdict>) -
         let (won, lost) = changed(test, pipeline, SHOWN)?;
         (report.won, report.lost) = (won, lost);
     }
-    crate::files::write_whole(&pipeline.own("report.html"), report.to_html().as_bytes())
+    crate::files::write_whole(&pipeline.own_path("report.html"), report.to_html().as_bytes())
 }
 
 fn read_stamp(folder: &Path) -> Option<Stamp> {
@@ -98,7 +98,8 @@ type Changed = Vec<crate::report::ChangedQuery>;
 
 /// Test queries with the largest gains and losses.
 fn changed(test: &TestSet, pipeline: &Pipeline<'_>, most: usize) -> Result<(Changed, Changed), TrainError> {
-    let mut all = test.changed(pipeline.context(), &pipeline.context().place("before"), &pipeline.own("after"))?;
+    let mut all =
+        test.changed(pipeline.context(), &pipeline.context().shared_path("before"), &pipeline.own_path("after"))?;
     all.sort_by(|a, b| (b.after - b.before).total_cmp(&(a.after - a.before)));
     let lost = all.iter().rev().filter(|q| q.after < q.before).take(most).cloned().collect();
     let won = all.into_iter().filter(|q| q.after > q.before).take(most).collect();

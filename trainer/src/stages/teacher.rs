@@ -2,7 +2,7 @@
 
 use super::context::{Context, Texts};
 use super::dev::DevSet;
-use super::gradient::{Group, Pass, Room, Work};
+use super::gradient::{Group, MemoryBound, Pass, Work};
 use super::limits::{budget, limits, limits_without_gradients, most_tokens};
 use super::lists::positive_of;
 use super::training::{Loop, Objective, Prepare, Prepared, StepQueries, StepReport, TrainingOutcome};
@@ -126,7 +126,13 @@ impl Objective<Targets> for TeacherTraining<'_> {
         self.teacher.encoder.flops_per_token(length)
     }
 
-    fn step(&mut self, step: usize, work: Work, targets: Targets, room: &Room<'_>) -> Result<StepReport, TrainError> {
+    fn step(
+        &mut self,
+        step: usize,
+        work: Work,
+        targets: Targets,
+        bound: &MemoryBound<'_>,
+    ) -> Result<StepReport, TrainError> {
         let machine = self.context.machine;
         let (columns, present) = (send(&targets.columns, machine.device)?, send(&targets.present, machine.device)?);
         let mut hits = None;
@@ -138,7 +144,7 @@ impl Objective<Targets> for TeacherTraining<'_> {
             budget: budget(self.context, &teacher.encoder),
         };
         let parameters = teacher.encoder.parameters.tensors();
-        let computed = room.run(&pass, work, parameters, &|input, mode| teacher.logits(input, mode), &mut |rows| {
+        let computed = bound.run(&pass, work, parameters, &|input, mode| teacher.logits(input, mode), &mut |rows| {
             let logits = rows[0].f_take(&columns)?;
             let best = logits.f_masked_fill(&present.f_logical_not()?, -1e30)?.f_argmax(1, false)?;
             hits = Some(best.f_eq(0)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?);
@@ -173,7 +179,7 @@ pub(crate) fn train(context: &Context<'_>, folder: &Path, key: &str) -> Result<T
     let mut teacher = CrossEncoder::open(base, config.pooling, context.machine, context.config.run.seed)?;
     teacher.encoder.freeze(config.freeze_embeddings, config.freeze_layers)?;
     let texts = context.texts_for(base)?;
-    let pools = context.pools(&context.place("mine"))?;
+    let pools = context.pools(&context.shared_path("mine"))?;
     let dev = DevSet::of(context, &pools);
     let length = config.length.min(teacher.encoder.longest());
     let layout = teacher.encoder.layout();

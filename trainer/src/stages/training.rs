@@ -3,8 +3,8 @@
 //! A step's data is made ahead on a thread of its own, in the order of steps, a few steps at most before it is used. What it is
 //! depends on the step alone, so a run that is stopped and gone on with sees the same data as one that is not.
 
-use super::gradient::{Room, Work};
-use super::step_log::{Launched, StepLog};
+use super::gradient::{MemoryBound, Work};
+use super::step_log::{StepLog, StepRecord};
 use crate::adam::random::KeyedRandom;
 use crate::checkpoint::{Carried, Checkpoints, Position};
 use crate::config::TrainingConfig;
@@ -41,7 +41,7 @@ pub(crate) trait Objective<More> {
     /// The parameters that are trained.
     fn parameters(&mut self) -> &mut Parameters;
     /// Adds a step's gradients to the parameters.
-    fn step(&mut self, step: usize, work: Work, more: More, room: &Room<'_>) -> Result<StepReport, TrainError>;
+    fn step(&mut self, step: usize, work: Work, more: More, bound: &MemoryBound<'_>) -> Result<StepReport, TrainError>;
     /// Floating-point operations of a forward pass over one token in a text of `length`.
     fn flops_per_token(&self, length: usize) -> f64;
     /// A value on held-out queries, higher is better; none where nothing was held out.
@@ -264,12 +264,12 @@ impl Loop<'_> {
             metrics.write(0, &[("dev_ndcg@10", value)])?;
             self.reporter.say(&format!("{}: step 0: development nDCG@10 {value:.4}", self.stage));
         }
-        let room = Room::new(self.stage, self.reporter, position.batch_cap.unwrap_or(usize::MAX));
+        let bound = MemoryBound::new(self.stage, self.reporter, position.batch_cap.unwrap_or(usize::MAX));
         let first = position.step;
         let state = State { checkpoints, optimiser, metrics, carried, start, position };
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(AHEAD);
-            let cap = &room;
+            let cap = &bound;
             std::thread::Builder::new()
                 .name("batches".to_owned())
                 .spawn_scoped(scope, move || {
@@ -283,7 +283,7 @@ impl Loop<'_> {
                     }
                 })
                 .map_err(|e| TrainError::internal(format!("a thread for the data cannot be started: {e}")))?;
-            self.steps(objective, state, &room, receiver)
+            self.steps(objective, state, &bound, receiver)
         })
     }
 
@@ -292,7 +292,7 @@ impl Loop<'_> {
         &self,
         objective: &mut dyn Objective<More>,
         state: State,
-        room: &Room<'_>,
+        bound: &MemoryBound<'_>,
         data: Receiver<Result<Prepared<More>, TrainError>>,
     ) -> Result<TrainingOutcome, TrainError> {
         let total = self.total();
@@ -309,7 +309,7 @@ impl Loop<'_> {
                 Err(TrainError::internal("the thread that makes batches has ended; its message is above"))
             })?;
             let flops: f64 = work.lengths().map(|n| 3.0 * n as f64 * objective.flops_per_token(n)).sum();
-            let StepReport { loss, tokens, padded, values } = objective.step(step, work, more, room)?;
+            let StepReport { loss, tokens, padded, values } = objective.step(step, work, more, bound)?;
             let learning_rate = rate(self.config, step, total);
             let (tensors, decays) = objective.parameters().for_update();
             let gradient_norm = optimiser.step(tensors, decays, learning_rate)?;
@@ -319,9 +319,9 @@ impl Loop<'_> {
                 position.averaged += 1;
             }
             position.tokens += tokens as u64;
-            position.batch_cap = Some(room.cap()).filter(|&cap| cap < usize::MAX);
+            position.batch_cap = Some(bound.cap()).filter(|&cap| cap < usize::MAX);
             let step = position.step;
-            log.tell(Launched {
+            log.tell(StepRecord {
                 step,
                 began,
                 queries,

@@ -2,11 +2,11 @@
 
 use super::context::Context;
 use super::dev::DevSet;
-use super::gradient::{Group, Pass, Room, Work};
+use super::gradient::{Group, MemoryBound, Pass, Work};
 use super::inputs::StudentInputs;
 use super::limits::{budget, limits, limits_without_gradients, most_tokens, query_limits};
 use super::lists::positive_of;
-use super::mine::{MineConfig, MineOrder, Progress, Surroundings, VectorSource, VectorTable, mine};
+use super::mine::{MineConfig, MineOrder, MineProgress, Surroundings, VectorSource, VectorTable, mine};
 use super::same_text::SameText;
 use super::training::{Loop, Objective, Prepare, Prepared, StepQueries, StepReport, TrainingOutcome};
 use crate::adam::candidates::{Candidate, CandidateConfig, Sampling, sample};
@@ -126,7 +126,13 @@ impl Objective<Targets> for WarmUp<'_> {
         self.student.encoder.flops_per_token(length)
     }
 
-    fn step(&mut self, step: usize, work: Work, targets: Targets, room: &Room<'_>) -> Result<StepReport, TrainError> {
+    fn step(
+        &mut self,
+        step: usize,
+        work: Work,
+        targets: Targets,
+        bound: &MemoryBound<'_>,
+    ) -> Result<StepReport, TrainError> {
         let config = &self.context.config.warm_up;
         let machine = self.context.machine;
         let (allowed, columns) = (send(&targets.allowed, machine.device)?, send(&targets.columns, machine.device)?);
@@ -138,7 +144,7 @@ impl Objective<Targets> for WarmUp<'_> {
             budget: budget(self.context, &student.encoder),
         };
         let parameters = student.encoder.parameters.tensors();
-        let computed = room.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
+        let computed = bound.run(&pass, work, parameters, &|input, mode| student.embed(input, mode), &mut |rows| {
             student.nested_loss(rows, &self.context.config.student.matryoshka, &mut |rows| {
                 let scores = rows[0].f_matmul(&rows[1].f_transpose(0, 1)?)?.f_mul_scalar(config.scale)?;
                 Ok(contrastive(&scores, &allowed, &columns)?.f_mean(Kind::Float)?)
@@ -206,7 +212,7 @@ pub(crate) fn warm_up(
             folder: &mine_folder,
             stop: context.stop,
             progress: &mut |progress| {
-                if let Progress::Search(done, _) = progress {
+                if let MineProgress::Search(done, _) = progress {
                     bar.set(done);
                 }
             },

@@ -1,6 +1,6 @@
 //! Tests of mining: the choice by hand and by property, then the whole with a small corpus, stopped and resumed.
 
-use super::product::Product;
+use super::mined_file::MinedFile;
 use super::*;
 use proptest::prelude::*;
 
@@ -104,20 +104,20 @@ fn run(
     config: &MineConfig,
     world: &mut (Passages, Vec<TrainQuery>, VectorTable),
     stop_after: Option<usize>,
-) -> (Result<Product, TrainError>, Vec<Progress>) {
+) -> (Result<MinedFile, TrainError>, Vec<MineProgress>) {
     let stop = AtomicBool::new(false);
     let mut heard = Vec::new();
-    let mut progress = |p: Progress| {
+    let mut progress = |p: MineProgress| {
         heard.push(p);
-        if let (Progress::Search(done, _), Some(limit)) = (p, stop_after)
+        if let (MineProgress::Search(done, _), Some(limit)) = (p, stop_after)
             && done >= limit
         {
             stop.store(true, Ordering::Relaxed);
         }
     };
     let mut around = Surroundings { folder, stop: &stop, progress: &mut progress };
-    let product = mine(config, &world.0, &world.1, Some(&mut world.2), &mut around);
-    (product, heard)
+    let file = mine(config, &world.0, &world.1, Some(&mut world.2), &mut around);
+    (file, heard)
 }
 
 #[test]
@@ -125,10 +125,10 @@ fn both_arms_find_the_subject_and_a_stopped_run_goes_on() {
     let mut world = small_world();
     let config = MineConfig { to_rank: 6, chunk: 4, ..MineConfig::default() };
     let whole = tempfile::tempdir().unwrap();
-    let (product, _) = run(whole.path(), &config, &mut world, None);
-    let product = product.unwrap();
-    assert_eq!((product.done(), product.state()), (16, ProductState::Finished));
-    let mined = read(product.path(), &world.0).unwrap();
+    let (file, _) = run(whole.path(), &config, &mut world, None);
+    let file = file.unwrap();
+    assert_eq!((file.done(), file.state()), (16, MinedState::Finished));
+    let mined = read(file.path(), &world.0).unwrap();
     for (place, (query, mined)) in world.1.iter().zip(&mined).enumerate() {
         assert_eq!(query.id, mined.query);
         let positive = query.positives[0];
@@ -152,8 +152,8 @@ fn both_arms_find_the_subject_and_a_stopped_run_goes_on() {
     assert!(error.contains("not finished"), "{error}");
     let (resumed, heard) = run(parts.path(), &config, &mut world, None);
     let resumed = resumed.unwrap();
-    assert_eq!(heard[0], Progress::Search(8, 16));
-    assert_eq!(std::fs::read(resumed.path()).unwrap(), std::fs::read(product.path()).unwrap());
+    assert_eq!(heard[0], MineProgress::Search(8, 16));
+    assert_eq!(std::fs::read(resumed.path()).unwrap(), std::fs::read(file.path()).unwrap());
     // A third time there is nothing to do.
     assert!(run(parts.path(), &config, &mut world, None).1.is_empty());
 
@@ -161,7 +161,7 @@ fn both_arms_find_the_subject_and_a_stopped_run_goes_on() {
     world.2.fingerprint = "axes-2".to_owned();
     let (again, heard) = run(parts.path(), &config, &mut world, None);
     assert!(again.unwrap().notes()[0].contains("another model"));
-    assert!(matches!(heard[0], Progress::Index(..)));
+    assert!(matches!(heard[0], MineProgress::Index(..)));
 }
 
 #[test]
@@ -173,8 +173,8 @@ fn bm25_alone_needs_no_vectors_and_dense_does() {
     let error = mine(&MineConfig::default(), &corpus, &queries, None, &mut around).unwrap_err().to_string();
     assert!(error.contains("needs the student's vectors"), "{error}");
     let config = MineConfig { dense: false, ..MineConfig::default() };
-    let product = mine(&config, &corpus, &queries, None, &mut around).unwrap();
-    let mined = read(product.path(), &corpus).unwrap();
+    let mined = mine(&config, &corpus, &queries, None, &mut around).unwrap();
+    let mined = read(mined.path(), &corpus).unwrap();
     // Every passage has the word "of", which every query has too.
     assert!(mined.iter().all(|m| m.candidates.len() == 39 && m.positive_similarity.is_none()));
     assert!(mined[0].candidates.iter().all(|c| c.similarity.is_none() && c.dense_rank.is_none()));
@@ -202,8 +202,8 @@ fn a_torn_product_goes_on_and_a_damaged_or_foreign_one_is_named() {
     for cut in (0..good.len()).step_by(997).chain([3, good.len() - 1]) {
         std::fs::write(&path, &good[..cut]).unwrap();
         assert!(read(&path, &world.0).is_err());
-        let (product, _) = run(folder.path(), &config, &mut world, None);
-        assert_eq!(product.unwrap().done(), 16);
+        let (mined, _) = run(folder.path(), &config, &mut world, None);
+        assert_eq!(mined.unwrap().done(), 16);
         assert_eq!(std::fs::read(&path).unwrap(), good, "cut at {cut}");
     }
     let mut bad = good.clone();

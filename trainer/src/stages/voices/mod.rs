@@ -219,7 +219,7 @@ fn dense(context: &Context<'_>, voice: &VoiceConfig, round: &Round) -> Result<De
         None => round.mine_folder(context),
         Some(_) => {
             let model = dense_model(context, voice, round);
-            context.place("voices").join(&model_key(&model)?[..16])
+            context.shared_path("voices").join(&model_key(&model)?[..16])
         }
     };
     let model = dense_model(context, voice, round);

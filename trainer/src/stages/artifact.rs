@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Something that later stages or users read.
-pub(crate) enum Product {
+pub(crate) enum Artifact {
     /// A file.
     File(PathBuf),
     /// A model's folder: its weights and what decides what they give.
@@ -18,7 +18,7 @@ pub(crate) enum Product {
     Exported(PathBuf),
 }
 
-impl Product {
+impl Artifact {
     /// What is wrong with it now, by its path; nothing where it is whole. `hash` is what the stamp says of it, where it says so.
     pub(crate) fn fault(&self, hash: Option<&str>) -> Option<String> {
         let path = match self {
@@ -68,16 +68,16 @@ mod tests {
     fn a_flipped_bit_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
-        for product in [Product::File(path.clone()), Product::Model(folder.path().to_owned())] {
+        for artifact in [Artifact::File(path.clone()), Artifact::Model(folder.path().to_owned())] {
             std::fs::write(&path, [1, 2, 3]).unwrap();
-            let hash = product.hash().unwrap();
-            assert_eq!(product.fault(hash.as_deref()), None);
+            let hash = artifact.hash().unwrap();
+            assert_eq!(artifact.fault(hash.as_deref()), None);
             std::fs::write(&path, [1, 2, 2]).unwrap();
-            assert!(product.fault(hash.as_deref()).unwrap().contains("is damaged"));
+            assert!(artifact.fault(hash.as_deref()).unwrap().contains("is damaged"));
             // A stamp of an earlier release says nothing of it.
-            assert_eq!(product.fault(None), None);
+            assert_eq!(artifact.fault(None), None);
             std::fs::remove_file(&path).unwrap();
-            assert!(product.fault(None).unwrap().ends_with("is gone"));
+            assert!(artifact.fault(None).unwrap().ends_with("is gone"));
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The product of mining: JSON lines, each with a checksum, so that a stopped run goes on and a damaged file is noticed.
+//! The file of mined candidates: JSON lines, each with a checksum, so that a stopped run goes on and a damaged file is noticed.
 //!
 //! Each line is `{"sum":"XXXXXXXX","row":ROW}`, where the sum is the CRC-32 of ROW's bytes in hexadecimal. The first ROW is
-//! `{"format":"adam-mined","version":1,"key":"..."}`; the key names everything the product depends on. Then one ROW per query,
+//! `{"format":"adam-mined","version":1,"key":"..."}`; the key names everything the file depends on. Then one ROW per query,
 //! in the order of the training data: `{"query":ID,"positive":SIMILARITY,"removed":{..},"candidates":[{"id":ID,"bm25":SCORE,
 //! "bm25_rank":N,"dense_rank":N,"dense":SIMILARITY}, ..]}`, where absent values are left out. The last is `{"queries":N}`.
 
@@ -53,18 +53,18 @@ struct EndRow {
     queries: usize,
 }
 
-/// How far a product is.
+/// How far a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProductState {
+pub enum MinedState {
     /// Queries are missing.
     Unfinished,
     /// Every query is there.
     Finished,
 }
 
-/// A product that is being written, or is finished.
+/// A file that is being written, or is finished.
 #[derive(Debug)]
-pub struct Product {
+pub struct MinedFile {
     path: PathBuf,
     file: BufWriter<File>,
     done: usize,
@@ -73,8 +73,8 @@ pub struct Product {
     notes: Vec<String>,
 }
 
-impl Product {
-    /// Opens a product to go on with, or begins one. One that was made from something else is begun anew.
+impl MinedFile {
+    /// Opens a file to go on with, or begins one. One that was made from something else is begun anew.
     pub(super) fn open(
         path: &Path,
         key: &str,
@@ -125,7 +125,7 @@ impl Product {
         }
         file.set_len(good).map_err(io)?;
         file.seek(SeekFrom::Start(good)).map_err(io)?;
-        let mut product = Self {
+        let mut mined = Self {
             path: path.to_owned(),
             file: BufWriter::with_capacity(1 << 20, file),
             done,
@@ -135,10 +135,10 @@ impl Product {
         };
         if good == 0 {
             let header = HeaderRow { format: FORMAT.to_owned(), version: VERSION, key: key.to_owned() };
-            product.write_row(&header)?;
-            product.flush()?;
+            mined.write_row(&header)?;
+            mined.flush()?;
         }
-        Ok(product)
+        Ok(mined)
     }
 
     /// The file.
@@ -152,8 +152,8 @@ impl Product {
     }
 
     /// Whether it is finished.
-    pub fn state(&self) -> ProductState {
-        if self.ended { ProductState::Finished } else { ProductState::Unfinished }
+    pub fn state(&self) -> MinedState {
+        if self.ended { MinedState::Finished } else { MinedState::Unfinished }
     }
 
     /// What was found wrong at opening and put right.
@@ -299,10 +299,10 @@ fn resolve(row: QueryRow, ids: &HashMap<&str, u32>) -> Result<MinedQuery, String
     Ok(MinedQuery { query: row.query, candidates, positive_similarity: row.positive, removed: row.removed })
 }
 
-/// Reads a finished product.
+/// Reads a finished file.
 ///
 /// # Errors
-/// When it is not a product, unfinished, damaged, or names passages that are not in the data.
+/// When it is not such a file, unfinished, damaged, or names passages that are not in the data.
 pub fn read(path: &Path, passages: &Passages) -> Result<Vec<MinedQuery>, TrainError> {
     let mut file = File::open(path).map_err(|e| TrainError::io(path, e))?;
     let ids = id_numbers(passages);
