@@ -24,6 +24,7 @@ import time
 # EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH: what is not in the journal on disk is gone.
 SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2
 DOCUMENTS = 120
+DELETED = ("d1", "d2", "d7", "d30", "d119")
 
 
 def skip(why):
@@ -134,11 +135,23 @@ class Server:
         self.process.wait()
 
 
+def cut_off(adam, disk, words, chance):
+    """Begins a command and cuts the power at a random moment of it, or a little after its end."""
+    process = subprocess.Popen([adam.program, *words], cwd=adam.home, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    time.sleep(chance.uniform(0.02, 1.2))
+    disk.cut()
+    process.kill()
+    process.wait()
+    disk.unmount()
+    disk.mount()
+
+
 def main():
     words = argparse.ArgumentParser()
     words.add_argument("--adam", required=True)
     words.add_argument("--model", required=True)
     words.add_argument("--other", required=True, help="another model, for adam reembed")
+    words.add_argument("--plain", help="a tantivy index with texts in `key` (d0 to d119) and `body`, for adam import")
     words.add_argument("--rounds", type=int, default=3, help="random cuts of each kind")
     words.add_argument("--seed", type=int, default=1)
     args = words.parse_args()
@@ -210,21 +223,48 @@ def check(args, chance, disk, adam, model, other, data):
         expect("adam serve", disk.path("served"), sorted(f"r{r}-{c}" for r in range(round + 1) for c in range(3)))
 
     # A command that was cut off goes on, whenever that was.
-    for round in range(args.rounds):
-        shutil.rmtree(disk.path("cut"), ignore_errors=True)
-        words = ("index", "--model", model, "--data", data, "--index", disk.path("cut"), "--commit-every", "20")
-        process = subprocess.Popen([adam.program, *words], cwd=adam.home, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(0.02, 1.2))
-        disk.cut()
-        process.kill()
-        process.wait()
-        disk.unmount()
-        disk.mount()
+    kept = os.path.join(adam.home, "kept")
+    adam.done("index", "--model", model, "--data", data, "--index", kept)
+    without = [name for name in everything if name not in DELETED]
+    target = disk.path("cut")
+    commands = {
+        "index": (("index", "--model", model, "--data", data, "--index", target, "--commit-every", "20"), everything),
+        "reembed": (("reembed", kept, "--model", other, "--index", target, "--commit-every", "20"), everything),
+        "delete": (("delete", "--index", target, *DELETED), without),
+    }
+    if args.plain:
+        words = ("import", os.path.abspath(args.plain), "--model", model, "--key", "key", "--fields", "body")
+        commands["import"] = ((*words, "--index", target, "--commit-every", "20"), everything)
+    for command, (words, wanted) in commands.items():
+        for _ in range(args.rounds):
+            shutil.rmtree(target, ignore_errors=True)
+            if command == "delete":
+                shutil.copytree(kept, target)
+            # Else the cut could bring back the folder of the round before.
+            os.sync()
+            cut_off(adam, disk, words, chance)
+            code, _, err = adam.run(*words)
+            if code != 0:
+                broken.append(f"adam {command} after a cut: {err}")
+            else:
+                expect(f"adam {command} after a cut", target, wanted)
+    whole = os.path.join(adam.home, "whole.npy")
+    adam.done("encode", "--model", model, "--input", data, "--output", whole)
+    for _ in range(args.rounds):
+        for left in os.listdir(disk.at):
+            if left.startswith("vectors"):
+                os.unlink(disk.path(left))
+        os.sync()
+        words = ("encode", "--model", model, "--input", data, "--output", vectors)
+        cut_off(adam, disk, words, chance)
+        # A file of that name is whole, however the cut fell.
+        if os.path.exists(vectors) and open(vectors, "rb").read() != open(whole, "rb").read():
+            broken.append("adam encode after a cut: half a file bears the name of the whole")
         code, _, err = adam.run(*words)
         if code != 0:
-            broken.append(f"adam index after a cut: {err}")
-        else:
-            expect("adam index after a cut", disk.path("cut"), everything)
+            broken.append(f"adam encode after a cut: {err}")
+        elif open(vectors, "rb").read() != open(whole, "rb").read():
+            broken.append("adam encode after a cut: another file than undisturbed")
     return broken
 
 
