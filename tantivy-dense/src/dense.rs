@@ -31,21 +31,21 @@ pub struct DenseOptions {
     /// With false, what would be followed blindly is read all the same: the lists of documents in `.vec`, and each index in
     /// `.ann`, whole and once, for its checksum; beside a graph that was written without its rows, these too, since a value
     /// that is no number would lead its search astray. Segments without an index are opened without reading their rows.
-    pub verify_on_open: bool,
+    pub(crate) verify_on_open: bool,
     /// What merges build over the rows they write, and how it is searched by default; has no effect without the feature
     /// `faiss`. Default: from 50,000 rows of 768 values or as many values otherwise, and no fewer than 10,000 rows, a
     /// graph; from five million rows on an inverted file. A field can name its own index
     /// ([`VectorOptions::index`](crate::VectorOptions::index)).
-    pub ann: AnnPolicy,
+    pub(crate) ann: AnnPolicy,
     /// Where rows are compared, if not on the processor alone: a GPU, which takes a copy of every segment's rows when it
     /// is opened. Default: none.
-    pub device: Option<Device>,
+    pub(crate) device: Option<Device>,
 }
 
 impl DenseOptions {
     /// Whether checksums are compared when a segment is opened.
     #[must_use]
-    pub fn verify_on_open(mut self, verify: bool) -> DenseOptions {
+    pub fn verify_on_open(mut self, verify: bool) -> Self {
         self.verify_on_open = verify;
         self
     }
@@ -53,28 +53,27 @@ impl DenseOptions {
     /// What merges build, and how it is searched by default.
     ///
     /// ```
-    /// use tantivy_dense::ann::AnnPolicy;
-    /// use tantivy_dense::{Dense, DenseOptions};
+    /// use tantivy_dense::{AnnPolicy, Dense, DenseOptions};
     /// // Lists with rows of one byte a value for every merged segment of 20,000 rows or more.
-    /// let policy = AnnPolicy { nprobe: Some(32), ..AnnPolicy::always("IVF1024,SQ8", 20_000) };
+    /// let policy = AnnPolicy::always("IVF1024,SQ8", 20_000).nprobe(32);
     /// let dense = Dense::with_options(DenseOptions::default().ann(policy));
     /// ```
     #[must_use]
-    pub fn ann(mut self, policy: AnnPolicy) -> DenseOptions {
+    pub fn ann(mut self, policy: AnnPolicy) -> Self {
         self.ann = policy;
         self
     }
 
     /// Compares rows on a device where it can, see [`Device`].
     #[must_use]
-    pub fn device(mut self, device: Device) -> DenseOptions {
+    pub fn device(mut self, device: Device) -> Self {
         self.device = Some(device);
         self
     }
 }
 
 impl Default for DenseOptions {
-    fn default() -> DenseOptions {
+    fn default() -> Self {
         DenseOptions { verify_on_open: true, ann: AnnPolicy::default(), device: None }
     }
 }

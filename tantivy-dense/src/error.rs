@@ -171,14 +171,14 @@ pub enum DenseError {
         why: String,
     },
     /// An approximate index could not be built or used.
-    #[error("approximate index{}: {why}", if field.is_empty() { String::new() } else { format!(" of field `{field}`") })]
+    #[error("approximate index{}: {why}", field.as_ref().map_or_else(String::new, |field| format!(" of field `{field}`")))]
     Ann {
-        /// Name of the field, or empty where the caller knows it.
-        field: String,
+        /// Name of the field, where it is known.
+        field: Option<String>,
         /// What went wrong.
         why: String,
     },
-    /// A name that is none of a device.
+    /// A name that no device has.
     #[error("no device is called `{name}`; there are `gpu`, `gpu:NUMBER` and `host`")]
     NoDevice {
         /// The name that was given.
@@ -190,9 +190,19 @@ pub enum DenseError {
     /// tantivy's own errors.
     #[error(transparent)]
     Tantivy(TantivyError),
-    /// The operating system's errors.
+    /// The operating system's errors. The message holds the cause, which is no further [source](std::error::Error::source).
     #[error("reading or writing vectors: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
+    /// The error of code that is not this crate's, such as a [`Ranking`](crate::Ranking) or
+    /// [`TextStatistics`](crate::hybrid::TextStatistics) of a program.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<std::io::Error> for DenseError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl DenseError {

@@ -110,6 +110,7 @@
 //! moments and its index opened (`tests/kill.rs`); every byte of small files is changed in turn (`tests/flips.rs`); every kernel is
 //! held against plain Rust. `benches/` measures it all side by side with faiss.
 
+#[doc(hidden)]
 pub mod ann;
 mod dense;
 pub mod device;
@@ -119,6 +120,7 @@ mod error;
 mod field;
 pub mod hybrid;
 mod info;
+#[doc(hidden)]
 pub mod kernels;
 mod mapping;
 mod merge_policy;
@@ -129,6 +131,7 @@ mod rows;
 mod schema;
 mod warm;
 
+pub use ann::AnnPolicy;
 pub use dense::{Dense, DenseOptions};
 pub use device::{Device, DeviceOptions, DeviceUsage};
 pub use directory::DurableDirectory;
@@ -137,4 +140,4 @@ pub use field::{Element, MAX_DIMENSION, Metric, TYPE_NAME, VectorField, VectorOp
 pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery, Ranking};
 pub use info::{FieldInfo, IndexInfo, SegmentInfo};
 pub use merge_policy::DenseMergePolicy;
-pub use query::{DeviceUse, Found, Hit, IndexUse, KnnQuery, SearchPath, SegmentReport};
+pub use query::{DeviceUse, Hit, IndexUse, KnnOutcome, KnnQuery, SearchPath, SegmentReport};

@@ -25,7 +25,7 @@ const DEAD: f32 = 0.2;
 /// - Segments with an index are merged only where the result is at least twice as large as the largest of them, so
 ///   that a row takes part in the building of no more indexes than there are doublings.
 /// - A segment a fifth of whose documents are deleted is rewritten. Deleted rows cost a scan nothing but time; a
-///   graph full of them is walked for longer and finds less.
+///   graph full of them is searched for longer and finds less.
 ///
 /// ```
 /// # fn main() -> Result<(), tantivy_dense::DenseError> {

@@ -170,7 +170,7 @@ fn deleted_documents_are_never_found_and_the_rest_still_is() {
 #[test]
 fn small_rests_are_scanned_and_so_is_what_the_graph_does_not_reach() {
     // With the default cost of a walk, a hundred rows of a filter are scanned.
-    let policy = AnnPolicy { scan_per_ef: 1, ef: Some(64), ..AnnPolicy::always("HNSW16", 100) };
+    let policy = AnnPolicy::always("HNSW16", 100).scan_per_ef(1).ef(64);
     let corpus = corpus(VectorOptions::cosine(DIMENSION), policy, 1, 1000);
     let searcher = corpus.reader.searcher();
     assert!(corpus.recall(&searcher, |query| query, |_| true, is_index) >= 0.97);
@@ -321,7 +321,7 @@ fn fields_choose_their_own_indexes() {
 fn a_field_that_few_documents_have_is_indexed_within_the_limit() {
     let fixture = Fixture::new(VectorOptions::l2(DIMENSION));
     let max_build_bytes = AnnBuild::new("HNSW8", Similarity::SquaredL2, DIMENSION).memory_bytes(200);
-    let policy = AnnPolicy { max_build_bytes, ..AnnPolicy::always("HNSW8", 100) };
+    let policy = AnnPolicy::always("HNSW8", 100).max_build_bytes(max_build_bytes);
     let dense = Dense::with_options(DenseOptions::default().ann(policy));
     let index = dense.index_builder().schema(fixture.schema.clone()).create_in_ram().unwrap();
     let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000).unwrap();

@@ -26,7 +26,7 @@ use support::Fixture;
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// How an index is made.
-struct Made {
+struct Shape {
     options: VectorOptions,
     documents: u64,
     sorted: bool,
@@ -36,7 +36,7 @@ struct Made {
 }
 
 /// An index with deleted documents, and some without vectors.
-fn make(made: &Made) -> (Fixture, Files) {
+fn make(made: &Shape) -> (Fixture, Files) {
     let fixture = Fixture::with(made.options.clone(), |schema| {
         schema.add_u64_field("sort", FAST);
     });
@@ -142,7 +142,7 @@ fn check(fixture: &Fixture, files: &Files, file: &Path, whole: &Answers, verify:
 }
 
 /// Flips bytes of every file with an extension, and cuts it short. `every` is the distance from one changed byte to the next.
-fn damage(made: &Made, extension: &str, every: usize) {
+fn damage(made: &Shape, extension: &str, every: usize) {
     let (fixture, files) = make(made);
     let whole = ask(&fixture, &files, true, true).unwrap();
     let names: Vec<PathBuf> =
@@ -181,7 +181,7 @@ fn step(sampled: usize) -> usize {
 
 #[test]
 fn every_byte_of_small_files_of_rows() {
-    let small = |options, sorted, merged| Made { options, documents: 14, sorted, merged, index: None };
+    let small = |options, sorted, merged| Shape { options, documents: 14, sorted, merged, index: None };
     damage(&small(VectorOptions::cosine(5), false, false), "vec", 1);
     damage(&small(VectorOptions::dot(3).int8_first_pass(true), false, true), "vec", 1);
     damage(&small(VectorOptions::l2(4).element(Element::Int8), true, false), "vec", 1);
@@ -192,7 +192,7 @@ fn every_byte_of_small_files_of_rows() {
 fn a_sample_of_the_bytes_of_larger_files_of_rows() {
     for metric in [Metric::Cosine, Metric::L2] {
         let options = VectorOptions::new(metric, 24).int8_first_pass(true);
-        damage(&Made { options, documents: 500, sorted: false, merged: true, index: None }, "vec", step(211));
+        damage(&Shape { options, documents: 500, sorted: false, merged: true, index: None }, "vec", step(211));
     }
 }
 
@@ -203,7 +203,7 @@ fn a_sample_of_the_bytes_of_larger_files_of_rows() {
 fn every_byte_of_small_files_of_indexes() {
     for (factory, every) in [("HNSW4", 3), ("IVF2,SQ8", 2), ("Flat", 2)] {
         let options = VectorOptions::cosine(4);
-        let made = Made { options, documents: 40, sorted: false, merged: true, index: Some(factory) };
+        let made = Shape { options, documents: 40, sorted: false, merged: true, index: Some(factory) };
         damage(&made, "ann", step(every));
         damage(&made, "vec", step(7));
     }

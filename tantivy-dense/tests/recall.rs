@@ -114,7 +114,7 @@ fn middle(times: &mut [Duration]) -> String {
 
 /// The default policy, but for indexes over smaller segments.
 fn from_small() -> AnnPolicy {
-    AnnPolicy { exact_below_values: 0, exact_below_rows: 500, ..AnnPolicy::default() }
+    AnnPolicy::default().exact_below_values(0).exact_below_rows(500)
 }
 
 fn head() {
@@ -146,7 +146,7 @@ fn graphs_find_at_least_95_of_100() {
 #[test]
 fn lists_find_at_least_95_of_100() {
     let dimension = size("ADAM_RECALL_DIMENSION", 32);
-    let lists = AnnPolicy { lists_from_rows: 0, ..from_small() };
+    let lists = from_small().lists_from_rows(0);
     head();
     let least = [
         measure("IVF,SQ8, f32, cosine", lists.clone(), VectorOptions::cosine(dimension), 1, false),

@@ -61,7 +61,7 @@ pub fn run(data: &Data, rounds: usize, factory: &str) {
     drop(exact);
     let (mut rows, mut equal) = (Vec::new(), Vec::new());
     for segments in [1, 8] {
-        let policy = AnnPolicy { ef_construction: EF_CONSTRUCTION as usize, ..AnnPolicy::always(factory, 1) };
+        let policy = AnnPolicy::always(factory, 1).ef_construction(EF_CONSTRUCTION as usize);
         let start = Instant::now();
         let options = DenseOptions::default().ann(policy);
         let built = Built::merged(data, VectorOptions::cosine(data.dimension), options, segments);

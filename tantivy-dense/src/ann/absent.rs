@@ -5,52 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tantivy::directory::OwnedBytes;
 
-#[derive(Debug)]
-#[allow(dead_code, reason = "the same cases as the real binding has")]
-pub(super) enum Failure {
-    Refused(String),
-    Cancelled,
-    NoMemory,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the same cases as the real binding has")]
-pub(super) enum Kind {
-    Flat,
-    Graph,
-    Lists,
-    Other,
-}
-
-#[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "the same fields as the real binding has")]
-pub(super) struct Info {
-    pub rows: u64,
-    pub dimension: u64,
-    pub owned_bytes: u64,
-    pub lists: u64,
-    pub inner_product: bool,
-    pub kind: Kind,
-    pub trained: bool,
-    pub concurrent: bool,
-    pub graph_over_rows: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-#[allow(dead_code, reason = "the same fields as the real binding has")]
-pub(super) struct Breadth {
-    pub ef: u64,
-    pub nprobe: u64,
-    pub k_factor: f32,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub distances: Vec<f32>,
-    pub labels: Vec<i64>,
-    pub distances_computed: u64,
-    pub places_visited: u64,
-}
+use super::raw::{Breadth, Failure, Info, RawHits};
 
 pub(super) enum Native {}
 
@@ -98,7 +53,7 @@ impl Native {
         _: usize,
         _: Breadth,
         _: Option<&[u64]>,
-    ) -> Result<Found, Failure> {
+    ) -> Result<RawHits, Failure> {
         match *self {}
     }
 }

@@ -9,33 +9,34 @@ use super::{AnnBuild, AnnSearch, Similarity};
 
 /// What to build for segments of which size.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct AnnPolicy {
     /// No index below this many values (rows x dimension): they are scanned.
-    pub exact_below_values: usize,
+    pub(crate) exact_below_values: usize,
     /// No index below this many rows, however long they are.
-    pub exact_below_rows: usize,
+    pub(crate) exact_below_rows: usize,
     /// Lists instead of a graph from this many rows on.
-    pub lists_from_rows: usize,
+    pub(crate) lists_from_rows: usize,
     /// Build this instead of what the policy would choose, wherever an index pays. A faiss factory string.
-    pub factory: Option<String>,
+    pub(crate) factory: Option<String>,
     /// Threads of a build, 0 for all.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// efConstruction of a graph.
-    pub ef_construction: usize,
+    pub(crate) ef_construction: usize,
     /// Default ef of searches; `None` chooses by the index.
-    pub ef: Option<usize>,
+    pub(crate) ef: Option<usize>,
     /// Default nprobe of searches; `None` chooses by the number of lists.
-    pub nprobe: Option<usize>,
+    pub(crate) nprobe: Option<usize>,
     /// Candidates per hit taken from an index that keeps rows rounded, before they are compared in full; `None`
     /// chooses by the index.
-    pub oversample: Option<f32>,
+    pub(crate) oversample: Option<f32>,
     /// Rows that are scanned in the time that a graph takes for each unit of its ef. A segment with fewer rows left by
-    /// its filter than a walk costs is scanned, even though it has an index. 0: whatever it costs, an index is used.
-    pub scan_per_ef: usize,
+    /// its filter than a graph search costs is scanned, even though it has an index. 0: whatever it costs, an index is used.
+    pub(crate) scan_per_ef: usize,
     /// The most memory, in bytes as [`AnnBuild::memory_bytes`] estimates them, that a build may take. Where a graph
     /// would take more, lists are built; where the index that is left to build would, none is. Builds take turns in a
     /// process, so that this is the memory of all of them. Default: no limit.
-    pub max_build_bytes: usize,
+    pub(crate) max_build_bytes: usize,
 }
 
 impl Default for AnnPolicy {
@@ -67,13 +68,13 @@ pub struct AnnPlan {
 
 impl AnnPolicy {
     /// A policy that never builds.
-    pub fn never() -> AnnPolicy {
+    pub fn never() -> Self {
         AnnPolicy { exact_below_rows: usize::MAX, ..AnnPolicy::default() }
     }
 
     /// A policy that builds `factory` over every segment of at least `rows` rows that a merge writes, and searches it
     /// even where a scan would be sooner done.
-    pub fn always(factory: impl Into<String>, rows: usize) -> AnnPolicy {
+    pub fn always(factory: impl Into<String>, rows: usize) -> Self {
         AnnPolicy {
             exact_below_values: 0,
             exact_below_rows: rows,
@@ -81,6 +82,87 @@ impl AnnPolicy {
             scan_per_ef: 0,
             ..AnnPolicy::default()
         }
+    }
+
+    /// No index below this many values (rows x dimension): they are scanned.
+    #[must_use]
+    pub fn exact_below_values(mut self, exact_below_values: usize) -> Self {
+        self.exact_below_values = exact_below_values;
+        self
+    }
+
+    /// No index below this many rows, however long they are.
+    #[must_use]
+    pub fn exact_below_rows(mut self, exact_below_rows: usize) -> Self {
+        self.exact_below_rows = exact_below_rows;
+        self
+    }
+
+    /// Lists instead of a graph from this many rows on.
+    #[must_use]
+    pub fn lists_from_rows(mut self, lists_from_rows: usize) -> Self {
+        self.lists_from_rows = lists_from_rows;
+        self
+    }
+
+    /// Build this instead of what the policy would choose, wherever an index pays. A faiss factory string.
+    #[must_use]
+    pub fn factory(mut self, factory: impl Into<String>) -> Self {
+        self.factory = Some(factory.into());
+        self
+    }
+
+    /// Threads of a build, 0 for all.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// efConstruction of a graph.
+    #[must_use]
+    pub fn ef_construction(mut self, ef_construction: usize) -> Self {
+        self.ef_construction = ef_construction;
+        self
+    }
+
+    /// Default ef of searches; Unless given, chosen by the index.
+    #[must_use]
+    pub fn ef(mut self, ef: usize) -> Self {
+        self.ef = Some(ef);
+        self
+    }
+
+    /// Default nprobe of searches; unless given, chosen by the number of lists.
+    #[must_use]
+    pub fn nprobe(mut self, nprobe: usize) -> Self {
+        self.nprobe = Some(nprobe);
+        self
+    }
+
+    /// Candidates per hit taken from an index that keeps rows rounded, before they are compared in full; `None`
+    /// chooses by the index.
+    #[must_use]
+    pub fn oversample(mut self, oversample: f32) -> Self {
+        self.oversample = Some(oversample);
+        self
+    }
+
+    /// Rows that are scanned in the time that a graph takes for each unit of its ef. A segment with fewer rows left by
+    /// its filter than a graph search costs is scanned, even though it has an index. 0: whatever it costs, an index is used.
+    #[must_use]
+    pub fn scan_per_ef(mut self, scan_per_ef: usize) -> Self {
+        self.scan_per_ef = scan_per_ef;
+        self
+    }
+
+    /// The most memory, in bytes as [`AnnBuild::memory_bytes`] estimates them, that a build may take. Where a graph
+    /// would take more, lists are built; where the index that is left to build would, none is. Builds take turns in a
+    /// process, so that this is the memory of all of them. Default: no limit.
+    #[must_use]
+    pub fn max_build_bytes(mut self, max_build_bytes: usize) -> Self {
+        self.max_build_bytes = max_build_bytes;
+        self
     }
 
     /// The same without its limit on memory: whether an index pays, where it is not known yet how many rows there are.

@@ -1,6 +1,6 @@
 //! The errors of this module in one wording each, and the check that vectors pass before faiss sees them.
 
-use super::native::Failure;
+use super::raw::Failure;
 use crate::DenseError;
 use crate::norm::squares;
 
@@ -8,7 +8,7 @@ use crate::norm::squares;
 const MAX_SQUARED_LENGTH: f64 = 1e37;
 
 pub(super) fn refused(what: impl Into<String>) -> DenseError {
-    DenseError::Ann { field: String::new(), why: what.into() }
+    DenseError::Ann { field: None, why: what.into() }
 }
 
 pub(super) fn failed(doing: &str, failure: Failure) -> DenseError {

@@ -507,5 +507,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;

@@ -2,13 +2,14 @@
 
 use super::Similarity;
 use super::faults::{check_vector, damaged, failed, refused};
-use super::native::{Breadth, Found, Info, Kind, Native};
+use super::native::Native;
+use super::raw::{Breadth, Info, Kind, RawHits};
 use crate::DenseError;
 
 /// How widely one query searches. `None` stands for the breadth the index was built with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AnnSearch {
-    /// Candidates a graph keeps while it walks; never fewer than k.
+    /// Candidates a graph keeps while it is searched; never fewer than k.
     pub ef: Option<usize>,
     /// Lists to look into, for an inverted file.
     pub nprobe: Option<usize>,
@@ -36,7 +37,7 @@ pub struct AnnFound {
     pub rows: Vec<(u32, f32)>,
     /// Distances computed.
     pub distances: u64,
-    /// Nodes of a graph walked through, or lists looked into.
+    /// Nodes of a graph visited, or lists looked into.
     pub places: u64,
 }
 
@@ -70,7 +71,7 @@ impl AnnIndex {
     /// The `k` nearest rows, nearest first, ties by row number; fewer where fewer are found.
     ///
     /// `filter` has bit `row % 64` of word `row / 64` set for every row that may be returned; rows beyond its end may
-    /// not. A graph walks through rows that are filtered out, so a filter that leaves few rows can leave it short:
+    /// not. A graph search passes through rows that are filtered out, so a filter that leaves few rows can leave it short:
     /// scan those rows instead.
     pub fn search(
         &self,
@@ -130,7 +131,7 @@ impl AnnIndex {
         }
     }
 
-    fn collect(&self, found: Found, filter: Option<&[u64]>) -> Result<AnnFound, DenseError> {
+    fn collect(&self, found: RawHits, filter: Option<&[u64]>) -> Result<AnnFound, DenseError> {
         let mut rows = Vec::with_capacity(found.labels.len());
         for (&label, &distance) in found.labels.iter().zip(&found.distances) {
             if label == -1 {

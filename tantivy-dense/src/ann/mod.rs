@@ -30,6 +30,8 @@
 //! # }
 //! ```
 
+#[cfg(not(feature = "faiss"))]
+mod absent;
 mod build;
 pub mod choose;
 mod faults;
@@ -41,11 +43,9 @@ pub(crate) mod gpu;
 mod index;
 #[cfg(test)]
 mod memory_tests;
-#[cfg(not(feature = "faiss"))]
-#[path = "absent.rs"]
-mod native;
 #[cfg(feature = "faiss")]
 mod native;
+mod raw;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -57,6 +57,9 @@ pub use file::{AnnBlob, AnnEntry, AnnFile, AnnFileWriter, Lookup, Unusable};
 pub use index::{AnnFound, AnnIndex, AnnKind, AnnSearch};
 pub use rows::{RowSlice, RowSource};
 pub use written::AnnSpec;
+
+#[cfg(not(feature = "faiss"))]
+use absent as native;
 
 use crate::Metric;
 

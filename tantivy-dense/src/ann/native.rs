@@ -20,6 +20,8 @@ use std::sync::atomic::AtomicBool;
 use faiss_sys as _;
 use tantivy::directory::OwnedBytes;
 
+use super::raw::{Breadth, Failure, Info, Kind, RawHits};
+
 #[cfg(target_endian = "big")]
 compile_error!("the feature `faiss` passes filters as words in the machine's order, which faiss reads as bytes");
 
@@ -135,57 +137,6 @@ unsafe extern "C" {
     #[cfg(feature = "gpu")]
     fn adf_inner(index: *const RawIndex) -> *const c_void;
     fn adf_free(index: *mut RawIndex);
-}
-
-/// Why a call failed.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// faiss refused, with its own words.
-    Refused(String),
-    /// The cancel flag was set.
-    Cancelled,
-    /// Memory could not be had.
-    NoMemory,
-}
-
-/// What an index is, as faiss sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Flat,
-    Graph,
-    Lists,
-    Other,
-}
-
-/// Facts about an index.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Info {
-    pub rows: u64,
-    pub dimension: u64,
-    pub owned_bytes: u64,
-    pub lists: u64,
-    pub inner_product: bool,
-    pub kind: Kind,
-    pub trained: bool,
-    pub concurrent: bool,
-    pub graph_over_rows: bool,
-}
-
-/// How widely one query searches; 0 stands for what the index was built with.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Breadth {
-    pub ef: u64,
-    pub nprobe: u64,
-    pub k_factor: f32,
-}
-
-/// What one search returned: distances as faiss has them and row numbers, -1 where there were fewer than k.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub distances: Vec<f32>,
-    pub labels: Vec<i64>,
-    pub distances_computed: u64,
-    pub places_visited: u64,
 }
 
 /// One faiss index.
@@ -439,11 +390,11 @@ impl Native {
         k: usize,
         breadth: Breadth,
         filter: Option<&[u64]>,
-    ) -> Result<Found, Failure> {
+    ) -> Result<RawHits, Failure> {
         if query.len() != dimension || k == 0 {
             return Err(Failure::Refused("a query of another dimension, or for no rows".to_owned()));
         }
-        let mut found = Found { distances: vec![0.0; k], labels: vec![-1; k], ..Found::default() };
+        let mut found = RawHits { distances: vec![0.0; k], labels: vec![-1; k], ..RawHits::default() };
         let raw_query = raw_query(query, k, breadth, filter);
         call(|message, capacity| {
             // SAFETY: the query's pointers live through the call; both outputs have room for `k`.

@@ -125,7 +125,7 @@ impl AnnIndex {
             }
             (true, Some(rows)) => Some(aligned(rows, spec)?),
         };
-        // A graph is walked by comparing with these, and faiss's heaps believe that comparisons are of numbers.
+        // A graph is searched by comparing with these, and faiss's heaps believe that comparisons are of numbers.
         if let Some(rows) = &rows {
             let values: &[f32] = bytemuck::try_cast_slice(rows).unwrap_or_default();
             for (row, values) in values.chunks(spec.dimension.max(1)).enumerate() {

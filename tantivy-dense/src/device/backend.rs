@@ -55,16 +55,16 @@ pub(crate) trait Backend {
 }
 
 /// Rows that are measured while they are read, for the bound on what rounding can do to a similarity.
-pub(super) struct Measured<'a> {
+pub(super) struct LengthMeter<'a> {
     rows: &'a dyn RowSource,
     dimension: usize,
     /// The largest length so far, as bits: those of positive numbers are in the numbers' order.
     longest: AtomicU32,
 }
 
-impl<'a> Measured<'a> {
-    pub(super) fn new(rows: &'a dyn RowSource, dimension: usize) -> Measured<'a> {
-        Measured { rows, dimension, longest: AtomicU32::new(0) }
+impl<'a> LengthMeter<'a> {
+    pub(super) fn new(rows: &'a dyn RowSource, dimension: usize) -> LengthMeter<'a> {
+        LengthMeter { rows, dimension, longest: AtomicU32::new(0) }
     }
 
     /// No row read has been longer.
@@ -73,7 +73,7 @@ impl<'a> Measured<'a> {
     }
 }
 
-impl RowSource for Measured<'_> {
+impl RowSource for LengthMeter<'_> {
     fn len(&self) -> usize {
         self.rows.len()
     }
@@ -85,7 +85,7 @@ impl RowSource for Measured<'_> {
             let length = squares.sqrt() as f32;
             if !length.is_finite() {
                 let why = format!("row {} holds a value that is no number, or is too long", first + at);
-                return Err(DenseError::Ann { field: String::new(), why });
+                return Err(DenseError::Ann { field: None, why });
             }
             self.longest.fetch_max(length.next_up().to_bits(), Ordering::Relaxed);
         }

@@ -18,7 +18,7 @@ pub(crate) struct Key {
 }
 
 /// A block with what is known about it.
-pub(super) struct Kept<T> {
+pub(super) struct BlockEntry<T> {
     pub block: T,
     pub bytes: u64,
     pub rows: usize,
@@ -31,7 +31,7 @@ pub(super) struct Kept<T> {
 
 /// The blocks on a device, within a limit of bytes.
 pub(super) struct Blocks<T> {
-    kept: HashMap<Key, Kept<T>>,
+    kept: HashMap<Key, BlockEntry<T>>,
     bytes: u64,
     limit: u64,
     /// A block that was used within so long is not evicted: two segments that do not fit together would otherwise be
@@ -66,7 +66,7 @@ impl<T> Blocks<T> {
     }
 
     /// A block that is about to be used by the holder of `token`.
-    pub(super) fn touch(&mut self, key: &Key, token: u64) -> Option<&Kept<T>> {
+    pub(super) fn touch(&mut self, key: &Key, token: u64) -> Option<&BlockEntry<T>> {
         let kept = self.kept.get_mut(key)?;
         kept.used = Instant::now();
         kept.token = token;
@@ -74,7 +74,7 @@ impl<T> Blocks<T> {
     }
 
     pub(super) fn insert(&mut self, key: Key, block: T, bytes: u64, (rows, longest): (usize, f32), token: u64) {
-        let before = self.kept.insert(key, Kept { block, bytes, rows, longest, token, used: Instant::now() });
+        let before = self.kept.insert(key, BlockEntry { block, bytes, rows, longest, token, used: Instant::now() });
         self.bytes += bytes;
         self.bytes -= before.map_or(0, |before| before.bytes);
     }
@@ -115,7 +115,7 @@ impl<T> Blocks<T> {
         true
     }
 
-    fn idle(&self) -> impl Iterator<Item = (&Key, &Kept<T>)> {
+    fn idle(&self) -> impl Iterator<Item = (&Key, &BlockEntry<T>)> {
         self.kept.iter().filter(|(_, kept)| kept.used.elapsed() >= self.keep)
     }
 }

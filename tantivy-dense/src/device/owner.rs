@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use super::backend::{Backend, Measured, Nearest, Trouble};
+use super::backend::{Backend, LengthMeter, Nearest, Trouble};
 use super::blocks::{Blocks, Key};
 use super::{DeviceOptions, State};
 use crate::ann::{AnnIndex, RowSource, Similarity};
@@ -71,7 +71,7 @@ pub(super) enum Message {
 }
 
 /// The device while it works, with what is on it; the blocks go before the device does.
-struct Live<B: Backend> {
+struct Session<B: Backend> {
     blocks: Blocks<B::Block>,
     backend: B,
     uploads: u64,
@@ -110,7 +110,7 @@ pub(super) fn run<B: Backend>(
             let blocks = Blocks::new(limit, options.keep);
             state.opened(limit, options.most.min(backend.most()));
             let refused = Refusals { reasons: HashMap::new(), hold: options.keep };
-            Some(Live { blocks, backend, uploads: 0, refused })
+            Some(Session { blocks, backend, uploads: 0, refused })
         }
         Err(why) => {
             state.lost(why);
@@ -163,7 +163,7 @@ fn next_call(group: &mut VecDeque<Ask>, most: usize) -> Vec<Ask> {
 }
 
 /// Answers all of `call`, which are of one kind.
-fn serve<B: Backend>(live: &mut Option<Live<B>>, call: Vec<Ask>, state: &State) {
+fn serve<B: Backend>(live: &mut Option<Session<B>>, call: Vec<Ask>, state: &State) {
     let outcome = match live {
         None => Err(Trouble::Lost(state.reason())),
         Some(live) => {
@@ -210,12 +210,12 @@ fn serve<B: Backend>(live: &mut Option<Live<B>>, call: Vec<Ask>, state: &State) 
 }
 
 /// Closes a device that may be in any state.
-fn end<B: Backend>(live: Option<Live<B>>) {
+fn end<B: Backend>(live: Option<Session<B>>) {
     // There is nobody left to tell.
     let _ = catch_unwind(AssertUnwindSafe(move || drop(live)));
 }
 
-impl<B: Backend> Live<B> {
+impl<B: Backend> Session<B> {
     fn answer(&mut self, call: &[Ask]) -> Result<Answer, Trouble> {
         let Some(first) = call.first() else { return Err(Trouble::Refused("nothing was asked".to_owned())) };
         let (key, k) = (first.key, first.k);
@@ -270,7 +270,7 @@ impl<B: Backend> Live<B> {
             let (copied, longest) = match lists {
                 Some((index, _)) => (self.backend.copy_lists(index), 0.0),
                 None => {
-                    let measured = Measured::new(source.rows(), dimension);
+                    let measured = LengthMeter::new(source.rows(), dimension);
                     (self.backend.copy_rows(&measured, source.similarity(), dimension), measured.longest())
                 }
             };

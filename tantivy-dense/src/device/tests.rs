@@ -110,12 +110,12 @@ fn go_wrong(script: &Mutex<VecDeque<Option<Fault>>>) -> Result<(), Trouble> {
     }
 }
 
-struct Scripted {
+struct ScriptedBackend {
     host: Host,
     script: Script,
 }
 
-impl Backend for Scripted {
+impl Backend for ScriptedBackend {
     type Block = AnnIndex;
 
     fn memory(&self) -> u64 {
@@ -149,7 +149,7 @@ impl Backend for Scripted {
 
 fn device(options: DeviceOptions) -> (Device, Script) {
     let script = Script::default();
-    let scripted = Scripted { host: Host, script: script.clone() };
+    let scripted = ScriptedBackend { host: Host, script: script.clone() };
     (Device::with_backend("scripted".to_owned(), options, move || Ok(scripted)), script)
 }
 
@@ -380,7 +380,7 @@ fn blocks_come_and_go_with_limit_and_users() {
         }
         assert_eq!(device.usage().blocks, 2);
         drop(slots);
-        // Asked after the releases, so answered after them.
+        // QueryState after the releases, so answered after them.
         let last = slot(&device);
         ask(&last, 0).unwrap();
         assert_eq!((device.usage().blocks, device.usage().bytes), (1, bytes));

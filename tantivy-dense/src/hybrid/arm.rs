@@ -8,6 +8,7 @@ use tantivy::{DocAddress, Searcher, Term};
 
 use super::matrix::Column;
 use super::seek;
+use super::statistics::{TextStatistics, with_scoring};
 use crate::query::everything_but;
 use crate::{DenseError, KnnQuery, Metric, SegmentReport};
 
@@ -17,7 +18,8 @@ pub struct Arm(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Text(Arc<dyn Query>),
+    /// The statistics are the searcher's unless others are given.
+    Text(Arc<dyn Query>, Option<Arc<dyn TextStatistics>>),
     /// The filter is the whole search's, beside the query's own.
     Vector(Box<KnnQuery>, Option<Arc<dyn Query>>),
     Own(Arc<dyn Ranking>, Option<Arc<dyn Query>>),
@@ -27,7 +29,7 @@ enum Kind {
 pub trait Ranking: std::fmt::Debug + Send + Sync {
     /// The best `window` documents with their raw scores, best first, only those that match the filter where there is one.
     ///
-    /// Asked twice for one searcher, it gives the same. Deep pages ask for larger and larger windows; a window as large as the index
+    /// QueryState twice for one searcher, it gives the same. Deep pages ask for larger and larger windows; a window as large as the index
     /// brings every document that has a score.
     ///
     /// # Errors
@@ -73,43 +75,53 @@ pub(super) struct Top {
 
 impl Top {
     /// The first `window` of it.
-    pub(super) fn head(&self, window: usize) -> Top {
+    pub(super) fn head(&self, window: usize) -> Self {
         Top { hits: self.hits[..window.min(self.hits.len())].to_vec(), reports: self.reports.clone() }
     }
 }
 
 impl Arm {
     /// Any tantivy query with scores, such as what the query parser makes of the user's words.
-    pub fn text(query: Box<dyn Query>) -> Arm {
-        Arm(Kind::Text(Arc::from(query)))
+    pub fn text(query: Box<dyn Query>) -> Self {
+        Arm(Kind::Text(Arc::from(query), None))
     }
 
-    /// A search by vector. Its `k` is replaced by the window.
+    /// As [`Arm::text`], scored by statistics of your own.
+    pub fn text_with(query: Box<dyn Query>, statistics: Arc<dyn TextStatistics>) -> Self {
+        Arm(Kind::Text(Arc::from(query), Some(statistics)))
+    }
+
+    /// A search by vector, for as many documents as the window: [`KnnQuery::all`] makes one without a number of its own.
     ///
     /// Its own filter and least similarity hold for documents that other arms found, too: one that it leaves out has no
     /// raw score in this arm.
-    pub fn vector(query: KnnQuery) -> Arm {
+    pub fn vector(query: KnnQuery) -> Self {
         Arm(Kind::Vector(Box::new(query), None))
     }
 
     /// A search of your own.
-    pub fn own(ranking: Arc<dyn Ranking>) -> Arm {
+    pub fn own(ranking: Arc<dyn Ranking>) -> Self {
         Arm(Kind::Own(ranking, None))
     }
 
     /// This arm over documents that match a filter too. The filter adds nothing to scores.
-    pub(super) fn filtered(&self, filter: Option<&dyn Query>) -> Arm {
+    pub(super) fn filtered(&self, filter: Option<&dyn Query>) -> Self {
         let Some(filter) = filter else { return self.clone() };
         match &self.0 {
-            Kind::Text(query) => {
+            Kind::Text(query, statistics) => {
                 let silent = ConstScoreQuery::new(everything_but(filter.box_clone()), 0.0);
                 let both: Vec<(Occur, Box<dyn Query>)> =
                     vec![(Occur::Must, query.box_clone()), (Occur::Must, Box::new(silent))];
-                Arm::text(Box::new(BooleanQuery::new(both)))
+                Arm(Kind::Text(Arc::new(BooleanQuery::new(both)), statistics.clone()))
             }
             Kind::Vector(query, _) => Arm(Kind::Vector(query.clone(), Some(Arc::from(filter.box_clone())))),
             Kind::Own(ranking, _) => Arm(Kind::Own(Arc::clone(ranking), Some(Arc::from(filter.box_clone())))),
         }
+    }
+
+    /// Whether it searches by vector, and may wait for a device.
+    pub(super) fn is_vector(&self) -> bool {
+        matches!(self.0, Kind::Vector(..))
     }
 
     /// Whether a larger window always begins with what a smaller one gives, bit for bit. Of words that is not so: tantivy sums up the
@@ -117,15 +129,22 @@ impl Arm {
     pub(super) fn is_prefix_stable(&self, searcher: &Searcher) -> Result<bool, DenseError> {
         match &self.0 {
             Kind::Vector(query, _) => query.is_exact(searcher),
-            Kind::Text(_) | Kind::Own(..) => Ok(false),
+            Kind::Text(..) | Kind::Own(..) => Ok(false),
         }
     }
 
     /// The best documents with their raw scores.
     pub(super) fn top(&self, searcher: &Searcher, window: usize) -> Result<Top, DenseError> {
         match &self.0 {
-            Kind::Text(query) => {
-                let found = searcher.search(query.as_ref(), &TopDocs::with_limit(window).order_by_score())?;
+            Kind::Text(query, statistics) => {
+                let best = TopDocs::with_limit(window).order_by_score();
+                let found = match statistics {
+                    None => searcher.search(query.as_ref(), &best)?,
+                    Some(statistics) => {
+                        let provider = statistics.provider(searcher)?;
+                        searcher.search_with_statistics_provider(query.as_ref(), &best, provider.as_ref())?
+                    }
+                };
                 let hits = found.into_iter().map(|(score, address)| (address, score)).collect();
                 Ok(Top { hits, reports: None })
             }
@@ -153,7 +172,9 @@ impl Arm {
         top: &Top,
     ) -> Result<Column, DenseError> {
         let raw = match &self.0 {
-            Kind::Text(query) => seek::scores(query.as_ref(), searcher, candidates)?,
+            Kind::Text(query, statistics) => with_scoring(statistics.as_deref(), searcher, |scoring| {
+                seek::scores(query.as_ref(), searcher, scoring, candidates)
+            })?,
             Kind::Vector(query, _) => similarities(query, searcher, candidates)?,
             Kind::Own(ranking, _) => {
                 let mut raw = vec![None; candidates.len()];
@@ -184,7 +205,7 @@ impl Arm {
     /// The terms of its query and filter.
     pub(super) fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
         match &self.0 {
-            Kind::Text(query) => query.query_terms(visitor),
+            Kind::Text(query, _) => query.query_terms(visitor),
             Kind::Vector(query, _) => query.query_terms(visitor),
             Kind::Own(ranking, _) => ranking.query_terms(visitor),
         }
@@ -193,7 +214,7 @@ impl Arm {
     /// The least raw score possible.
     fn lower_bound(&self) -> Option<f32> {
         match &self.0 {
-            Kind::Text(_) => Some(0.0),
+            Kind::Text(..) => Some(0.0),
             Kind::Vector(query, _) => (query.field().options().metric() == Metric::Cosine).then_some(-1.0),
             Kind::Own(ranking, _) => ranking.lower_bound(),
         }
@@ -209,7 +230,10 @@ impl Arm {
         report: Option<&SegmentReport>,
     ) -> Result<Explanation, DenseError> {
         match &self.0 {
-            Kind::Text(query) => Ok(query.explain(searcher, address)?),
+            Kind::Text(query, statistics) => with_scoring(statistics.as_deref(), searcher, |scoring| {
+                let weight = query.weight(scoring)?;
+                Ok(weight.explain(searcher.segment_reader(address.segment_ord), address.doc_id)?)
+            }),
             Kind::Vector(query, _) => {
                 let title = format!("similarity of the vectors in `{}`", query.field().name());
                 let mut explanation = Explanation::new_with_string(title, raw);

@@ -15,6 +15,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tantivy::DocAddress;
+
 use super::matrix::{Column, Matrix};
 use crate::DenseError;
 
@@ -98,6 +100,38 @@ impl Fusion {
             Fusion::Sum => each(&|raw| raw),
             Fusion::Custom(normalise) => normalise(column),
         }
+    }
+
+    /// Fuses candidates that were found elsewhere, such as in several indexes: one [`Column`] of raw scores for each arm, in the order of
+    /// the keys, with its weight. Best first; ties go to the lower key.
+    ///
+    /// Give it all candidates at once: most fusions depend on the best or the mean of a column.
+    ///
+    /// # Errors
+    /// [`DenseError::Fusion`] for a weight that is negative or no number, and for a fused score that is no number.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), tantivy_dense::DenseError> {
+    /// use tantivy_dense::Fusion;
+    /// use tantivy_dense::hybrid::Column;
+    /// let words = Column::new(vec![Some(7.0), None, Some(3.5)], Some(0.0));
+    /// let vectors = Column::new(vec![Some(0.2), Some(0.9), Some(0.8)], Some(-1.0));
+    /// let ranking = Fusion::Convex.rank(vec!["a", "b", "c"], vec![(words, 0.5), (vectors, 0.5)])?;
+    /// assert_eq!(ranking[0].0, "a");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rank<K: Ord>(&self, keys: Vec<K>, arms: Vec<(Column, f32)>) -> Result<Vec<(K, f32)>, DenseError> {
+        if let Some((_, weight)) = arms.iter().find(|(_, weight)| !(weight.is_finite() && *weight >= 0.0)) {
+            return Err(DenseError::Fusion { why: format!("the weight of an arm must be 0 or more, and is {weight}") });
+        }
+        let (columns, weights): (Vec<Column>, Vec<f32>) = arms.into_iter().unzip();
+        // Addresses only name the candidates of an index; here the keys do.
+        let candidates = (0..keys.len()).map(|at| DocAddress::new(0, u32::try_from(at).unwrap_or(u32::MAX))).collect();
+        let fused = self.fuse(&Matrix::new(candidates, columns), &weights)?;
+        let mut ranking: Vec<(K, f32)> = keys.into_iter().zip(fused.scores).collect();
+        ranking.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        Ok(ranking)
     }
 
     /// The weighted sum of the arms' normalised scores.

@@ -42,7 +42,7 @@
 //!
 //! let searcher = dense.reader(&index)?.searcher();
 //! let words = QueryParser::for_index(&index, vec![title]).parse_query("wolf").map_err(tantivy::TantivyError::from)?;
-//! let meaning = KnnQuery::new(&dense, vector, vec![1.0, 0.2], 3);
+//! let meaning = KnnQuery::all(&dense, vector, vec![1.0, 0.2]);
 //! let hits = Hybrid::new()
 //!     .arm("words", Arm::text(words), 1.0)
 //!     .arm("meaning", Arm::vector(meaning), 1.0)
@@ -58,6 +58,7 @@ mod matrix;
 mod query;
 mod ranking;
 mod seek;
+mod statistics;
 
 use std::sync::Arc;
 
@@ -68,6 +69,7 @@ pub use arm::{Arm, Ranking};
 pub use fusion::{Fusion, Normalise};
 pub use matrix::{Column, Matrix};
 pub use query::HybridQuery;
+pub use statistics::TextStatistics;
 
 use crate::DenseError;
 use crate::query::both;
@@ -126,28 +128,28 @@ pub struct Hybrid {
 
 impl Hybrid {
     /// Without arms yet, a window of [`WINDOW`], and [`Fusion::Convex`].
-    pub fn new() -> Hybrid {
+    pub fn new() -> Self {
         Hybrid { arms: Vec::new(), window: WINDOW, fusion: Fusion::default(), filter: None }
     }
 
     /// Adds an arm. Its weight is multiplied into what the fusion makes of its scores. One of weight 0 is shown with each hit, but neither
     /// finds documents nor moves them, unless all arms have weight 0.
     #[must_use]
-    pub fn arm(mut self, name: impl Into<String>, arm: Arm, weight: f32) -> Hybrid {
+    pub fn arm(mut self, name: impl Into<String>, arm: Arm, weight: f32) -> Self {
         self.arms.push(NamedArm { name: name.into(), arm, weight });
         self
     }
 
     /// How many documents each arm takes first, 1 or more; [`WINDOW`] if not said. Give the same for all pages of a search.
     #[must_use]
-    pub fn window(mut self, documents: usize) -> Hybrid {
+    pub fn window(mut self, documents: usize) -> Self {
         self.window = documents;
         self
     }
 
     /// How scores become one.
     #[must_use]
-    pub fn fusion(mut self, fusion: Fusion) -> Hybrid {
+    pub fn fusion(mut self, fusion: Fusion) -> Self {
         self.fusion = fusion;
         self
     }
@@ -155,7 +157,7 @@ impl Hybrid {
     /// Only documents that match are considered, in every arm, before windows are cut. Given several times, all filters hold. A filter
     /// that only excludes leaves everything else, as with [`KnnQuery::filter`](crate::KnnQuery::filter).
     #[must_use]
-    pub fn filter(mut self, filter: Box<dyn Query>) -> Hybrid {
+    pub fn filter(mut self, filter: Box<dyn Query>) -> Self {
         self.filter = Some(both(self.filter.as_deref(), filter));
         self
     }
@@ -235,7 +237,7 @@ impl Hybrid {
 }
 
 impl Default for Hybrid {
-    fn default() -> Hybrid {
+    fn default() -> Self {
         Hybrid::new()
     }
 }

@@ -5,6 +5,7 @@
 //! may leave out of a long list what it had in a short one, and words may be a rounding apart (see [`Arm::is_prefix_stable`]).
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tantivy::{DocAddress, Searcher};
@@ -215,7 +216,8 @@ impl<'a> Arms<'a> {
     /// The best documents of every arm.
     fn tops(&mut self, window: usize) -> Result<Vec<Top>, DenseError> {
         let (searcher, depth) = (self.searcher, self.depth.max(window));
-        let mut tops = in_parallel(&self.arms, |finder| match finder {
+        let waits = |finder: &Finder| finder.finds && finder.arm.is_vector();
+        let mut tops = in_parallel(&self.arms, waits, |finder| match finder {
             Finder { finds: false, .. } | Finder { kept: Some(_), .. } => Ok(Top::default()),
             Finder { arm, stable: true, .. } => arm.top(searcher, depth),
             Finder { arm, .. } => arm.top(searcher, window),
@@ -235,22 +237,36 @@ impl<'a> Arms<'a> {
     }
 }
 
-/// Does the work for every item, each but the first in a thread of its own.
+/// Does the work for every item at once: one on the calling thread, the others on rayon's.
+///
+/// The last item that `waits` stays on the calling thread: it may wait for a device, and rayon has few threads.
 fn in_parallel<T: Sync, R: Send>(
     items: &[T],
+    waits: impl Fn(&T) -> bool,
     work: impl Fn(&T) -> Result<R, DenseError> + Sync,
 ) -> Result<Vec<R>, DenseError> {
-    let Some((first, rest)) = items.split_first() else { return Ok(Vec::new()) };
-    let work = &work;
-    std::thread::scope(|scope| {
-        let spawn = |item| std::thread::Builder::new().spawn_scoped(scope, move || work(item));
-        let others = rest.iter().map(spawn).collect::<Result<Vec<_>, _>>();
-        let others = others.map_err(|why| DenseError::Fusion { why: format!("no thread for an arm: {why}") })?;
-        let mut done = vec![work(first)?];
-        for other in others {
-            let failed = || DenseError::Fusion { why: "an arm's search ended without an answer".to_owned() };
-            done.push(other.join().map_err(|_| failed())??);
+    if let [only] = items {
+        return Ok(vec![work(only)?]);
+    }
+    let here = items.iter().rposition(waits).unwrap_or(0);
+    let mut outcomes: Vec<Option<Result<R, DenseError>>> = items.iter().map(|_| None).collect();
+    let guarded = |item: &T| {
+        catch_unwind(AssertUnwindSafe(|| work(item)))
+            .unwrap_or_else(|_| Err(DenseError::Fusion { why: "the search of an arm panicked".to_owned() }))
+    };
+    rayon::in_place_scope(|scope| {
+        let mut own = None;
+        for (at, (item, outcome)) in items.iter().zip(&mut outcomes).enumerate() {
+            if at == here {
+                own = Some((item, outcome));
+            } else {
+                scope.spawn(|_| *outcome = Some(guarded(item)));
+            }
         }
-        Ok(done)
-    })
+        if let Some((item, outcome)) = own {
+            *outcome = Some(guarded(item));
+        }
+    });
+    let missing = || Err(DenseError::Fusion { why: "the search of an arm ended without an answer".to_owned() });
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
 }

@@ -13,14 +13,15 @@ use crate::DenseError;
 pub(super) fn scores(
     query: &dyn Query,
     searcher: &Searcher,
+    scoring: EnableScoring<'_>,
     documents: &[DocAddress],
 ) -> Result<Vec<Option<f32>>, DenseError> {
     if documents.is_empty() {
         return Ok(Vec::new());
     }
-    match by_clause(query, searcher, documents)? {
+    match by_clause(query, searcher, scoring, documents)? {
         Some(scores) => Ok(scores),
-        None => whole(query, searcher, documents, false).map(Option::unwrap_or_default),
+        None => whole(query, searcher, scoring, documents, false).map(Option::unwrap_or_default),
     }
 }
 
@@ -28,10 +29,11 @@ pub(super) fn scores(
 fn by_clause(
     query: &dyn Query,
     searcher: &Searcher,
+    scoring: EnableScoring<'_>,
     documents: &[DocAddress],
 ) -> Result<Option<Vec<Option<f32>>>, DenseError> {
     let Some(boolean) = query.downcast_ref::<BooleanQuery>() else {
-        return whole(query, searcher, documents, true);
+        return whole(query, searcher, scoring, documents, true);
     };
     let mut sums = vec![0.0; documents.len()];
     let mut optional = vec![0usize; documents.len()];
@@ -41,7 +43,7 @@ fn by_clause(
         if *occur == Occur::MustNot {
             return Ok(None);
         }
-        let Some(found) = by_clause(clause.as_ref(), searcher, documents)? else { return Ok(None) };
+        let Some(found) = by_clause(clause.as_ref(), searcher, scoring, documents)? else { return Ok(None) };
         for (at, score) in found.into_iter().enumerate() {
             sums[at] += score.unwrap_or(0.0);
             match occur {
@@ -61,10 +63,11 @@ fn by_clause(
 fn whole(
     query: &dyn Query,
     searcher: &Searcher,
+    scoring: EnableScoring<'_>,
     documents: &[DocAddress],
     part: bool,
 ) -> Result<Option<Vec<Option<f32>>>, DenseError> {
-    let weight = query.weight(EnableScoring::enabled_from_searcher(searcher))?;
+    let weight = query.weight(scoring)?;
     let mut scores = Vec::with_capacity(documents.len());
     for segment in documents.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
         let reader = searcher.segment_reader(segment[0].segment_ord);
@@ -173,6 +176,7 @@ mod tests {
     fn clauses_together_score_as_the_whole_query() {
         let (index, text) = index();
         let searcher = index.reader().unwrap().searcher();
+        let scoring = EnableScoring::enabled_from_searcher(&searcher);
         let mut random = ChaCha8Rng::seed_from_u64(4);
         let mut apart = 0;
         for _ in 0..600 {
@@ -181,9 +185,9 @@ mod tests {
                 (0..60).map(|_| DocAddress::new(random.random_range(0..3), random.random_range(0..3_000))).collect();
             documents.sort_unstable();
             documents.dedup();
-            let Some(clauses) = by_clause(query.as_ref(), &searcher, &documents).unwrap() else { continue };
+            let Some(clauses) = by_clause(query.as_ref(), &searcher, scoring, &documents).unwrap() else { continue };
             apart += 1;
-            let whole = whole(query.as_ref(), &searcher, &documents, false).unwrap().unwrap();
+            let whole = whole(query.as_ref(), &searcher, scoring, &documents, false).unwrap().unwrap();
             for (clauses, whole) in clauses.into_iter().zip(whole) {
                 match (clauses, whole) {
                     (Some(a), Some(b)) => assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{a} {b} {query:?}"),

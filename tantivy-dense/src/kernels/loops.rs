@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop)] // several arrays are walked by one index
 
-use super::Stored;
+use super::Scalar;
 use super::lanes::{Floats, LANES, Wholes};
 
 /// How far ahead of its reading one query asks for rows, in bytes, where rows are read abreast. The processor's own prefetching ends
@@ -29,7 +29,7 @@ fn ask_ahead<T>(from: *const T) {
 /// # Safety
 /// They must be readable, and the processor must have the instructions of `F`.
 #[inline(always)]
-unsafe fn load<F: Floats, T: Stored>(from: *const T) -> F {
+unsafe fn load<F: Floats, T: Scalar>(from: *const T) -> F {
     // SAFETY: the caller's promise; `HALF` tells which of the two types `T` is.
     unsafe { if T::HALF { F::load_half(from.cast()) } else { F::load(from.cast()) } }
 }
@@ -39,7 +39,7 @@ unsafe fn load<F: Floats, T: Stored>(from: *const T) -> F {
 /// # Safety
 /// `rest < LANES`, `rest <= length`, `length` values readable at `from`, and the instructions of `F`.
 #[inline(always)]
-unsafe fn load_rest<F: Floats, T: Stored>(from: *const T, length: usize, rest: usize) -> F {
+unsafe fn load_rest<F: Floats, T: Scalar>(from: *const T, length: usize, rest: usize) -> F {
     // SAFETY: with `LANES` values or more, the last `LANES` of them are read; else a padded copy is.
     unsafe {
         if length >= LANES {
@@ -56,7 +56,7 @@ unsafe fn load_rest<F: Floats, T: Stored>(from: *const T, length: usize, rest: u
 /// # Safety
 /// `length` values must be readable at every pointer, and the processor must have the instructions of `F`.
 #[inline(always)]
-unsafe fn tile<F: Floats, T: Stored, const L2: bool, const Q: usize, const R: usize>(
+unsafe fn tile<F: Floats, T: Scalar, const L2: bool, const Q: usize, const R: usize>(
     queries: [*const f32; Q],
     rows: [*const T; R],
     length: usize,
@@ -122,7 +122,7 @@ unsafe fn add<F: Floats, const L2: bool>(query: F, row: F, sum: F) -> F {
 /// # Safety
 /// The processor must have the instructions of `F`.
 #[inline(always)]
-pub(super) unsafe fn pair<F: Floats, T: Stored, const L2: bool>(query: &[f32], row: &[T]) -> f32 {
+pub(super) unsafe fn pair<F: Floats, T: Scalar, const L2: bool>(query: &[f32], row: &[T]) -> f32 {
     let length = query.len().min(row.len());
     // SAFETY: both have `length` values.
     let [[total]] = unsafe { tile::<F, T, L2, 1, 1>([query.as_ptr()], [row.as_ptr()], length, false) };
@@ -135,7 +135,7 @@ pub(super) unsafe fn pair<F: Floats, T: Stored, const L2: bool>(query: &[f32], r
 /// # Safety
 /// The processor must have the instructions of `F`.
 #[inline(always)]
-pub(super) unsafe fn rows<F: Floats, T: Stored, const L2: bool, const Q: usize, const R: usize>(
+pub(super) unsafe fn rows<F: Floats, T: Scalar, const L2: bool, const Q: usize, const R: usize>(
     queries: [&[f32]; Q],
     rows: &[T],
     out: [&mut [f32]; Q],
@@ -293,13 +293,13 @@ macro_rules! kernels {
         pub(in crate::kernels) const MANY: usize = $many;
 
         $($attribute)*
-        pub(in crate::kernels) fn pair<T: Stored, const L2: bool>(query: &[f32], row: &[T]) -> f32 {
+        pub(in crate::kernels) fn pair<T: Scalar, const L2: bool>(query: &[f32], row: &[T]) -> f32 {
             // SAFETY: this function can only run where the processor has what it enables.
             unsafe { loops::pair::<$floats, T, L2>(query, row) }
         }
 
         $($attribute)*
-        pub(in crate::kernels) fn rows<T: Stored, const L2: bool>(
+        pub(in crate::kernels) fn rows<T: Scalar, const L2: bool>(
             query: &[f32],
             rows: &[T],
             out: &mut [f32],
@@ -315,7 +315,7 @@ macro_rules! kernels {
         }
 
         $($attribute)*
-        pub(in crate::kernels) fn many<T: Stored, const L2: bool>(
+        pub(in crate::kernels) fn many<T: Scalar, const L2: bool>(
             queries: [&[f32]; $many],
             rows: &[T],
             out: [&mut [f32]; $many],

@@ -28,25 +28,25 @@ pub use half::f16;
 const BLOCK_BYTES: usize = 128 << 10;
 
 /// A type that values of a row are kept in: `f32` or [`f16`].
-pub trait Stored: sealed::Stored {}
-impl Stored for f32 {}
-impl Stored for f16 {}
+pub trait Scalar: sealed::Scalar {}
+impl Scalar for f32 {}
+impl Scalar for f16 {}
 
 mod sealed {
     use super::f16;
 
-    pub trait Stored: Copy + Send + Sync + 'static {
+    pub trait Scalar: Copy + Send + Sync + 'static {
         const ZERO: Self;
         /// Whether the type is `f16`.
         const HALF: bool;
     }
 
-    impl Stored for f32 {
+    impl Scalar for f32 {
         const ZERO: f32 = 0.0;
         const HALF: bool = false;
     }
 
-    impl Stored for f16 {
+    impl Scalar for f16 {
         const ZERO: f16 = f16::ZERO;
         const HALF: bool = true;
     }
@@ -164,12 +164,12 @@ impl Instructions {
     }
 
     /// [`dot`] with these instructions.
-    pub fn dot<T: Stored>(self, query: &[f32], row: &[T]) -> f32 {
+    pub fn dot<T: Scalar>(self, query: &[f32], row: &[T]) -> f32 {
         dispatch!(self, set => set::pair::<T, false>(query, row))
     }
 
     /// [`l2_squared`] with these instructions.
-    pub fn l2_squared<T: Stored>(self, query: &[f32], row: &[T]) -> f32 {
+    pub fn l2_squared<T: Scalar>(self, query: &[f32], row: &[T]) -> f32 {
         dispatch!(self, set => set::pair::<T, true>(query, row))
     }
 
@@ -179,12 +179,12 @@ impl Instructions {
     }
 
     /// [`dot_rows`] with these instructions.
-    pub fn dot_rows<T: Stored>(self, query: &[f32], rows: &[T], out: &mut Vec<f32>) {
+    pub fn dot_rows<T: Scalar>(self, query: &[f32], rows: &[T], out: &mut Vec<f32>) {
         self.rows::<T, false>(query, rows, out);
     }
 
     /// [`l2_squared_rows`] with these instructions.
-    pub fn l2_squared_rows<T: Stored>(self, query: &[f32], rows: &[T], out: &mut Vec<f32>) {
+    pub fn l2_squared_rows<T: Scalar>(self, query: &[f32], rows: &[T], out: &mut Vec<f32>) {
         self.rows::<T, true>(query, rows, out);
     }
 
@@ -195,21 +195,21 @@ impl Instructions {
     }
 
     /// [`dot_batch`] with these instructions.
-    pub fn dot_batch<T: Stored>(self, queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
+    pub fn dot_batch<T: Scalar>(self, queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
         self.batch::<T, false>(queries, rows, out);
     }
 
     /// [`l2_squared_batch`] with these instructions.
-    pub fn l2_squared_batch<T: Stored>(self, queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
+    pub fn l2_squared_batch<T: Scalar>(self, queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
         self.batch::<T, true>(queries, rows, out);
     }
 
-    fn rows<T: Stored, const L2: bool>(self, query: &[f32], rows: &[T], out: &mut Vec<f32>) {
+    fn rows<T: Scalar, const L2: bool>(self, query: &[f32], rows: &[T], out: &mut Vec<f32>) {
         out.resize(rows.len().checked_div(query.len()).unwrap_or(0), 0.0);
         dispatch!(self, set => set::rows::<T, L2>(query, rows, out, self.1));
     }
 
-    fn batch<T: Stored, const L2: bool>(self, queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
+    fn batch<T: Scalar, const L2: bool>(self, queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
         let length = queries.iter().map(|query| query.len()).min().unwrap_or(0);
         let count = rows.len().checked_div(length).unwrap_or(0);
         out.clear();
@@ -263,13 +263,13 @@ impl fmt::Display for Instructions {
 /// assert_eq!(dot(&[1.0, 2.0], &[f16::ONE, f16::ONE]), 3.0);
 /// ```
 #[inline]
-pub fn dot<T: Stored>(query: &[f32], row: &[T]) -> f32 {
+pub fn dot<T: Scalar>(query: &[f32], row: &[T]) -> f32 {
     Instructions::best().dot(query, row)
 }
 
 /// Squared Euclidean distance.
 #[inline]
-pub fn l2_squared<T: Stored>(query: &[f32], row: &[T]) -> f32 {
+pub fn l2_squared<T: Scalar>(query: &[f32], row: &[T]) -> f32 {
     Instructions::best().l2_squared(query, row)
 }
 
@@ -282,13 +282,13 @@ pub fn dot_i8(query: &[i8], row: &[i8]) -> i32 {
 /// Inner products of a query with rows of its length that follow each other. `out` gets one number a row; what it held
 /// is overwritten, so that it can be used again for the next rows.
 #[inline]
-pub fn dot_rows<T: Stored>(query: &[f32], rows: &[T], out: &mut Vec<f32>) {
+pub fn dot_rows<T: Scalar>(query: &[f32], rows: &[T], out: &mut Vec<f32>) {
     Instructions::best().dot_rows(query, rows, out);
 }
 
 /// Squared Euclidean distances, as [`dot_rows`].
 #[inline]
-pub fn l2_squared_rows<T: Stored>(query: &[f32], rows: &[T], out: &mut Vec<f32>) {
+pub fn l2_squared_rows<T: Scalar>(query: &[f32], rows: &[T], out: &mut Vec<f32>) {
     Instructions::best().l2_squared_rows(query, rows, out);
 }
 
@@ -306,11 +306,11 @@ pub fn dot_rows_i8(query: &[i8], rows: &[i8], out: &mut Vec<i32>) {
 /// tantivy_dense::kernels::dot_batch(&[&[1.0, 0.0], &[0.0, 1.0]], &[1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0], &mut out);
 /// assert_eq!(out, [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
 /// ```
-pub fn dot_batch<T: Stored>(queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
+pub fn dot_batch<T: Scalar>(queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
     Instructions::best().dot_batch(queries, rows, out);
 }
 
 /// Squared Euclidean distances, as [`dot_batch`].
-pub fn l2_squared_batch<T: Stored>(queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
+pub fn l2_squared_batch<T: Scalar>(queries: &[&[f32]], rows: &[T], out: &mut Vec<f32>) {
     Instructions::best().l2_squared_batch(queries, rows, out);
 }

@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 
 use super::lanes::{Floats, LANES, Wholes};
 use super::portable::widen;
-use super::{Stored, f16, loops};
+use super::{Scalar, f16, loops};
 
 // SAFETY, for all methods below: as in `x86.rs`.
 

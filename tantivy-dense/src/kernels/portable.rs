@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::lanes::{Floats, LANES, Wholes};
-use super::{Stored, f16, loops};
+use super::{Scalar, f16, loops};
 
 /// Sixteen floats that the compiler may lay out as it likes. Where products are not `FUSED` into sums they are rounded
 /// first: without an instruction for it, fusing would be a function call a value.
@@ -109,6 +109,6 @@ loops::kernels!(Plain<false>, PlainWholes, rows: 1, queries: 2 by 1);
 #[cfg(test)]
 #[allow(dead_code, reason = "tests hold single pairs against it")]
 pub(super) mod fused {
-    use super::{Plain, PlainWholes, Stored, loops};
+    use super::{Plain, PlainWholes, Scalar, loops};
     loops::kernels!(Plain<true>, PlainWholes, rows: 1, queries: 2 by 1);
 }

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{Floats, LANES, Wholes};
-use super::{Stored, f16, loops};
+use super::{Scalar, f16, loops};
 
 /// Ones and zeros to cut a mask for the last lanes from.
 static MASK: [i32; 2 * LANES] = {
@@ -263,7 +263,7 @@ impl Wholes for WholesVnni {
 
 /// Processors from 2013 on.
 pub(super) mod avx2 {
-    use super::{Floats256, Stored, Wholes256, loops};
+    use super::{Floats256, Scalar, Wholes256, loops};
     loops::kernels!("avx2,fma,f16c", Floats256, Wholes256, rows: 4, queries: 2 by 2);
 
     pub(in crate::kernels) fn available() -> bool {
@@ -273,7 +273,7 @@ pub(super) mod avx2 {
 
 /// Without VNNI: servers from 2017 on.
 pub(super) mod avx512 {
-    use super::{Floats512, Stored, Wholes512, loops};
+    use super::{Floats512, Scalar, Wholes512, loops};
     loops::kernels!("avx512f,avx512bw", Floats512, Wholes512, rows: 8, queries: 4 by 4);
 
     pub(in crate::kernels) fn available() -> bool {
@@ -283,7 +283,7 @@ pub(super) mod avx512 {
 
 /// With VNNI: servers from 2019 on.
 pub(super) mod vnni {
-    use super::{Floats512, Stored, WholesVnni, loops};
+    use super::{Floats512, Scalar, WholesVnni, loops};
     loops::kernels!("avx512f,avx512bw,avx512vnni", Floats512, WholesVnni, rows: 8, queries: 4 by 4);
 
     pub(in crate::kernels) fn available() -> bool {

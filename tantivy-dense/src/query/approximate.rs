@@ -1,6 +1,6 @@
 //! Whether and how widely to search a segment's approximate index, and the search itself.
 
-use super::exact::{Asked, Candidates};
+use super::exact::{Candidates, QueryState};
 use super::report::IndexUse;
 use super::search::Settings;
 use super::top::{Best, Top};
@@ -9,7 +9,7 @@ use crate::ann::choose::{REFINED, refines};
 use crate::ann::{AnnIndex, AnnKind, AnnPolicy, AnnSearch};
 use crate::warm::OpenIndex;
 
-/// A filter that leaves fewer rows than this share widens a search no further: the wider walk would look at all rows.
+/// A filter that leaves fewer rows than this share widens a search no further: the wider search would look at all rows.
 const LEAST_SHARE: f64 = 0.001;
 
 /// So many rounded rows are scanned in the time of one f32 row.
@@ -17,7 +17,7 @@ const FIRST_PASS_GAIN: usize = 3;
 
 /// How one segment's index is going to be searched.
 #[derive(Clone, Debug)]
-pub(super) struct Walk {
+pub(super) struct TraversalPlan {
     /// For the segment's share of the hits.
     pub search: AnnSearch,
     /// For all hits: where a segment turns out to hold more than its share, because documents of one kind came together.
@@ -54,7 +54,7 @@ pub(super) fn plan(
     settings: &Settings,
     k: usize,
     part: Part,
-) -> Result<Walk, String> {
+) -> Result<TraversalPlan, String> {
     let index = &open.index;
     let selectivity = f64::from(part.selected) / f64::from(part.rows.max(1));
     let widen = 1.0 / selectivity.max(LEAST_SHARE);
@@ -64,7 +64,7 @@ pub(super) fn plan(
         AnnKind::Graph => {
             let built = policy.ef.or(defaults.ef).unwrap_or(DEFAULT_EF);
             let ef = settings.ef.unwrap_or(built.max(k.saturating_mul(2)));
-            // A walk keeps rows that the filter leaves out among its candidates, so it needs more of them.
+            // A graph search keeps rows that the filter leaves out among its candidates, so it needs more of them.
             let widened = |ef: usize| (ef as f64 * widen).ceil() as usize;
             let (all, ef) = (widened(ef), widened(part_of(ef, part.share)));
             let search = |ef: usize| AnnSearch { ef: Some(ef), ..AnnSearch::default() };
@@ -92,7 +92,7 @@ pub(super) fn plan(
     }
     // The file of indexes does not keep the factor, so it follows from the factory string here as it does in the plan.
     let k_factor = (index.kind() == AnnKind::Other || refines(&open.entry.factory)).then_some(REFINED);
-    Ok(Walk {
+    Ok(TraversalPlan {
         search: AnnSearch { k_factor, ..search },
         deep: AnnSearch { k_factor, ..deep },
         oversample: oversample.max(1.0),
@@ -115,8 +115,8 @@ fn default_oversample(open: &OpenIndex) -> f64 {
     }
 }
 
-/// What a walk found.
-pub(super) struct Walked {
+/// What a graph search found.
+pub(super) struct Traversal {
     /// Compared in full, best first, no more than were wanted.
     pub best: Vec<Best>,
     pub how: IndexUse,
@@ -125,17 +125,17 @@ pub(super) struct Walked {
 }
 
 /// Searches an index for `want` rows and compares what it finds in full.
-pub(super) fn walk(
+pub(super) fn traverse(
     open: &OpenIndex,
-    walk: &Walk,
+    traversal: &TraversalPlan,
     segment: &Candidates,
-    asked: &Asked,
+    asked: &QueryState,
     (want, deep): (usize, bool),
-) -> Result<Walked, DenseError> {
+) -> Result<Traversal, DenseError> {
     let index: &AnnIndex = &open.index;
-    let candidates = ((want as f64 * walk.oversample).ceil() as usize).min(segment.count() as usize);
+    let candidates = ((want as f64 * traversal.oversample).ceil() as usize).min(segment.count() as usize);
     let filter = segment.selected.as_ref().map(|set| set.words());
-    let search = if deep { walk.deep } else { walk.search };
+    let search = if deep { traversal.deep } else { traversal.search };
     let found = index.search_counted(&asked.query.vector, candidates, &search, filter)?;
     let mut best = Top::with_room(want, want.min(found.rows.len()));
     best.raise(asked.bar.get());
@@ -154,7 +154,7 @@ pub(super) fn walk(
         distances: found.distances,
         device: None,
     };
-    Ok(Walked { best: best.into_sorted(), how, returned: found.rows.len() })
+    Ok(Traversal { best: best.into_sorted(), how, returned: found.rows.len() })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How far rounding can move a similarity.
 
-use super::exact::Prepared;
+use super::exact::QueryVector;
 use crate::Metric;
 use crate::rows::{FieldRows, RoundedQuery};
 
@@ -19,7 +19,7 @@ pub(super) struct Bounds<'a> {
 }
 
 impl<'a> Bounds<'a> {
-    pub(super) fn new(rows: &'a FieldRows, query: &'a Prepared) -> Bounds<'a> {
+    pub(super) fn new(rows: &'a FieldRows, query: &'a QueryVector) -> Bounds<'a> {
         Bounds {
             metric: query.metric,
             query: &query.rounded,

@@ -16,7 +16,7 @@ use tantivy::DocAddress;
 use super::bounds::Bounds;
 use super::rowset::RowSet;
 use super::top::{Bar, Best, Top};
-use crate::kernels::{self, Stored};
+use crate::kernels::{self, Scalar};
 use crate::rows::{FieldRows, RoundedQuery, RowSection};
 use crate::warm::lock;
 use crate::{Element, Metric};
@@ -29,20 +29,20 @@ const BLOCK_BYTES: usize = 128 << 10;
 const WORD: u32 = 64;
 
 /// A query as rows are compared with it.
-pub(crate) struct Prepared {
+pub(crate) struct QueryVector {
     pub metric: Metric,
     pub vector: Vec<f32>,
     pub rounded: RoundedQuery,
 }
 
-impl Prepared {
+impl QueryVector {
     /// `vector` is checked, and normalised under cosine.
-    pub(crate) fn new(metric: Metric, vector: Vec<f32>) -> Prepared {
+    pub(crate) fn new(metric: Metric, vector: Vec<f32>) -> QueryVector {
         let rounded = RoundedQuery::new(&vector);
-        Prepared { metric, vector, rounded }
+        QueryVector { metric, vector, rounded }
     }
 
-    fn compare<T: Stored>(&self, row: &[T]) -> f32 {
+    fn compare<T: Scalar>(&self, row: &[T]) -> f32 {
         match self.metric {
             Metric::Cosine | Metric::Dot => kernels::dot(&self.vector, row),
             Metric::L2 => -kernels::l2_squared(&self.vector, row),
@@ -62,17 +62,17 @@ impl Prepared {
 }
 
 /// One query of a search, with the best found for it so far.
-pub(crate) struct Asked {
-    pub query: Prepared,
+pub(crate) struct QueryState {
+    pub query: QueryVector,
     /// No search for this query needs to look below.
     pub bar: Bar,
     best: Mutex<Top>,
 }
 
-impl Asked {
+impl QueryState {
     /// For the best `k` of at least the similarity `least`.
-    pub(crate) fn new(query: Prepared, k: usize, least: f32) -> Asked {
-        Asked { query, bar: Bar::new(least), best: Mutex::new(Top::new(k)) }
+    pub(crate) fn new(query: QueryVector, k: usize, least: f32) -> QueryState {
+        QueryState { query, bar: Bar::new(least), best: Mutex::new(Top::new(k)) }
     }
 
     /// Hits that some way of searching has found, all of them compared in full.
@@ -128,7 +128,7 @@ impl Candidates<'_> {
 }
 
 /// Compares the rows of `range`, as one of [`Candidates::tasks`], with every query; each keeps its best `k`.
-pub(crate) fn scan(segment: &Candidates, range: Range<u32>, asked: &[&Asked], k: usize) {
+pub(crate) fn scan(segment: &Candidates, range: Range<u32>, asked: &[&QueryState], k: usize) {
     let room = k.min(range.len());
     let mut scan = Scan {
         segment,
@@ -145,7 +145,7 @@ pub(crate) fn scan(segment: &Candidates, range: Range<u32>, asked: &[&Asked], k:
 
 struct Scan<'a> {
     segment: &'a Candidates<'a>,
-    asked: &'a [&'a Asked],
+    asked: &'a [&'a QueryState],
     vectors: Vec<&'a [f32]>,
     best: Vec<Top>,
     values: Vec<f32>,
@@ -214,7 +214,7 @@ impl Scan<'_> {
         });
     }
 
-    fn compare<T: Stored>(&mut self, first: u32, count: u32, rows: &[T]) {
+    fn compare<T: Scalar>(&mut self, first: u32, count: u32, rows: &[T]) {
         let l2 = self.segment.rows.options().metric() == Metric::L2;
         let values = &mut self.values;
         match (self.vectors.as_slice(), l2) {

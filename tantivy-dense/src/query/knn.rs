@@ -5,9 +5,9 @@ use std::fmt;
 use tantivy::query::{EnableScoring, Query, Weight};
 use tantivy::{DocAddress, Searcher, Term};
 
-use super::exact::Prepared;
+use super::exact::QueryVector;
 use super::filters::both;
-use super::report::{Found, Hit};
+use super::report::{Hit, KnnOutcome};
 use super::search::{self, Settings};
 use super::weight::HitsWeight;
 use crate::{Dense, DenseError, VectorField};
@@ -32,35 +32,40 @@ pub struct KnnQuery {
 
 impl KnnQuery {
     /// The `k` documents whose vector in `field` is nearest to `vector`. A wrong vector is an error of the search.
-    pub fn new(dense: &Dense, field: VectorField, vector: Vec<f32>, k: usize) -> KnnQuery {
+    pub fn new(dense: &Dense, field: VectorField, vector: Vec<f32>, k: usize) -> Self {
         KnnQuery { dense: dense.clone(), field, vector, settings: Settings::nearest(k) }
     }
 
+    /// All documents with a vector in `field`, by similarity: for an [`Arm`](crate::Arm), which takes as many as its window.
+    pub fn all(dense: &Dense, field: VectorField, vector: Vec<f32>) -> Self {
+        Self::new(dense, field, vector, usize::MAX)
+    }
+
     /// All documents at least as similar as `similarity`, however many they are. Always exact.
-    pub fn within(dense: &Dense, field: VectorField, vector: Vec<f32>, similarity: f32) -> KnnQuery {
+    pub fn within(dense: &Dense, field: VectorField, vector: Vec<f32>, similarity: f32) -> Self {
         KnnQuery::new(dense, field, vector, usize::MAX).min_similarity(similarity)
     }
 
-    /// Only documents that match `filter` are considered. Its scores do not count. Given several times, all filters hold.
+    /// Only documents that match `filter` are considered. Its scores do not count. DeviceAnswer several times, all filters hold.
     ///
     /// A Boolean query that only excludes (`MustNot` alone) leaves everything else, although tantivy's own such query matches
     /// nothing: "more like this, but not this one" is a filter of one `MustNot`.
     #[must_use]
-    pub fn filter(mut self, filter: Box<dyn Query>) -> KnnQuery {
+    pub fn filter(mut self, filter: Box<dyn Query>) -> Self {
         self.settings.filter = Some(both(self.settings.filter.as_deref(), filter));
         self
     }
 
     /// Another number of documents.
     #[must_use]
-    pub fn with_k(mut self, k: usize) -> KnnQuery {
+    pub fn with_k(mut self, k: usize) -> Self {
         self.settings.k = k;
         self
     }
 
     /// Compares every row, even where there is an approximate index.
     #[must_use]
-    pub fn exact(mut self) -> KnnQuery {
+    pub fn exact(mut self) -> Self {
         self.settings.exact = true;
         self
     }
@@ -70,25 +75,25 @@ impl KnnQuery {
     /// A device answers exactly, so [`KnnQuery::exact`] needs not be said for it; `on_device(false)` gives the
     /// processor's approximate indexes back to a query that wants its answer from them.
     #[must_use]
-    pub fn on_device(mut self, allowed: bool) -> KnnQuery {
+    pub fn on_device(mut self, allowed: bool) -> Self {
         self.settings.on_device = allowed;
         self
     }
 
     /// Leaves out documents less similar than this.
     #[must_use]
-    pub fn min_similarity(mut self, similarity: f32) -> KnnQuery {
+    pub fn min_similarity(mut self, similarity: f32) -> Self {
         self.settings.min_similarity = Some(similarity);
         self
     }
 
-    /// Candidates that a walk through a graph (HNSW) keeps: more find more of the true neighbours and take longer.
+    /// Candidates that a graph search (HNSW) keeps: more find more of the true neighbours and take longer.
     ///
     /// It is meant for all rows together: every segment gets its share and some more, and more again where a filter
     /// leaves out rows. Default: what the index was built with or [`AnnPolicy::ef`](crate::ann::AnnPolicy::ef), and
     /// no less than twice k. Segments without a graph ignore it.
     #[must_use]
-    pub fn ef(mut self, ef: usize) -> KnnQuery {
+    pub fn ef(mut self, ef: usize) -> Self {
         self.settings.ef = Some(ef);
         self
     }
@@ -96,14 +101,14 @@ impl KnnQuery {
     /// Lists of an inverted file (IVF) to look into, in every segment; more where a filter leaves out rows. Segments
     /// without lists ignore it.
     #[must_use]
-    pub fn nprobe(mut self, nprobe: usize) -> KnnQuery {
+    pub fn nprobe(mut self, nprobe: usize) -> Self {
         self.settings.nprobe = Some(nprobe);
         self
     }
 
     /// Candidates per hit to take from an index that keeps rows rounded, before they are compared in full; 1 or more.
     #[must_use]
-    pub fn oversample(mut self, factor: f32) -> KnnQuery {
+    pub fn oversample(mut self, factor: f32) -> Self {
         self.settings.oversample = Some(factor);
         self
     }
@@ -161,7 +166,7 @@ impl KnnQuery {
     /// # Errors
     /// As [`KnnQuery::search`], and [`DenseError::Query`] for an address beyond the searcher's documents.
     pub fn similarities(&self, searcher: &Searcher, addresses: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
-        let query = Prepared::new(self.field.options().metric(), self.field.prepare(&self.vector)?);
+        let query = QueryVector::new(self.field.options().metric(), self.field.prepare(&self.vector)?);
         let mut scratch = Vec::new();
         let mut similarities = Vec::with_capacity(addresses.len());
         for segment in addresses.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
@@ -188,9 +193,9 @@ impl KnnQuery {
     ///
     /// # Errors
     /// As [`KnnQuery::search`].
-    pub fn run(&self, searcher: &Searcher) -> Result<Found, DenseError> {
+    pub fn run(&self, searcher: &Searcher) -> Result<KnnOutcome, DenseError> {
         let mut found = search::search(&self.dense, &self.field, &self.settings, searcher, &[&self.vector])?;
-        Ok(found.pop().unwrap_or(Found { hits: Vec::new(), segments: Vec::new() }))
+        Ok(found.pop().unwrap_or(KnnOutcome { hits: Vec::new(), segments: Vec::new() }))
     }
 
     /// Searches for many vectors at once, with the settings of this query; its own vector is not among them. One answer
@@ -214,7 +219,11 @@ impl KnnQuery {
     ///
     /// # Errors
     /// As [`KnnQuery::search_batch`].
-    pub fn run_batch<V: AsRef<[f32]>>(&self, searcher: &Searcher, vectors: &[V]) -> Result<Vec<Found>, DenseError> {
+    pub fn run_batch<V: AsRef<[f32]>>(
+        &self,
+        searcher: &Searcher,
+        vectors: &[V],
+    ) -> Result<Vec<KnnOutcome>, DenseError> {
         let vectors: Vec<&[f32]> = vectors.iter().map(AsRef::as_ref).collect();
         search::search(&self.dense, &self.field, &self.settings, searcher, &vectors)
     }
@@ -225,6 +234,7 @@ impl KnnQuery {
         match min_similarity {
             Some(least) if *k == usize::MAX => format!("all within similarity {least} in `{field}`"),
             Some(least) => format!("the {k} nearest in `{field}`, within similarity {least}"),
+            None if *k == usize::MAX => format!("all by similarity in `{field}`"),
             None => format!("the {k} nearest in `{field}`"),
         }
     }

@@ -14,6 +14,6 @@ mod weight;
 
 pub(crate) use filters::{both, everything_but};
 pub use knn::KnnQuery;
-pub use report::{DeviceUse, Found, Hit, IndexUse, SearchPath, SegmentReport};
+pub use report::{DeviceUse, Hit, IndexUse, KnnOutcome, SearchPath, SegmentReport};
 pub(crate) use rowset::RowSet;
 pub(crate) use weight::HitsScorer;

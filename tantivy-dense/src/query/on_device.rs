@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::approximate::{Walk, Walked};
-use super::exact::{Asked, Candidates};
+use super::approximate::{Traversal, TraversalPlan};
+use super::exact::{Candidates, QueryState};
 use super::report::{DeviceUse, IndexUse};
 use super::top::{Best, Top};
 use crate::Metric;
@@ -36,7 +36,7 @@ pub(super) enum Plan {
 
 /// What a search wants of one segment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
+pub(super) struct SegmentRequest {
     pub k: usize,
     pub selected: u32,
     pub queries: usize,
@@ -44,9 +44,13 @@ pub(super) struct Wanted {
 }
 
 /// Whether and how the device searches a segment; else why not. `None` where there is nothing to decide.
-pub(super) fn plan(vectors: &FieldVectors, wanted: Wanted, walk: Option<&Walk>) -> Option<Result<Plan, String>> {
+pub(super) fn plan(
+    vectors: &FieldVectors,
+    wanted: SegmentRequest,
+    traversal: Option<&TraversalPlan>,
+) -> Option<Result<Plan, String>> {
     let slot = vectors.slot.as_ref()?;
-    let Wanted { k, selected, queries, exact } = wanted;
+    let SegmentRequest { k, selected, queries, exact } = wanted;
     if selected == 0 || queries == 0 || k == 0 {
         return None;
     }
@@ -64,7 +68,7 @@ pub(super) fn plan(vectors: &FieldVectors, wanted: Wanted, walk: Option<&Walk>) 
         Err(why) => return Some(Err(why)),
     };
     let most = ready.most.clamp(1, MOST);
-    let lists = vectors.lists().is_some() && walk.is_some() && !exact;
+    let lists = vectors.lists().is_some() && traversal.is_some() && !exact;
     if lists && (slot.device.options().lists || rows_bytes(vectors) > ready.limit) {
         return Some(reaches(k, selected as usize, rows, most).map(|()| Plan::Lists { most }));
     }
@@ -101,25 +105,25 @@ fn class(rows: usize, most: usize) -> usize {
 }
 
 /// What a query has from a device.
-pub(super) enum Given {
-    /// Its hits are among what was [added](Asked::add) to it.
+pub(super) enum DeviceAnswer {
+    /// Its hits are among what was [added](QueryState::add) to it.
     Rows(DeviceUse),
     /// Rows from lists, as from an index on the processor.
-    Lists(Walked),
+    Lists(Traversal),
 }
 
 /// Searches a segment on its device for some queries. For each what it was given, or why the processor has to search.
 pub(super) fn search(
     vectors: &Arc<FieldVectors>,
     segment: &Candidates,
-    asked: &[&Asked],
-    (plan, walk): (Plan, Option<&Walk>),
+    asked: &[&QueryState],
+    (plan, traversal): (Plan, Option<&TraversalPlan>),
     k: usize,
-) -> Vec<Result<Given, String>> {
-    let mut given: Vec<Option<Result<Given, String>>> = asked.iter().map(|_| None).collect();
+) -> Vec<Result<DeviceAnswer, String>> {
+    let mut given: Vec<Option<Result<DeviceAnswer, String>>> = asked.iter().map(|_| None).collect();
     match plan {
         Plan::Rows { first, most } => rows(vectors, segment, asked, (first, most), k, &mut given),
-        Plan::Lists { most } => lists(vectors, segment, asked, (most, walk), k, &mut given),
+        Plan::Lists { most } => lists(vectors, segment, asked, (most, traversal), k, &mut given),
     }
     given.into_iter().map(|given| given.unwrap_or_else(|| Err("it gave no answer".to_owned()))).collect()
 }
@@ -132,7 +136,7 @@ fn batch(vectors: &FieldVectors) -> usize {
 /// Asks for `count` rows for those queries of `asked` that have nothing yet.
 fn ask(
     vectors: &Arc<FieldVectors>,
-    asked: &[&Asked],
+    asked: &[&QueryState],
     open: &[usize],
     (count, nprobe): (usize, usize),
 ) -> Result<Answer, String> {
@@ -167,10 +171,10 @@ fn each<T: Send>(
 fn rows(
     vectors: &Arc<FieldVectors>,
     segment: &Candidates,
-    asked: &[&Asked],
+    asked: &[&QueryState],
     (first, most): (usize, usize),
     k: usize,
-    given: &mut [Option<Result<Given, String>>],
+    given: &mut [Option<Result<DeviceAnswer, String>>],
 ) {
     let device = vectors.slot.as_ref().map_or_else(String::new, |slot| slot.device.name().to_owned());
     let mut open: Vec<usize> = (0..asked.len()).collect();
@@ -192,11 +196,11 @@ fn rows(
             });
             for (&at, looked) in open.iter().zip(looked) {
                 match looked {
-                    Ok(Looked { best, complete: true, .. }) => {
+                    Ok(DeviceHits { best, complete: true, .. }) => {
                         asked[at].add(best);
                         let (candidates, batch) = (count.min(answer.rows), answer.batch);
                         let how = DeviceUse { device: device.clone(), candidates, calls, batch };
-                        given[at] = Some(Ok(Given::Rows(how)));
+                        given[at] = Some(Ok(DeviceAnswer::Rows(how)));
                     }
                     Ok(looked) if count >= most => given[at] = Some(Err(looked.short(k, count))),
                     Ok(_) => left.push(at),
@@ -210,7 +214,7 @@ fn rows(
 }
 
 /// What a query's rows from a device came to.
-struct Looked {
+struct DeviceHits {
     /// Compared in full, best first.
     best: Vec<Best>,
     /// Rows among them that the search may return.
@@ -219,7 +223,7 @@ struct Looked {
     complete: bool,
 }
 
-impl Looked {
+impl DeviceHits {
     /// Why `count` rows were not enough.
     fn short(&self, k: usize, count: usize) -> String {
         match self.selected {
@@ -237,11 +241,11 @@ fn too_few(selected: usize, k: usize, count: usize) -> String {
 /// Compares what a device gave for one query.
 fn look(
     segment: &Candidates,
-    asked: &Asked,
+    asked: &QueryState,
     (similarities, rows): (&[f32], &[i64]),
     answer: &Answer,
     k: usize,
-) -> Result<Looked, String> {
+) -> Result<DeviceHits, String> {
     let rounding = Rounding::new(asked, answer.longest);
     let mut best = Top::with_room(k, k.min(rows.len()));
     best.raise(asked.bar.get());
@@ -280,7 +284,7 @@ fn look(
     let bar = best.bar();
     let full = found == rows.len() && bar > f32::NEG_INFINITY;
     let complete = all || full && worst + rounding.bound_above(bar) < f64::from(bar);
-    Ok(Looked { best: best.into_sorted(), selected, complete })
+    Ok(DeviceHits { best: best.into_sorted(), selected, complete })
 }
 
 /// How far two similarities of the same query and row can be apart, each computed in single precision with sums taken in
@@ -299,7 +303,7 @@ struct Rounding {
 }
 
 impl Rounding {
-    fn new(asked: &Asked, longest: f32) -> Rounding {
+    fn new(asked: &QueryState, longest: f32) -> Rounding {
         let query = &asked.query;
         let unit = 2.0 * (query.vector.len() as f64 + 16.0) * 2.0_f64.powi(-24);
         Rounding { metric: query.metric, unit, length: f64::from(query.rounded.norm), longest: f64::from(longest) }
@@ -333,18 +337,18 @@ impl Rounding {
 fn lists(
     vectors: &Arc<FieldVectors>,
     segment: &Candidates,
-    asked: &[&Asked],
-    (most, walk): (usize, Option<&Walk>),
+    asked: &[&QueryState],
+    (most, traversal): (usize, Option<&TraversalPlan>),
     k: usize,
-    given: &mut [Option<Result<Given, String>>],
+    given: &mut [Option<Result<DeviceAnswer, String>>],
 ) {
-    let (Ok(index), Some(walk)) = (&vectors.index, walk) else { return };
+    let (Ok(index), Some(traversal)) = (&vectors.index, traversal) else { return };
     let device = vectors.slot.as_ref().map(|slot| slot.device.name().to_owned());
     // All that are wanted of all segments: unlike on the processor, more rows cost a device next to nothing.
-    let AnnSearch { nprobe, .. } = walk.deep;
+    let AnnSearch { nprobe, .. } = traversal.deep;
     let nprobe = nprobe.unwrap_or(1).min(index.index.lists().max(1)).min(MOST);
     let selected = segment.count() as usize;
-    let candidates = ((k as f64 * walk.oversample).ceil() as usize).min(selected);
+    let candidates = ((k as f64 * traversal.oversample).ceil() as usize).min(selected);
     let share = selected as f64 / f64::from(segment.rows.len().max(1));
     let mut count = class((candidates as f64 / share).ceil() as usize, most);
     let mut open: Vec<usize> = (0..asked.len()).collect();
@@ -358,12 +362,12 @@ fn lists(
                     continue;
                 }
             };
-            let walked = each(&answer, open, count, |at, _, rows| {
+            let traversal = each(&answer, open, count, |at, _, rows| {
                 let found = rows.iter().filter(|&&row| row >= 0).count();
                 let allowed = rows.iter().filter_map(|&row| u32::try_from(row).ok());
                 let allowed: Vec<u32> =
                     allowed.filter(|&row| row < segment.rows.len() && segment.contains(row)).collect();
-                // Not enough, with more in the lists: where the device cannot give it, the processor's walk can.
+                // Not enough, with more in the lists: where the device cannot give it, the index on the processor can.
                 if allowed.len() < candidates && found >= count {
                     if count < most {
                         return None;
@@ -389,11 +393,11 @@ fn lists(
                     distances: 0,
                     device: device.clone(),
                 };
-                Some(Ok(Walked { best: best.into_sorted(), how, returned: allowed.len() }))
+                Some(Ok(Traversal { best: best.into_sorted(), how, returned: allowed.len() }))
             });
-            for (&at, walked) in open.iter().zip(walked) {
-                match walked {
-                    Some(walked) => given[at] = Some(walked.map(Given::Lists)),
+            for (&at, traversal) in open.iter().zip(traversal) {
+                match traversal {
+                    Some(traversal) => given[at] = Some(traversal.map(DeviceAnswer::Lists)),
                     None => left.push(at),
                 }
             }

@@ -17,7 +17,7 @@ pub struct Hit {
 
 /// What a search found, and how.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct KnnOutcome {
     /// Best first.
     pub hits: Vec<Hit>,
     /// One for each of the searcher's segments.
@@ -85,7 +85,7 @@ pub struct DeviceUse {
 pub struct IndexUse {
     /// Factory string it was built from.
     pub factory: String,
-    /// Candidates that the walk through a graph kept, for a graph.
+    /// Candidates that the search of a graph kept, for a graph.
     pub ef: Option<usize>,
     /// Lists looked into, for an inverted file.
     pub nprobe: Option<usize>,

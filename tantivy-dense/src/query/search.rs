@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tantivy::query::{EnableScoring, Query};
 use tantivy::{Executor, Searcher};
 
-use super::approximate::{self, Part, Walk, Walked};
-use super::exact::{self, Asked, Candidates, Prepared};
-use super::on_device::{self, Given, Wanted};
-use super::report::{Found, Hit, SearchPath, SegmentReport};
+use super::approximate::{self, Part, Traversal, TraversalPlan};
+use super::exact::{self, Candidates, QueryState, QueryVector};
+use super::on_device::{self, DeviceAnswer, SegmentRequest};
+use super::report::{Hit, KnnOutcome, SearchPath, SegmentReport};
 use super::rowset::matching;
 use super::top::{Best, Top};
 use crate::warm::{FieldVectors, SegmentVectors};
@@ -64,11 +64,11 @@ pub(super) fn search(
     settings: &Settings,
     searcher: &Searcher,
     vectors: &[&[f32]],
-) -> Result<Vec<Found>, DenseError> {
+) -> Result<Vec<KnnOutcome>, DenseError> {
     settings.check(field)?;
     let metric = field.options().metric();
-    let prepared = vectors.iter().map(|vector| Ok(Prepared::new(metric, field.prepare(vector)?)));
-    let prepared = prepared.collect::<Result<Vec<Prepared>, DenseError>>()?;
+    let prepared = vectors.iter().map(|vector| Ok(QueryVector::new(metric, field.prepare(vector)?)));
+    let prepared = prepared.collect::<Result<Vec<QueryVector>, DenseError>>()?;
     let opened = open(dense, searcher)?;
     let segments = select(field, settings, searcher, &opened)?;
     let total: u64 = segments.iter().map(|segment| u64::from(segment.candidates.count())).sum();
@@ -144,58 +144,59 @@ enum Task {
     /// Some rows of a segment, for some queries.
     Scan { segment: usize, rows: Range<u32>, queries: Arc<[usize]> },
     /// A segment's index, for one query.
-    Walk { segment: usize, query: usize, want: usize, deep: bool },
+    Index { segment: usize, query: usize, want: usize, deep: bool },
     /// A segment on a device, for some queries.
     Device { segment: usize, queries: Arc<[usize]> },
 }
 
 /// What a task came to.
-enum Done {
+enum TaskOutcome {
     /// What it found was added to the queries.
     Scan,
-    Walk(Result<Walked, String>),
+    Index(Result<Traversal, String>),
     /// One for each of its queries.
-    Device(Vec<Result<Given, String>>),
+    Device(Vec<Result<DeviceAnswer, String>>),
 }
 
 /// How segments are going to be searched.
 struct Plans {
     /// By an index on the processor; or why not, if there is one.
-    walks: Vec<Result<Walk, Option<String>>>,
+    traversals: Vec<Result<TraversalPlan, Option<String>>>,
     /// On a device; or why not. `None` where there is none, or nothing to search.
     devices: Vec<Option<Result<on_device::Plan, String>>>,
 }
 
 /// What one query has from one segment's index so far.
-struct Taken {
+struct IndexHits {
     best: Vec<Best>,
     want: usize,
 }
 
 impl Search<'_> {
-    fn run(&self, prepared: Vec<Prepared>) -> Result<Vec<Found>, DenseError> {
+    fn run(&self, prepared: Vec<QueryVector>) -> Result<Vec<KnnOutcome>, DenseError> {
         let metric = prepared.first().map(|query| query.metric);
         let plans = self.plans(prepared.len());
         let mut reports = vec![self.reports(&plans); prepared.len()];
-        let asked: Vec<Asked> = prepared.into_iter().map(|query| Asked::new(query, self.k, self.least)).collect();
-        let mut taken: Vec<Vec<Option<Taken>>> =
+        let asked: Vec<QueryState> =
+            prepared.into_iter().map(|query| QueryState::new(query, self.k, self.least)).collect();
+        let mut taken: Vec<Vec<Option<IndexHits>>> =
             asked.iter().map(|_| self.segments.iter().map(|_| None).collect()).collect();
         let mut tasks = if self.k == 0 { Vec::new() } else { self.first_tasks(&plans, asked.len()) };
         while !tasks.is_empty() {
-            let done = self.work(&tasks, &plans, &asked)?;
+            let outcome = self.work(&tasks, &plans, &asked)?;
             // Per segment, the queries that its index or the device has not answered.
             let mut rescan: Vec<Vec<usize>> = vec![Vec::new(); self.segments.len()];
-            let mut recall: Vec<Vec<usize>> = vec![Vec::new(); self.segments.len()];
-            let mut take = |query: usize, segment: usize, want: usize, walked: Result<Walked, String>| {
+            let mut to_processor: Vec<Vec<usize>> = vec![Vec::new(); self.segments.len()];
+            let mut take = |query: usize, segment: usize, want: usize, traversal: Result<Traversal, String>| {
                 let report = &mut reports[query][segment];
                 let enough = want.min(self.segments[segment].candidates.count() as usize);
-                let short = match walked {
-                    Ok(walked) if walked.returned >= enough => {
-                        report.path = SearchPath::Index(walked.how);
-                        taken[query][segment] = Some(Taken { best: walked.best, want });
+                let short = match traversal {
+                    Ok(traversal) if traversal.returned >= enough => {
+                        report.path = SearchPath::Index(traversal.how);
+                        taken[query][segment] = Some(IndexHits { best: traversal.best, want });
                         return;
                     }
-                    Ok(walked) => format!("{} found {} rows of {enough}", walked.how, walked.returned),
+                    Ok(traversal) => format!("{} found {} rows of {enough}", traversal.how, traversal.returned),
                     Err(why) => why,
                 };
                 report.path = exact_path(&self.segments[segment].candidates);
@@ -204,16 +205,16 @@ impl Search<'_> {
                 rescan[segment].push(query);
             };
             let mut answers = Vec::new();
-            for (task, done) in tasks.iter().zip(done) {
-                match (task, done) {
-                    (&Task::Walk { segment, query, want, .. }, Done::Walk(walked)) => {
-                        take(query, segment, want, walked);
+            for (task, outcome) in tasks.iter().zip(outcome) {
+                match (task, outcome) {
+                    (&Task::Index { segment, query, want, .. }, TaskOutcome::Index(traversal)) => {
+                        take(query, segment, want, traversal);
                     }
-                    (Task::Device { segment, queries }, Done::Device(given)) => {
+                    (Task::Device { segment, queries }, TaskOutcome::Device(given)) => {
                         for (&query, given) in queries.iter().zip(given) {
                             match given {
-                                Ok(Given::Lists(walked)) => take(query, *segment, self.k, Ok(walked)),
-                                Ok(Given::Rows(how)) => answers.push((query, *segment, Ok(how))),
+                                Ok(DeviceAnswer::Lists(traversal)) => take(query, *segment, self.k, Ok(traversal)),
+                                Ok(DeviceAnswer::Rows(how)) => answers.push((query, *segment, Ok(how))),
                                 Err(why) => answers.push((query, *segment, Err(why))),
                             }
                         }
@@ -230,7 +231,7 @@ impl Search<'_> {
                     }
                     Err(why) => {
                         report.note = self.note(&plans, segment, Some(&why));
-                        recall[segment].push(query);
+                        to_processor[segment].push(query);
                     }
                 }
             }
@@ -238,7 +239,7 @@ impl Search<'_> {
             for (segment, queries) in rescan.into_iter().enumerate() {
                 tasks.extend(self.scans(segment, queries.into()));
             }
-            for (segment, queries) in recall.into_iter().enumerate() {
+            for (segment, queries) in to_processor.into_iter().enumerate() {
                 tasks.extend(self.on_processor(&plans, segment, &queries.into()));
             }
         }
@@ -249,25 +250,26 @@ impl Search<'_> {
                 similarity: best.similarity,
                 score: metric.map_or(0.0, |metric| metric.score(best.similarity)),
             });
-            Found { hits: hits.collect(), segments }
+            KnnOutcome { hits: hits.collect(), segments }
         });
         Ok(found.collect())
     }
 
     fn plans(&self, queries: usize) -> Plans {
-        let walks: Vec<Result<Walk, Option<String>>> = self.segments.iter().map(|segment| self.plan(segment)).collect();
-        let device = |(segment, walk): (&Segment, &Result<Walk, Option<String>>)| {
+        let traversals: Vec<Result<TraversalPlan, Option<String>>> =
+            self.segments.iter().map(|segment| self.plan(segment)).collect();
+        let device = |(segment, traversal): (&Segment, &Result<TraversalPlan, Option<String>>)| {
             if !self.settings.on_device {
                 return None;
             }
             // As it was asked for: less than all documents may be left.
             let k = if self.settings.k == usize::MAX { usize::MAX } else { self.k };
             let selected = segment.candidates.count();
-            let wanted = Wanted { k, selected, queries, exact: self.settings.exact };
-            on_device::plan(segment.vectors, wanted, walk.as_ref().ok())
+            let wanted = SegmentRequest { k, selected, queries, exact: self.settings.exact };
+            on_device::plan(segment.vectors, wanted, traversal.as_ref().ok())
         };
-        let devices = self.segments.iter().zip(&walks).map(device).collect();
-        Plans { walks, devices }
+        let devices = self.segments.iter().zip(&traversals).map(device).collect();
+        Plans { traversals, devices }
     }
 
     /// How segments are going to be searched; indexes and devices fill in what they did.
@@ -289,7 +291,7 @@ impl Search<'_> {
     fn note(&self, plans: &Plans, segment: usize, device: Option<&str>) -> Option<String> {
         let name = self.segments[segment].vectors.slot.as_ref().map(|slot| slot.device.name());
         let device = device.zip(name).map(|(why, name)| format!("{name} is not used: {why}"));
-        let index = plans.walks[segment].as_ref().err().cloned().flatten();
+        let index = plans.traversals[segment].as_ref().err().cloned().flatten();
         match (device, index) {
             (Some(device), Some(index)) => Some(format!("{device}; {index}")),
             (device, index) => device.or(index),
@@ -297,7 +299,7 @@ impl Search<'_> {
     }
 
     /// How to search the segment's index; or why not, if there is one.
-    fn plan(&self, segment: &Segment) -> Result<Walk, Option<String>> {
+    fn plan(&self, segment: &Segment) -> Result<TraversalPlan, Option<String>> {
         let index = segment.vectors.index.as_ref().map_err(Clone::clone)?;
         let selected = segment.candidates.count();
         if selected == 0 {
@@ -329,12 +331,12 @@ impl Search<'_> {
 
     /// What it takes to search a segment without a device.
     fn on_processor(&self, plans: &Plans, segment: usize, queries: &Arc<[usize]>) -> Vec<Task> {
-        match plans.walks[segment] {
+        match plans.traversals[segment] {
             Ok(_) => {
                 let selected = self.segments[segment].candidates.count();
                 let share = f64::from(selected) / (self.total as f64).max(1.0);
                 let want = approximate::part_of(self.k, share).max(1);
-                queries.iter().map(|&query| Task::Walk { segment, query, want, deep: false }).collect()
+                queries.iter().map(|&query| Task::Index { segment, query, want, deep: false }).collect()
             }
             Err(_) => self.scans(segment, Arc::clone(queries)).collect(),
         }
@@ -347,26 +349,27 @@ impl Search<'_> {
     }
 
     /// Does every task.
-    fn work(&self, tasks: &[Task], plans: &Plans, asked: &[Asked]) -> Result<Vec<Done>, DenseError> {
-        let of = |queries: &[usize]| -> Vec<&Asked> { queries.iter().filter_map(|&query| asked.get(query)).collect() };
+    fn work(&self, tasks: &[Task], plans: &Plans, asked: &[QueryState]) -> Result<Vec<TaskOutcome>, DenseError> {
+        let of =
+            |queries: &[usize]| -> Vec<&QueryState> { queries.iter().filter_map(|&query| asked.get(query)).collect() };
         let work = |task: &Task| match task {
             Task::Scan { segment, rows, queries } => {
                 exact::scan(&self.segments[*segment].candidates, rows.clone(), &of(queries), self.k);
-                Ok(Done::Scan)
+                Ok(TaskOutcome::Scan)
             }
-            &Task::Walk { segment, query, want, deep } => {
+            &Task::Index { segment, query, want, deep } => {
                 let Segment { vectors, candidates } = &self.segments[segment];
-                let (Ok(walk), Ok(index)) = (&plans.walks[segment], &vectors.index) else {
-                    return Ok(Done::Walk(Err("there is no index".to_owned())));
+                let (Ok(traversal), Ok(index)) = (&plans.traversals[segment], &vectors.index) else {
+                    return Ok(TaskOutcome::Index(Err("there is no index".to_owned())));
                 };
-                let walked = approximate::walk(index, walk, candidates, &asked[query], (want, deep));
-                Ok(Done::Walk(walked.map_err(|error| error.to_string())))
+                let traversal = approximate::traverse(index, traversal, candidates, &asked[query], (want, deep));
+                Ok(TaskOutcome::Index(traversal.map_err(|error| error.to_string())))
             }
             Task::Device { segment, queries } => {
                 let Segment { vectors, candidates } = &self.segments[*segment];
-                let Some(Ok(plan)) = plans.devices[*segment] else { return Ok(Done::Scan) };
-                let plan = (plan, plans.walks[*segment].as_ref().ok());
-                Ok(Done::Device(on_device::search(vectors, candidates, &of(queries), plan, self.k)))
+                let Some(Ok(plan)) = plans.devices[*segment] else { return Ok(TaskOutcome::Scan) };
+                let plan = (plan, plans.traversals[*segment].as_ref().ok());
+                Ok(TaskOutcome::Device(on_device::search(vectors, candidates, &of(queries), plan, self.k)))
             }
         };
         match tasks {
@@ -376,11 +379,11 @@ impl Search<'_> {
         }
     }
 
-    /// Walks to be repeated: those that were asked for a part of the hits, all of which turned out good enough.
-    fn deeper(&self, asked: &[Asked], taken: &mut [Vec<Option<Taken>>]) -> Vec<Task> {
+    /// Traversals to be repeated: those that were asked for a part of the hits, all of which turned out good enough.
+    fn deeper(&self, asked: &[QueryState], taken: &mut [Vec<Option<IndexHits>>]) -> Vec<Task> {
         let mut tasks = Vec::new();
         for (query, asked) in asked.iter().enumerate() {
-            let partial = |taken: &Taken| taken.want < self.k && taken.best.len() >= taken.want;
+            let partial = |taken: &IndexHits| taken.want < self.k && taken.best.len() >= taken.want;
             if !taken[query].iter().flatten().any(partial) {
                 continue;
             }
@@ -389,15 +392,15 @@ impl Search<'_> {
                 let worst = taken.as_ref().filter(|taken| partial(taken)).and_then(|taken| taken.best.last());
                 if worst.is_some_and(|worst| worst.similarity >= bar) {
                     *taken = None;
-                    tasks.push(Task::Walk { segment, query, want: self.k, deep: true });
+                    tasks.push(Task::Index { segment, query, want: self.k, deep: true });
                 }
             }
         }
         tasks
     }
 
-    /// The best of all scans and walks for a query.
-    fn join(&self, asked: &Asked, taken: &[Option<Taken>]) -> Top {
+    /// The best of all scans and traversals for a query.
+    fn join(&self, asked: &QueryState, taken: &[Option<IndexHits>]) -> Top {
         let mut top = Top::new(self.k);
         top.extend(asked.scanned());
         taken.iter().flatten().for_each(|taken| top.extend(taken.best.iter().copied()));

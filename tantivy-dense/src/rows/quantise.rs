@@ -4,7 +4,7 @@ use crate::norm::{largest, squares};
 
 /// A row's scale, and the length of what rounding took away.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Rounded {
+pub(crate) struct Quantisation {
     /// Value of one step.
     pub scale: f32,
     /// Euclidean length of row minus rounded row, rounded up.
@@ -12,12 +12,12 @@ pub(crate) struct Rounded {
 }
 
 /// Rounds `row` to whole steps from -127 to 127 of a scale of its own and appends them to `codes`.
-pub(crate) fn quantise(row: &[f32], codes: &mut Vec<i8>) -> Rounded {
+pub(crate) fn quantise(row: &[f32], codes: &mut Vec<i8>) -> Quantisation {
     let scale = largest(row) / 127.0;
     if scale < f32::MIN_POSITIVE {
         // All zero, or so near that a step could not be told from it.
         codes.resize(codes.len() + row.len(), 0);
-        return Rounded { scale: 0.0, error: round_up(squares(row).sqrt()) };
+        return Quantisation { scale: 0.0, error: round_up(squares(row).sqrt()) };
     }
     let start = codes.len();
     codes.extend(row.iter().map(|&value| step(value / scale)));
@@ -38,7 +38,7 @@ pub(crate) fn quantise(row: &[f32], codes: &mut Vec<i8>) -> Rounded {
     for (&value, &code) in last_values.iter().zip(last_steps) {
         add(0, value, code);
     }
-    Rounded { scale, error: round_up(squares.iter().sum::<f64>().sqrt()) }
+    Quantisation { scale, error: round_up(squares.iter().sum::<f64>().sqrt()) }
 }
 
 /// The whole number nearest to one between -127.5 and 127.5, without a call or a branch: with 3 x 2^22 added, a float has
@@ -74,7 +74,7 @@ pub(crate) struct RoundedQuery {
 impl RoundedQuery {
     pub(crate) fn new(query: &[f32]) -> RoundedQuery {
         let mut codes = Vec::with_capacity(query.len());
-        let Rounded { scale, error } = quantise(query, &mut codes);
+        let Quantisation { scale, error } = quantise(query, &mut codes);
         RoundedQuery { codes, scale, error, norm: squares(query).sqrt() as f32 * 1.000_01 }
     }
 }

@@ -16,7 +16,7 @@ impl RowSource for FieldRows {
             let row = self.row((first + at) as u32, &mut scratch);
             if row.len() != dimension {
                 let why = format!("there is no row {}", first + at);
-                return Err(DenseError::Ann { field: self.field().name().to_owned(), why });
+                return Err(DenseError::Ann { field: Some(self.field().name().to_owned()), why });
             }
             out.copy_from_slice(row);
         }

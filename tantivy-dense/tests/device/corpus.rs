@@ -7,7 +7,9 @@ use tantivy::query::{Query, TermQuery};
 use tantivy::schema::{Field, INDEXED, IndexRecordOption};
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, Term};
 use tantivy_dense::ann::AnnPolicy;
-use tantivy_dense::{Dense, DenseOptions, Device, DeviceOptions, Element, Found, KnnQuery, SearchPath, VectorOptions};
+use tantivy_dense::{
+    Dense, DenseOptions, Device, DeviceOptions, Element, KnnOutcome, KnnQuery, SearchPath, VectorOptions,
+};
 
 use crate::support::{Fixture, clustered, random};
 
@@ -95,17 +97,17 @@ impl Corpus {
     }
 
     /// The query's answer, which must be that of the exact search on the processor to the last bit.
-    pub fn same(&self, searcher: &Searcher, query: &KnnQuery) -> Found {
+    pub fn same(&self, searcher: &Searcher, query: &KnnQuery) -> KnnOutcome {
         let found = query.run(searcher).unwrap();
         let exact = query.clone().exact().on_device(false).run(searcher).unwrap();
         assert_eq!(found.hits, exact.hits, "{query:?}");
-        let bits = |found: &Found| found.hits.iter().map(|hit| hit.similarity.to_bits()).collect::<Vec<_>>();
+        let bits = |found: &KnnOutcome| found.hits.iter().map(|hit| hit.similarity.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&found), bits(&exact), "{query:?}");
         found
     }
 }
 
-pub fn on_device(found: &Found) -> usize {
+pub fn on_device(found: &KnnOutcome) -> usize {
     found.segments.iter().filter(|segment| matches!(segment.path, SearchPath::ExactOnDevice(_))).count()
 }
 
@@ -119,7 +121,7 @@ pub fn wait_for_blocks(device: &Device, blocks: usize) {
 }
 
 /// Why the device was not used, for each segment that it was not used for.
-pub fn reasons(found: &Found) -> Vec<String> {
+pub fn reasons(found: &KnnOutcome) -> Vec<String> {
     found.segments.iter().filter_map(|segment| segment.note.clone()).collect()
 }
 

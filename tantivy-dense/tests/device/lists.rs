@@ -1,13 +1,13 @@
 //! Inverted files on a device.
 
 use tantivy_dense::ann::AnnPolicy;
-use tantivy_dense::{Found, SearchPath, VectorOptions};
+use tantivy_dense::{KnnOutcome, SearchPath, VectorOptions};
 
 use crate::corpus::{Corpus, DIMENSION, always, device, on_device, reasons, wait_for_blocks};
 
 #[test]
 fn inverted_files_are_searched_on_the_device_with_deletes_and_filters() {
-    let policy = AnnPolicy { nprobe: Some(8), ..AnnPolicy::always("IVF16,Flat", 100) };
+    let policy = AnnPolicy::always("IVF16,Flat", 100).nprobe(8);
     let device = device(always().lists(true));
     let corpus = Corpus::new(VectorOptions::cosine(DIMENSION), device, policy).with_segments(&[1500, 1500]);
     for id in (0..3000).filter(|id| id % 5 == 2) {
@@ -50,14 +50,14 @@ fn inverted_files_are_searched_on_the_device_with_deletes_and_filters() {
 
 #[test]
 fn lists_that_cannot_give_enough_are_searched_on_the_processor() {
-    let policy = AnnPolicy { nprobe: Some(8), ..AnnPolicy::always("IVF16,Flat", 100) };
+    let policy = AnnPolicy::always("IVF16,Flat", 100).nprobe(8);
     let device = device(always().lists(true).most(64).batch(4));
     let mut corpus = Corpus::new(VectorOptions::cosine(DIMENSION), device, policy).with_segments(&[1500, 1500]);
     let segments = corpus.index.searchable_segment_ids().unwrap();
     corpus.writer.merge(&segments).wait().unwrap();
     corpus.reader.reload().unwrap();
     let searcher = corpus.reader.searcher();
-    let used = |found: &Found| match &found.segments[0].path {
+    let used = |found: &KnnOutcome| match &found.segments[0].path {
         SearchPath::Index(how) => how.device.clone(),
         _ => panic!("{}", found.segments[0]),
     };

@@ -13,7 +13,7 @@ use tantivy::query::{Query, RangeQuery};
 use tantivy::schema::{FAST, Field, INDEXED};
 use tantivy::{DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, Term};
 use tantivy_dense::ann::AnnPolicy;
-use tantivy_dense::{Dense, DenseOptions, Element, Found, Hit, KnnQuery, Metric, VectorOptions};
+use tantivy_dense::{Dense, DenseOptions, Element, Hit, KnnOutcome, KnnQuery, Metric, VectorOptions};
 
 use crate::support::{self, Fixture, assert_hits};
 
@@ -303,7 +303,7 @@ impl Life {
         if selected < 1000 {
             knn = knn.filter(below(self.mark, selected));
         }
-        let Found { hits, segments } = knn.run(searcher).unwrap();
+        let KnnOutcome { hits, segments } = knn.run(searcher).unwrap();
         if segments.iter().all(|segment| segment.path.is_exact()) {
             assert_hits(&self.fixture, searcher, &hits, &expected, k, &what);
         } else {

@@ -113,9 +113,9 @@ pub(crate) fn count() -> Result<usize, Failure> {
 }
 
 /// The device itself, closed after the last block.
-struct Owned(NonNull<RawDevice>);
+struct DeviceHandle(NonNull<RawDevice>);
 
-impl Drop for Owned {
+impl Drop for DeviceHandle {
     fn drop(&mut self) {
         // SAFETY: made by adg_open, closed once.
         unsafe { adg_close(self.0.as_ptr()) }
@@ -124,7 +124,7 @@ impl Drop for Owned {
 
 /// An open GPU.
 pub(crate) struct Device {
-    owned: Rc<Owned>,
+    owned: Rc<DeviceHandle>,
     free_bytes: u64,
 }
 
@@ -138,7 +138,7 @@ impl Device {
             unsafe { adg_open(number, scratch_bytes, &mut raw, &mut free_bytes, message, capacity) }
         })?;
         match NonNull::new(raw) {
-            Some(raw) => Ok(Device { owned: Rc::new(Owned(raw)), free_bytes }),
+            Some(raw) => Ok(Device { owned: Rc::new(DeviceHandle(raw)), free_bytes }),
             None => Err(Failure::Refused("faiss gave no device and no reason".to_owned())),
         }
     }
@@ -184,7 +184,7 @@ pub(crate) struct Block {
     dimension: usize,
     inner_product: bool,
     // Dropped after `raw` is freed in `drop`.
-    _device: Rc<Owned>,
+    _device: Rc<DeviceHandle>,
 }
 
 impl Block {
