@@ -122,7 +122,8 @@ impl Run {
     /// Whether a run file can express an id.
     ///
     /// # Errors
-    /// When it is empty, begins or ends with white space, or holds a tab or the end of a line; the text follows the id.
+    /// When it is empty, begins or ends with white space, or holds a control character, such as a tab or the end of a line; the text
+    /// follows the id.
     pub fn check_id(id: &str) -> Result<(), String> {
         if id.is_empty() {
             return Err("is empty, which a run file cannot express".to_owned());
@@ -131,6 +132,10 @@ impl Run {
             return Err(
                 "holds a tab, the end of a line, or white space around it, which a run file cannot express".to_owned()
             );
+        }
+        // At the beginning of a file they would say that it is something else: an archive, or text of another encoding.
+        if id.contains(char::is_control) || id.starts_with('\u{FEFF}') {
+            return Err("holds a control character or a byte order mark, which a run file cannot express".to_owned());
         }
         Ok(())
     }
@@ -233,6 +238,14 @@ mod tests {
         let back = read(&text(&run)).unwrap();
         let order: Vec<&str> = rank(back.get("q").unwrap()).iter().map(|(id, _)| *id).collect();
         assert_eq!(order, ["a", "z"]);
+    }
+
+    #[test]
+    fn ids_that_would_change_what_the_file_is_are_refused() {
+        for id in ["PK\u{3}\u{4}", "a\u{0}b", "\u{FEFF}q1", "\u{1F}\u{8B}"] {
+            let said = Run::check_id(id).unwrap_err();
+            assert!(said.contains("control character"), "{said}");
+        }
     }
 
     #[test]

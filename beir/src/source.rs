@@ -78,11 +78,25 @@ impl Kind {
         if is_lfs_pointer(head) {
             return Self::Pointer;
         }
-        if head.get(257..262) == Some(b"ustar") {
+        // The letters alone could be a part of a text.
+        if matches!(head.get(257..265), Some(b"ustar\x0000" | b"ustar  \0")) {
             return Self::Other("a tar archive");
         }
-        KNOWN.iter().find(|(magic, _)| head.starts_with(magic)).map_or(Self::Text, |(_, kind)| *kind)
+        let known = KNOWN.iter().find(|(magic, _)| head.starts_with(magic));
+        match known {
+            // An id may begin with these letters, a text never holds what follows them in such a file.
+            Some((b"BZh" | b"PAR1" | b"ARROW1", _)) if is_text(head) => Self::Text,
+            Some((_, kind)) => *kind,
+            None => Self::Text,
+        }
     }
+}
+
+/// Whether the beginning of a file can be UTF-8 text: a character may be cut off at its end.
+fn is_text(head: &[u8]) -> bool {
+    let cut_off = |error: std::str::Utf8Error| error.error_len().is_none();
+    std::str::from_utf8(head).map_or_else(cut_off, |_| true)
+        && !head.iter().any(|byte| byte.is_ascii_control() && !b"\t\n\r\x0C".contains(byte))
 }
 
 /// The first bytes of a reader, and a reader that begins with them again. An error that follows them comes when they have been
@@ -390,6 +404,12 @@ mod tests {
         assert!(said(&gzip(pointer)).contains("Git LFS pointer"));
         assert!(said(b"\xFD7zXZ\0 ...").contains("an xz file"));
         assert!(said(b"PK\x03\x04 ...").contains("a zip archive"));
+        assert!(said(b"PAR1\x15\x04\x15").contains("a Parquet file"));
+        for text in
+            ["BZh is an id\n", "PAR1 Q0 d1 1 2.5 t\n", "ARROW1\td\t1\n", &format!("{}mustard\n", "a".repeat(256))]
+        {
+            assert_eq!(read(text.as_bytes().to_vec()), Ok(text.to_owned()));
+        }
         let mut tar = vec![b'a'; 257];
         tar.extend(b"ustar\x0000");
         assert!(said(&gzip(&tar)).contains("a tar archive"));
