@@ -4,15 +4,12 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use tantivy::collector::{DocSetCollector, TopDocs};
+use tantivy::collector::DocSetCollector;
 use tantivy::columnar::{Column, StrColumn};
-use tantivy::query::{
-    Bm25StatisticsProvider, BooleanQuery, ConstScoreQuery, EnableScoring, Explanation, Occur, Query, TermQuery,
-    TermSetQuery,
-};
+use tantivy::query::{Bm25StatisticsProvider, BooleanQuery, Explanation, Query, TermQuery, TermSetQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocAddress, Searcher, SegmentOrdinal, TantivyError, Term};
-use tantivy_dense::hybrid::Ranking;
+use tantivy_dense::hybrid::{Ranking, TextStatistics};
 use tantivy_dense::{DenseError, KnnQuery, Metric};
 
 use crate::chunk::ChunkFields;
@@ -21,7 +18,7 @@ use crate::lookup::documents_with;
 /// Ranks documents by their nearest chunk.
 #[derive(Clone, Debug)]
 pub(super) struct NearestChunk {
-    /// The query's vector and field; its `k` is replaced.
+    /// The query's vector and field, without a number of hits.
     pub(super) nearest: KnnQuery,
     pub(super) fields: ChunkFields,
     /// Whether the filter looks at something that only documents have, and not their further chunks.
@@ -210,14 +207,11 @@ impl<'a> ChunkColumns<'a> {
 }
 
 /// Ranks documents by BM25, as in an index without chunks. BM25 uses the document count and mean length; only first chunks may count
-/// as documents.
+/// BM25's statistics of an index with chunks: of its documents, not of their further chunks.
 #[derive(Debug)]
-pub(super) struct Words {
-    pub(super) query: Box<dyn Query>,
-    pub(super) fields: ChunkFields,
-}
+pub(super) struct DocumentStatistics(pub(super) ChunkFields);
 
-/// The statistics of BM25 without further chunks. These have no text, so the counts of tokens and terms are right as they are.
+/// The statistics without further chunks. These have no text, so the counts of tokens and terms are right as they are.
 struct Documents<'a> {
     searcher: &'a Searcher,
     count: u64,
@@ -237,66 +231,8 @@ impl Bm25StatisticsProvider for Documents<'_> {
     }
 }
 
-impl Words {
-    fn statistics<'a>(&self, searcher: &'a Searcher) -> Result<Documents<'a>, DenseError> {
-        Ok(Documents { searcher, count: searcher.doc_freq(&self.fields.documents())? })
-    }
-}
-
-impl Ranking for Words {
-    fn top(
-        &self,
-        searcher: &Searcher,
-        window: usize,
-        filter: Option<&dyn Query>,
-    ) -> Result<Vec<(DocAddress, f32)>, DenseError> {
-        let query = match filter {
-            Some(filter) => Box::new(BooleanQuery::new(vec![
-                (Occur::Must, self.query.box_clone()),
-                (Occur::Must, Box::new(ConstScoreQuery::new(filter.box_clone(), 0.0))),
-            ])),
-            None => self.query.box_clone(),
-        };
-        let best = TopDocs::with_limit(window).order_by_score();
-        let found = searcher.search_with_statistics_provider(query.as_ref(), &best, &self.statistics(searcher)?)?;
-        // Scored again, as documents that other arms found are: a sum in another order may be a rounding apart.
-        let mut documents: Vec<DocAddress> = found.into_iter().map(|(_, address)| address).collect();
-        documents.sort_unstable();
-        let scores = self.scores(searcher, &documents)?;
-        let scored = documents.into_iter().zip(scores).filter_map(|(address, score)| Some((address, score?)));
-        let mut hits: Vec<(DocAddress, f32)> = scored.collect();
-        hits.sort_by(|a, b| b.1.total_cmp(&a.1));
-        Ok(hits)
-    }
-
-    fn scores(&self, searcher: &Searcher, documents: &[DocAddress]) -> Result<Vec<Option<f32>>, DenseError> {
-        let statistics = self.statistics(searcher)?;
-        let weight = self.query.weight(EnableScoring::enabled_from_statistics_provider(&statistics, searcher))?;
-        let mut scores = Vec::with_capacity(documents.len());
-        for segment in documents.chunk_by(|a, b| a.segment_ord == b.segment_ord) {
-            let mut scorer = weight.scorer(searcher.segment_reader(segment[0].segment_ord), 1.0)?;
-            for address in segment {
-                let mut at = scorer.doc();
-                if at < address.doc_id {
-                    at = scorer.seek(address.doc_id);
-                }
-                scores.push((at == address.doc_id).then(|| scorer.score()));
-            }
-        }
-        Ok(scores)
-    }
-
-    fn lower_bound(&self) -> Option<f32> {
-        Some(0.0)
-    }
-
-    fn explain(&self, searcher: &Searcher, document: DocAddress, _: f32) -> Result<Explanation, DenseError> {
-        let statistics = self.statistics(searcher)?;
-        let weight = self.query.weight(EnableScoring::enabled_from_statistics_provider(&statistics, searcher))?;
-        Ok(weight.explain(searcher.segment_reader(document.segment_ord), document.doc_id)?)
-    }
-
-    fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
-        self.query.query_terms(visitor);
+impl TextStatistics for DocumentStatistics {
+    fn provider<'a>(&'a self, searcher: &'a Searcher) -> Result<Box<dyn Bm25StatisticsProvider + 'a>, DenseError> {
+        Ok(Box::new(Documents { searcher, count: searcher.doc_freq(&self.0.documents())? }))
     }
 }

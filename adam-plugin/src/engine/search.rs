@@ -13,7 +13,7 @@ use tantivy_dense::hybrid::{Arm, FusedHit, Fusion, Hybrid, WINDOW};
 
 use super::Engine;
 use super::analysis::is_blank;
-use super::chunked::{NearestChunk, Words};
+use super::chunked::{DocumentStatistics, NearestChunk};
 use super::order::RankedHit;
 use super::request::{MAX_HITS, Mode, SearchRequest};
 use super::response::{ArmScore, Hit, SearchResponse};
@@ -83,7 +83,7 @@ impl Engine {
         if let Some(weight) = text_weight {
             let query = words.box_clone();
             let arm = match self.fields.chunks {
-                Some(fields) => Arm::own(Arc::new(Words { query, fields })),
+                Some(fields) => Arm::text_with(query, Arc::new(DocumentStatistics(fields))),
                 None => Arm::text(query),
             };
             hybrid = hybrid.arm("bm25", arm, weight);
@@ -92,7 +92,7 @@ impl Engine {
         let mut nearest = None;
         if let Some(weight) = vector_weight {
             let vector = self.query_vector(&request.query)?;
-            let knn = KnnQuery::new(&self.dense, self.fields.vector.clone(), vector, 1);
+            let knn = KnnQuery::all(&self.dense, self.fields.vector.clone(), vector);
             let knn = nearest.insert(knn).clone();
             let arm = match self.fields.chunks {
                 Some(fields) => {
