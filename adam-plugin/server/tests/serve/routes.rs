@@ -145,7 +145,7 @@ fn the_best_hits_are_re_ranked_where_a_search_asks_for_it() {
         assert_eq!(refused.status, 422, "{depth}");
     }
     let refused = client.get("/search?query=a&rerank=4");
-    assert!(refused.status == 422 && refused.error().contains("--max-rerank"), "{}", refused.error());
+    assert!(refused.status == 422 && refused.error().contains("it can be 1 to 3"), "{}", refused.error());
     let document = client.get("/openapi.json").json();
     assert_eq!(document["components"]["schemas"]["SearchBody"]["properties"]["rerank"]["maximum"], 3);
     server.stop();
