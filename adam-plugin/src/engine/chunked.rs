@@ -206,8 +206,7 @@ impl<'a> ChunkColumns<'a> {
     }
 }
 
-/// Ranks documents by BM25, as in an index without chunks. BM25 uses the document count and mean length; only first chunks may count
-/// BM25's statistics of an index with chunks: of its documents, not of their further chunks.
+/// BM25's statistics of an index with chunks, as those of one without: only first chunks count as documents.
 #[derive(Debug)]
 pub(super) struct DocumentStatistics(pub(super) ChunkFields);
 
