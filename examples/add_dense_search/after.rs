@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
 
     let searcher = dense.reader(&index)?.searcher();
     let query = QueryParser::for_index(&index, vec![title, body]).parse_query(&question())?;
-    let near = KnnQuery::new(&dense, vector, model.encode(&[&question()], TextKind::Query)?.remove(0), 3);
+    let near = KnnQuery::all(&dense, vector, model.encode(&[&question()], TextKind::Query)?.remove(0));
     let query =
         HybridQuery::new(Hybrid::new().arm("words", Arm::text(query), 0.5).arm("meaning", Arm::vector(near), 0.5), 3);
     for (score, address) in searcher.search(&query, &TopDocs::with_limit(3).order_by_score())? {

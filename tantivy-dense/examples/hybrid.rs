@@ -39,7 +39,7 @@ fn main() -> Result<(), DenseError> {
     let question = "cat carnivore";
     // BM25 knows the words as they are written: `cat` and `carnivore`, but not `cats` or `carnivorous`.
     let words = QueryParser::for_index(&index, vec![text]).parse_query(question).map_err(TantivyError::from)?;
-    let meaning = KnnQuery::new(&dense, vector, embed(question), 10);
+    let meaning = KnnQuery::all(&dense, vector, embed(question));
 
     // Each arm brings its best documents, and each document then gets the score of every arm, also of those that did not
     // bring it. Fusions differ in what they make of these scores.

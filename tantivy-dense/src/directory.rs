@@ -180,7 +180,7 @@ impl Directory for DurableDirectory {
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
         let wrap = |error| OpenReadError::wrap_io_error(error, path.to_path_buf());
         check_plain(path).map_err(wrap)?;
-        match durable::read(&self.path.join(path), MAX_LIST) {
+        match durable::read(self.path.join(path), MAX_LIST) {
             Ok(bytes) if path == Path::new(FILE_LIST) => Ok(self.checked_list(bytes)),
             Ok(bytes) => Ok(bytes),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(OpenReadError::FileDoesNotExist(path.into())),
