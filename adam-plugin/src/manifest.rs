@@ -28,7 +28,7 @@ const VERSION: u32 = 1;
 const MAX_SIZE: u64 = 1 << 20;
 
 /// The model an index was made with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PinnedModel {
     /// Its name, for messages.
     pub name: String,
@@ -51,6 +51,9 @@ pub struct PinnedModel {
     /// What was put before documents.
     #[serde(default)]
     pub document_prompt: Option<String>,
+    /// Weight of the vectors in hybrid searches that name none, where the model's training chose one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hybrid_weight: Option<f32>,
 }
 
 /// A precision by its name. An unknown one is an error: other numbers would be other vectors.
@@ -79,6 +82,7 @@ impl PinnedModel {
             max_length: None,
             query_prompt: None,
             document_prompt: None,
+            hybrid_weight: None,
         }
     }
 
@@ -127,7 +131,7 @@ pub struct Layout {
 }
 
 /// What an index says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     version: u32,
     made_by: String,
@@ -218,6 +222,7 @@ pub(crate) mod tests {
             max_length: Some(64),
             query_prompt: None,
             document_prompt: Some("passage: ".into()),
+            hybrid_weight: Some(0.65),
         };
         let layout = Layout {
             key: "id".into(),

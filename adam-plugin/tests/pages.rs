@@ -339,3 +339,21 @@ fn a_document_that_is_read_changed_and_written_keeps_a_vector() {
     engine.reload().unwrap();
     assert_eq!(ids(&hits(&engine)), ids(&before));
 }
+
+/// A search that names no weight takes the one that came with the index's model.
+#[test]
+fn the_models_own_weight_is_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Words::new());
+    let mut pinned = model.pinned();
+    pinned.hybrid_weight = Some(0.25);
+    let engine = Engine::builder(folder.path()).pinned(pinned).encoder(model).open_or_create().unwrap();
+    fill(&engine, &[("a".to_owned(), "crow".to_owned())]);
+    let weights = |request: SearchRequest| -> Vec<f32> {
+        let response = engine.search(&request).unwrap();
+        response.hits[0].arms.iter().map(|arm| arm.weight).collect()
+    };
+    assert_eq!(engine.hybrid_weight(), 0.25);
+    assert_eq!(weights(SearchRequest::new("crow")), [0.75, 0.25]);
+    assert_eq!(weights(SearchRequest::new("crow").weight(0.5)), [0.5, 0.5]);
+}

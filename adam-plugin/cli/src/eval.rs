@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adam_plugin::engine::{FusionName, WEIGHT};
+use adam_plugin::engine::FusionName;
 use adam_plugin::{Engine, Mode, SearchRequest};
 use anyhow::{Context, Result, anyhow, bail};
 use beir_eval::significance::{CompareOptions, compare_evaluations};
@@ -63,9 +63,9 @@ pub(crate) struct EvalArgs {
     /// the query's text is that document's.
     #[arg(long)]
     drop_self: bool,
-    /// Weight of the vectors in hybrid search, 0 to 1.
-    #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = values::share)]
-    weight: f32,
+    /// Weight of the vectors in hybrid search, 0 to 1. Default: what the training of the index's model chose, else 0.8.
+    #[arg(long, value_name = "W", value_parser = values::share)]
+    weight: Option<f32>,
     /// The model's folder, if it has moved since the index was made.
     #[arg(long, value_name = "FOLDER", env = "ADAM_MODEL")]
     model: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adam_plugin::engine::{FusionName, WEIGHT};
+use adam_plugin::engine::FusionName;
 use adam_plugin::{Filter, Mode, SearchRequest, SearchResponse};
 use anyhow::Result;
 use clap::Args;
@@ -49,9 +49,9 @@ pub(crate) struct SearchArgs {
     /// brackets. Repeatable: all must match. `adam info` lists the names; `adam search --help` has the grammar.
     #[arg(long = "filter", alias = "filters", value_name = "FILTER", allow_hyphen_values = true)]
     filters: Vec<Filter>,
-    /// Weight of the vectors in a hybrid search, 0 to 1.
-    #[arg(long, value_name = "W", default_value_t = WEIGHT, value_parser = values::share)]
-    weight: f32,
+    /// Weight of the vectors in a hybrid search, 0 to 1. Default: what the training of the index's model chose, else 0.8.
+    #[arg(long, value_name = "W", value_parser = values::share)]
+    weight: Option<f32>,
     /// How a hybrid search makes one ranking of two.
     #[arg(long, value_name = "FUSION", default_value = "convex", value_parser = values::fusion())]
     fusion: FusionName,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adam_encoder::{Precision, TextEncoder, TextKind};
-use adam_plugin::engine::{MetadataName, WEIGHT};
+use adam_plugin::engine::MetadataName;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -82,7 +82,7 @@ pub(crate) async fn info(State(service): State<Service>) -> Result<Json<Info>, A
         reranker: service.engine().reranker().map(|reranker| reranker.name().to_owned()),
         documents: service.engine().num_docs(),
         waiting: service.waiting(),
-        weight: WEIGHT,
+        weight: service.engine().hybrid_weight(),
         read_only: service.options().read_only,
         metadata: names.names.clone(),
     }))

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use adam_plugin::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse, WEIGHT};
+use adam_plugin::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -196,7 +196,7 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
         .mode(body.mode.unwrap_or_default())
         .top(top)
         .offset(offset)
-        .weight(body.weight.unwrap_or(WEIGHT))
+        .weight(body.weight)
         .fusion(body.fusion.unwrap_or_default())
         .filters(filters)
         .rerank(rerank)

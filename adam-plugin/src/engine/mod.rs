@@ -193,6 +193,12 @@ impl Engine {
         Ok(self.dense.reload(&self.index, &self.reader)?)
     }
 
+    /// Weight of the vectors in hybrid searches that name none: what the training of the index's model chose on held-out queries
+    /// (`adam_export.json` in the model's folder, read when the index is made), else [`WEIGHT`].
+    pub fn hybrid_weight(&self) -> f32 {
+        self.manifest.model.hybrid_weight.unwrap_or(WEIGHT)
+    }
+
     /// Documents that searches see.
     pub fn num_docs(&self) -> u64 {
         let searcher = self.reader.searcher();

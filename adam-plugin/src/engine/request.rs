@@ -120,14 +120,14 @@ pub struct SearchRequest {
     pub(super) window: Option<usize>,
     pub(super) total: bool,
     pub(super) filters: Vec<Filter>,
-    pub(super) weight: f32,
+    pub(super) weight: Option<f32>,
     pub(super) fusion: FusionName,
     pub(super) explain: bool,
     pub(super) snippets: bool,
     pub(super) rerank: Option<usize>,
 }
 
-/// Weight of the vectors in a hybrid search that names none.
+/// Weight of the vectors in a hybrid search that names none, of an index whose model brings none.
 ///
 /// Chosen on training and development queries, with all-MiniLM-L6-v2 and convex fusion, by nDCG@10 at 0.5, 0.6 ... 0.9: SciFact
 /// train 0.724, 0.732, 0.741, 0.738, 0.725; CLEF 2020 CheckThat dev 0.816, 0.834, 0.855, 0.872, 0.877.
@@ -147,7 +147,7 @@ impl SearchRequest {
             window: None,
             total: false,
             filters: Vec::new(),
-            weight: WEIGHT,
+            weight: None,
             fusion: FusionName::default(),
             explain: false,
             snippets: false,
@@ -207,10 +207,11 @@ impl SearchRequest {
         self
     }
 
-    /// Weight of the vectors in a hybrid search, 0 to 1; the lexical score has the rest. Default: [`WEIGHT`].
+    /// Weight of the vectors in a hybrid search, 0 to 1; the lexical score has the rest. Default:
+    /// [`Engine::hybrid_weight`](super::Engine::hybrid_weight).
     #[must_use]
-    pub fn weight(mut self, weight: f32) -> Self {
-        self.weight = weight;
+    pub fn weight(mut self, weight: impl Into<Option<f32>>) -> Self {
+        self.weight = weight.into();
         self
     }
 
@@ -252,8 +253,8 @@ impl SearchRequest {
         if self.top.saturating_add(self.offset) > MAX_HITS {
             return refuse(format!("asks for more than {MAX_HITS} hits"));
         }
-        if !(0.0..=1.0).contains(&self.weight) {
-            return refuse(format!("the weight of the vectors must lie in 0..=1, and is {}", self.weight));
+        if let Some(weight) = self.weight.filter(|weight| !(0.0..=1.0).contains(weight)) {
+            return refuse(format!("the weight of the vectors must lie in 0..=1, and is {weight}"));
         }
         if is_blank(&self.query) {
             return refuse("is empty".to_owned());

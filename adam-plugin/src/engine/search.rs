@@ -41,11 +41,14 @@ struct Arms {
 }
 
 /// Weight of the lexical arm and of the vector arm; without a weight, there is no such arm.
-fn weights(request: &SearchRequest) -> (Option<f32>, Option<f32>) {
+fn weights(request: &SearchRequest, default: f32) -> (Option<f32>, Option<f32>) {
     match request.mode {
         Mode::Bm25 => (Some(1.0), None),
         Mode::Dense => (None, Some(1.0)),
-        Mode::Hybrid => (Some(rest_of(request.weight)), Some(request.weight)),
+        Mode::Hybrid => {
+            let weight = request.weight.unwrap_or(default);
+            (Some(rest_of(weight)), Some(weight))
+        }
     }
 }
 
@@ -78,7 +81,7 @@ impl Engine {
     }
 
     fn arms(&self, request: &SearchRequest, words: &dyn Query) -> Result<Arms, PluginError> {
-        let (text_weight, vector_weight) = weights(request);
+        let (text_weight, vector_weight) = weights(request, self.hybrid_weight());
         let mut hybrid = Hybrid::new();
         if let Some(weight) = text_weight {
             let query = words.box_clone();
@@ -192,7 +195,7 @@ impl Engine {
         words: &dyn Query,
         arms: &Arms,
     ) -> Result<u64, PluginError> {
-        let (text_weight, vector_weight) = weights(request);
+        let (text_weight, vector_weight) = weights(request, self.hybrid_weight());
         let counts = |weight: Option<f32>| weight.is_some_and(|weight| weight > 0.0);
         let words = counts(text_weight).then_some(words);
         let nearest = arms.nearest.clone().filter(|_| counts(vector_weight));
