@@ -14,6 +14,8 @@ fn main() -> Result<(), String> {
     {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library.display());
     }
+    // Where release archives have it.
+    println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/lib");
     // torch-sys says which libtorch it was built with; its headers lie beside its libraries, in the Python package too.
     let include = match (std::env::var_os("LIBTORCH_INCLUDE"), std::env::var_os("DEP_TCH_LIBTORCH_LIB")) {
         (Some(folder), _) => PathBuf::from(folder).join("include"),

@@ -5,7 +5,7 @@
 //!
 //! - [`choose`]: whether an index pays for a segment, which one, and how widely to search it;
 //! - [`AnnIndex`]: building, writing, opening and searching one (feature `faiss`);
-//! - [`file`]: the `.ann` file, which is read and checked whether or not the feature is on.
+//! - [`mod@file`]: the `.ann` file, which is read and checked whether or not the feature is on.
 //!
 //! # Example: from rows to a search
 //! ```
