@@ -153,11 +153,11 @@ impl Collection {
             return Err(BeirError::NoFile {
                 collection: self.path.display().to_string(),
                 file: format!("qrels/{split}.tsv").escape_debug().to_string(),
-                hint: if splits.is_empty() {
-                    "; it has no judgements".to_owned()
+                hint: Some(if splits.is_empty() {
+                    "it has no judgements".to_owned()
                 } else {
-                    format!("; its splits are {}", splits.join(", "))
-                },
+                    format!("its splits are {}", splits.join(", "))
+                }),
             });
         };
         Judgements::open(entries.clone(), self.options.on_wrong_line)
@@ -233,7 +233,7 @@ impl Collection {
             return Err(BeirError::NoFile {
                 collection: self.path.display().to_string(),
                 file: file.to_owned(),
-                hint: String::new(),
+                hint: None,
             });
         }
         Ok(entries.to_vec())

@@ -24,14 +24,14 @@ impl fmt::Display for Place {
 #[non_exhaustive]
 pub enum BeirError {
     /// A file or folder could not be opened, read or written.
-    #[error("cannot {action} {file}: {source}")]
+    #[error("cannot {action} {file}: {cause}")]
     Io {
         /// `open`, `read` or `write`.
         action: &'static str,
         /// The file or folder.
         file: String,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Nothing is there.
     #[error("{} does not exist; a collection is a BEIR folder, a .zip of one, or a file of JSON lines", path.display())]
@@ -48,14 +48,14 @@ pub enum BeirError {
         problem: String,
     },
     /// The collection lacks a file that was asked for.
-    #[error("{collection} has no {file}{hint}")]
+    #[error("{collection} has no {file}{}", hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default())]
     NoFile {
         /// The collection, as it was named.
         collection: String,
         /// The file asked for, as `qrels/test.tsv`.
         file: String,
-        /// What there is instead, starting with `; ` where there is anything to say.
-        hint: String,
+        /// What there is instead.
+        hint: Option<String>,
     },
     /// The archive breaks off, is not a zip, or could do harm.
     #[error("{}: {problem}", path.display())]
@@ -106,10 +106,20 @@ pub enum BeirError {
         first: String,
     },
     /// A metric's name is not one of ours.
-    #[error("`{text}` is no metric; known are ndcg@K, mrr@K, recall@K, map@K and precision@K, K from 1 to 1,000,000")]
+    #[error(
+        "`{text}` is not a metric; the metrics are ndcg@K, mrr@K, recall@K, map@K and precision@K, K from 1 to 1,000,000"
+    )]
     Metric {
         /// The name given.
         text: String,
+    },
+    /// A text is not the value of an option.
+    #[error("`{text}` is not one of the values: {expected}")]
+    Value {
+        /// The text given.
+        text: String,
+        /// What is accepted.
+        expected: &'static str,
     },
     /// An id or score cannot be written into a run file.
     #[error("run of query `{query}`: {problem}")]
@@ -128,8 +138,8 @@ pub enum BeirError {
 }
 
 impl BeirError {
-    pub(crate) fn io(action: &'static str, file: impl fmt::Display, source: std::io::Error) -> Self {
-        Self::Io { action, file: file.to_string(), source }
+    pub(crate) fn io(action: &'static str, file: impl fmt::Display, cause: std::io::Error) -> Self {
+        Self::Io { action, file: file.to_string(), cause }
     }
 
     pub(crate) fn line(file: &Arc<str>, line: u64, problem: impl Into<String>) -> Self {

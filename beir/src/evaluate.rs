@@ -105,7 +105,7 @@ impl Evaluation {
     }
 
     /// How many queries the means are taken over.
-    pub fn queries(&self) -> usize {
+    pub fn num_queries(&self) -> usize {
         self.queries.len()
     }
 

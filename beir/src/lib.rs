@@ -11,7 +11,7 @@
 //! let ndcg: Metric = "ndcg@10".parse()?;
 //! let evaluation = evaluate(&qrels, &run, &[ndcg], &EvalOptions::default());
 //! // q2 was judged and has no result: it counts 0.
-//! assert_eq!(evaluation.queries(), 2);
+//! assert_eq!(evaluation.num_queries(), 2);
 //! assert!((evaluation.mean(ndcg) - 0.8597 / 2.0).abs() < 1e-4);
 //! # Ok(())
 //! # }

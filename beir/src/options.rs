@@ -112,7 +112,7 @@ impl ReadOptions {
 }
 
 impl FromStr for Keep {
-    type Err = String;
+    type Err = BeirError;
 
     /// `all`, or names with commas between.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -121,20 +121,23 @@ impl FromStr for Keep {
         }
         let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
         if names.iter().any(String::is_empty) {
-            return Err(format!("`{text}` is neither `all` nor names of fields with commas between"));
+            return Err(BeirError::Value {
+                text: text.to_owned(),
+                expected: "`all`, or names of fields with commas between",
+            });
         }
         Ok(Self::Fields(names))
     }
 }
 
 impl FromStr for OnWrongLine {
-    type Err = String;
+    type Err = BeirError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "stop" => Ok(Self::Stop),
             "skip" => Ok(Self::Skip),
-            _ => Err(format!("`{text}` is neither `stop` nor `skip`")),
+            _ => Err(BeirError::Value { text: text.to_owned(), expected: "`stop` or `skip`" }),
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Judgement {
 
 /// Judgements by query, then by document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Qrels(pub BTreeMap<String, BTreeMap<String, i32>>);
+pub struct Qrels(BTreeMap<String, BTreeMap<String, i32>>);
 
 impl Qrels {
     /// Judgements given as (query, document, grade). A later one for the same pair replaces an earlier one.
@@ -77,7 +77,7 @@ impl Qrels {
     }
 
     /// Number of judgements.
-    pub fn judgements(&self) -> usize {
+    pub fn num_judgements(&self) -> usize {
         self.0.values().map(BTreeMap::len).sum()
     }
 }
@@ -327,7 +327,7 @@ mod tests {
         ] {
             assert_eq!(read(text).unwrap(), expected, "{text}");
         }
-        assert_eq!(expected.judgements(), 3);
+        assert_eq!(expected.num_judgements(), 3);
         assert!(read("").unwrap().is_empty());
         assert!(read("query-id\tcorpus-id\tscore\n").unwrap().is_empty());
     }

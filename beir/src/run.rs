@@ -100,7 +100,7 @@ impl Run {
         let mut refused = None;
         let written = durable::write_output(path, |out| {
             self.write_to(out, tag).map_err(|fault| match fault {
-                BeirError::Io { source, .. } => source,
+                BeirError::Io { cause, .. } => cause,
                 fault => {
                     refused = Some(fault);
                     std::io::Error::other("the run cannot be written")

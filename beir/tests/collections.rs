@@ -66,7 +66,7 @@ fn folder_zip_and_lone_corpus_hold_the_same_documents() {
     for opened in [&path, &whole] {
         let collection = Collection::open(opened).unwrap();
         assert_eq!(collection.splits(), ["test"]);
-        assert_eq!(collection.qrels("test").unwrap().judgements(), 1);
+        assert_eq!(collection.qrels("test").unwrap().num_judgements(), 1);
         assert_eq!(collection.queries().unwrap()[0].id, "q1");
         let summary = collection.check().unwrap();
         assert_eq!((summary.documents, summary.without_text), (2, 0));
@@ -129,7 +129,7 @@ fn each_file_is_read_where_it_is_needed() {
     fs::remove_file(path.join("corpus.jsonl")).unwrap();
     let collection = Collection::open(&path).unwrap();
     assert!(!collection.has_corpus());
-    assert_eq!((collection.queries().unwrap().len(), collection.qrels("test").unwrap().judgements()), (1, 1));
+    assert_eq!((collection.queries().unwrap().len(), collection.qrels("test").unwrap().num_judgements()), (1, 1));
     assert!(collection.check().unwrap_err().to_string().ends_with("has no corpus.jsonl"));
     drop(home);
 }
@@ -357,7 +357,7 @@ fn a_folder_may_hold_packed_files() {
     }
     let collection = Collection::open(&path).unwrap();
     assert_eq!((ids(&collection).len(), collection.queries().unwrap().len()), (2, 1));
-    assert_eq!((collection.splits(), collection.qrels("test").unwrap().judgements()), (vec!["test".to_owned()], 1));
+    assert_eq!((collection.splits(), collection.qrels("test").unwrap().num_judgements()), (vec!["test".to_owned()], 1));
     // Of a file and its packed form, the plain one.
     fs::write(path.join("corpus.jsonl"), "{\"_id\": \"plain\", \"text\": \"t\"}").unwrap();
     assert_eq!(ids(&Collection::open(&path).unwrap()), ["plain"]);
@@ -473,7 +473,7 @@ fn zips_of_many_programs_are_read() {
             ("__MACOSX/._corpus.jsonl", b"x"),
         ];
         let collection = open(&files).unwrap();
-        assert_eq!((ids(&collection).len(), collection.qrels("test").unwrap().judgements()), (2, 1), "{corpus}");
+        assert_eq!((ids(&collection).len(), collection.qrels("test").unwrap().num_judgements()), (2, 1), "{corpus}");
     }
     assert_eq!(ids(&open(&[("a/corpus.jsonl.gz", &gzip(CORPUS.as_bytes()))]).unwrap()), ["d1", "d2"]);
     assert_eq!(ids(&open(&[("a/books.jsonl", CORPUS.as_bytes()), ("readme.txt", b"x")]).unwrap()), ["d1", "d2"]);

@@ -43,11 +43,17 @@ fn run_of(case: &Case) -> Run {
     run
 }
 
+fn qrels_of(case: &Case) -> Qrels {
+    Qrels::from_judgements(case.qrels.iter().flat_map(|(query, grades)| {
+        grades.iter().map(move |(document, grade)| (query.as_str(), document.as_str(), *grade))
+    }))
+}
+
 #[test]
 fn metrics_equal_trec_eval() {
     let mut compared = 0;
     for case in golden().cases {
-        let qrels = Qrels(case.qrels.clone());
+        let qrels = qrels_of(&case);
         let skip = EvalOptions { missing: Missing::Skip, itself: None };
         let metrics: Vec<Metric> =
             case.values.values().next().unwrap().keys().map(|name| name.parse().unwrap()).collect();
@@ -68,12 +74,12 @@ fn metrics_equal_trec_eval() {
 #[test]
 fn a_query_without_results_counts_zero_unless_skipped() {
     for case in golden().cases {
-        let qrels = Qrels(case.qrels.clone());
+        let qrels = qrels_of(&case);
         let metric = Metric::Ndcg(10);
         let sum: f64 = case.values.values().map(|of_query| of_query["ndcg@10"]).sum();
         let run = run_of(&case);
         let zero = evaluate(&qrels, &run, &[metric], &EvalOptions::default());
-        assert_eq!(zero.queries(), qrels.len());
+        assert_eq!(zero.num_queries(), qrels.len());
         assert!((zero.mean(metric) - sum / qrels.len() as f64).abs() < 1e-12);
         assert_eq!(zero.without_results(), qrels.len() - case.values.len());
         assert!(zero.without_results() > 0, "the case has such a query");
@@ -92,7 +98,7 @@ fn a_run_file_written_and_read_gives_the_same_figures() {
         run.write(&path, "golden").unwrap();
         let back = Run::read(&path).unwrap();
         assert_eq!(back.len(), run.len());
-        let qrels = Qrels(case.qrels.clone());
+        let qrels = qrels_of(&case);
         let metrics = [Metric::Ndcg(10), Metric::Map(100), Metric::Mrr(3)];
         for metric in metrics {
             let figures = |run| evaluate(&qrels, run, &metrics, &EvalOptions::default()).values(metric);

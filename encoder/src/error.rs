@@ -7,12 +7,12 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum EncoderError {
     /// A file or folder could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {cause}", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file that the model needs is not there.
     #[error("{} is missing: {needed}", path.display())]
@@ -33,12 +33,12 @@ pub enum EncoderError {
         limit: u64,
     },
     /// A file is not JSON, or breaks off.
-    #[error("{} is not valid JSON: {source}", path.display())]
+    #[error("{} is not valid JSON: {cause}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// Line, column and kind of the fault.
-        source: serde_json::Error,
+        cause: serde_json::Error,
     },
     /// A key in a JSON file has a value this crate cannot honour.
     #[error("{}: key `{key}` {problem}", path.display())]
@@ -73,12 +73,12 @@ pub enum EncoderError {
         problem: String,
     },
     /// One text of those given failed. The others can be encoded without it.
-    #[error("text {position}: {source}")]
+    #[error("text {position}: {cause}")]
     Text {
         /// Its place among the texts given, counted from 0.
         position: usize,
         /// What is wrong with it.
-        source: Box<EncoderError>,
+        cause: Box<EncoderError>,
     },
     /// A tokenizer or a model ended in a panic, which was caught.
     #[error("{}: it failed with a panic: {problem}", path.display())]
@@ -130,7 +130,7 @@ impl EncoderError {
             Self::Tokenize { problem, .. } => format!("the text could not be turned into tokens: {problem}"),
             Self::Panicked { problem, .. } => format!("the model failed with a panic: {problem}"),
             Self::Inference { problem, .. } => format!("running the model failed: {problem}"),
-            Self::Text { position, source } => format!("text {position}: {}", source.reason()),
+            Self::Text { position, cause } => format!("text {position}: {}", cause.reason()),
             Self::Other(error) => error.to_string(),
             _ => "the model cannot be used".to_owned(),
         }

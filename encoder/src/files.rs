@@ -7,7 +7,7 @@ use crate::error::EncoderError;
 /// Opens a file of at most `limit` bytes, and says how many. What is no file is refused before it is opened: a pipe would be waited
 /// for without end, and a device read without one.
 pub(crate) fn open_file(path: &Path, limit: u64) -> Result<(std::fs::File, u64), EncoderError> {
-    let fault = |source| EncoderError::Read { path: path.to_path_buf(), source };
+    let fault = |cause| EncoderError::Read { path: path.to_path_buf(), cause };
     let check = |meta: &std::fs::Metadata| match kind_of_file(meta) {
         None if meta.len() > limit => Err(EncoderError::TooLarge { path: path.to_path_buf(), size: meta.len(), limit }),
         None => Ok(meta.len()),
@@ -50,7 +50,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, EncoderEr
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     file.take(limit + 1)
         .read_to_end(&mut bytes)
-        .map_err(|source| EncoderError::Read { path: path.to_path_buf(), source })?;
+        .map_err(|cause| EncoderError::Read { path: path.to_path_buf(), cause })?;
     if bytes.len() as u64 > limit {
         return Err(EncoderError::TooLarge { path: path.to_path_buf(), size: bytes.len() as u64, limit });
     }

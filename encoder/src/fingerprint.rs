@@ -15,7 +15,7 @@ pub(crate) fn hex_of(bytes: &[u8]) -> String {
 
 /// SHA-256 of a file that may be too large to hold in memory, and has at most `limit` bytes.
 pub(crate) fn hex_of_file(path: &Path, limit: u64) -> Result<String, EncoderError> {
-    let fault = |source| EncoderError::Read { path: path.to_path_buf(), source };
+    let fault = |cause| EncoderError::Read { path: path.to_path_buf(), cause };
     let (file, _) = crate::files::open_file(path, limit)?;
     let mut file = file.take(limit);
     let mut hasher = Sha256::new();

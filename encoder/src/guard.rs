@@ -45,7 +45,7 @@ pub(crate) fn encode<E: TextEncoder + ?Sized>(
         } else {
             continue;
         };
-        return Err(EncoderError::Text { position, source: Box::new(wrong(problem)) });
+        return Err(EncoderError::Text { position, cause: Box::new(wrong(problem)) });
     }
     Ok(vectors)
 }

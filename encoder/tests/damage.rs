@@ -128,7 +128,7 @@ fn damaged_files_are_named_or_do_no_harm() {
                 let said = fault.to_string();
                 let caught = |fault: &EncoderError| match fault {
                     EncoderError::Panicked { .. } => true,
-                    EncoderError::Text { source, .. } => matches!(**source, EncoderError::Panicked { .. }),
+                    EncoderError::Text { cause, .. } => matches!(**cause, EncoderError::Panicked { .. }),
                     _ => false,
                 };
                 assert!(!caught(&fault), "{}: {how}: {said}", FILES[which]);

@@ -308,7 +308,7 @@ fn rank(
 fn figures(evaluation: &Evaluation) -> Value {
     let mut figures: Map<String, Value> =
         METRICS.iter().map(|&metric| (metric.to_string(), json!(evaluation.mean(metric)))).collect();
-    figures.insert("queries".to_owned(), json!(evaluation.queries()));
+    figures.insert("queries".to_owned(), json!(evaluation.num_queries()));
     Value::Object(figures)
 }
 

@@ -254,7 +254,7 @@ impl Engine {
         let encoded = self.need_encoder("a search by vectors")?.encode_checked(&[query], TextKind::Query);
         // There is only one text, so that its position says nothing.
         let vectors = encoded.map_err(|fault| match fault {
-            EncoderError::Text { source, .. } => *source,
+            EncoderError::Text { cause, .. } => *cause,
             fault => fault,
         })?;
         vectors

@@ -33,8 +33,8 @@ fn together(encoder: &dyn TextEncoder, shared: &Shared, texts: &[&str]) -> Vec<R
                     encoded[at] = Ok(vector);
                 }
             }
-            Err(EncoderError::Text { position, source }) if position < group.len() => {
-                encoded[group.remove(position)] = Err(source.to_string());
+            Err(EncoderError::Text { position, cause }) if position < group.len() => {
+                encoded[group.remove(position)] = Err(cause.to_string());
                 if !group.is_empty() {
                     groups.push(group);
                 }
@@ -78,7 +78,7 @@ mod tests {
         fn encode(&self, texts: &[&str], _: TextKind) -> Result<Vec<Vec<f32>>, EncoderError> {
             self.asked.lock().unwrap().push(texts.len());
             if let Some(position) = texts.iter().position(|text| text.contains("known")) {
-                return Err(EncoderError::Text { position, source: Box::new(EncoderError::other("known to be bad")) });
+                return Err(EncoderError::Text { position, cause: Box::new(EncoderError::other("known to be bad")) });
             }
             assert!(!texts.iter().any(|text| text.contains("poison")), "poisoned");
             Ok(texts.iter().map(|text| vec![text.len() as f32]).collect())

@@ -110,14 +110,14 @@ impl JsonFile {
 pub(crate) fn read_value(path: &Path) -> Result<Option<Value>, EncoderError> {
     let bytes = match read_limited(path, CONFIG_LIMIT) {
         Ok(bytes) => bytes,
-        Err(EncoderError::Read { source, .. })
-            if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        Err(EncoderError::Read { cause, .. })
+            if matches!(cause.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
         {
             return Ok(None);
         }
         Err(other) => return Err(other),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| EncoderError::Json { path: path.to_path_buf(), source })
+    serde_json::from_slice(&bytes).map(Some).map_err(|cause| EncoderError::Json { path: path.to_path_buf(), cause })
 }
 
 /// A value in a few words, for messages.

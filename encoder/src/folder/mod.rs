@@ -192,7 +192,7 @@ fn check_is_folder(root: &Path) -> Result<(), EncoderError> {
     match std::fs::metadata(root) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(EncoderError::model(root, "is not a folder; name the folder that holds the model's files")),
-        Err(source) => Err(EncoderError::Read { path: root.to_path_buf(), source }),
+        Err(cause) => Err(EncoderError::Read { path: root.to_path_buf(), cause }),
     }
 }
 

@@ -213,7 +213,7 @@ fn external_file(model: &Path, location: &str) -> Result<PathBuf, EncoderError> 
         return Err(refuse("is not a plain path below the model's folder"));
     }
     let folder = model.parent().unwrap_or(Path::new("."));
-    let fault = |source| EncoderError::Read { path: folder.join(relative), source };
+    let fault = |cause| EncoderError::Read { path: folder.join(relative), cause };
     let target = folder.join(relative).canonicalize().map_err(fault)?;
     let home = folder.canonicalize().map_err(fault)?;
     if !target.is_file() {

@@ -74,7 +74,7 @@ impl TextTokenizer {
         outline::check_count(&bytes).map_err(fault)?;
         // Looked at on its own first: the tokenizer's own message for broken JSON does not say that it is that.
         let outline: Outline =
-            serde_json::from_slice(&bytes).map_err(|source| EncoderError::Json { path: path.clone(), source })?;
+            serde_json::from_slice(&bytes).map_err(|cause| EncoderError::Json { path: path.clone(), cause })?;
         outline.check().map_err(fault)?;
         let mut tokenizer = guarded(
             || {
@@ -247,7 +247,7 @@ impl TextTokenizer {
         work: impl Fn(&I) -> Result<T, EncoderError> + Sync,
     ) -> Result<Vec<T>, EncoderError> {
         let work = |(position, item): (usize, &I)| {
-            work(item).map_err(|source| EncoderError::Text { position: offset + position, source: Box::new(source) })
+            work(item).map_err(|cause| EncoderError::Text { position: offset + position, cause: Box::new(cause) })
         };
         if items.len() >= PARALLEL_FROM
             && self.threads > 1

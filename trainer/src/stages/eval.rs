@@ -261,7 +261,7 @@ impl TestSet {
 }
 
 fn evaluation_queries(evaluation: &Evaluation) -> usize {
-    evaluation.queries()
+    evaluation.num_queries()
 }
 
 /// Means over the test queries.
