@@ -27,7 +27,7 @@ pub struct Judgement {
 }
 
 /// Judgements by query, then by document.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Qrels(BTreeMap<String, BTreeMap<String, i32>>);
 
 impl Qrels {

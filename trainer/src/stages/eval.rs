@@ -82,7 +82,7 @@ impl TestSet {
             }
             (ids, Some(texts))
         };
-        let key = key_of(&[&queries, &qrels.0, &hex(&documents.finalize())]);
+        let key = key_of(&[&queries, &qrels, &hex(&documents.finalize())]);
         Ok(Some(Self { queries, qrels, ids, texts, key }))
     }
 
