@@ -246,6 +246,7 @@ impl TestSet {
         let comparison = compare_evaluations(&after, &before, Metric::Ndcg(10), &options)?;
         let of_hybrid = compare_evaluations(&hybrid.1, &hybrid.0, Metric::Ndcg(10), &options)?;
         Ok(Verdict {
+            kept_start: false,
             hybrid: Some(HybridVerdict {
                 before: hybrid.0.mean(Metric::Ndcg(10)),
                 after: hybrid.1.mean(Metric::Ndcg(10)),
@@ -315,6 +316,9 @@ pub struct Verdict {
     /// The same of a hybrid search with BM25.
     #[serde(default)]
     pub hybrid: Option<HybridVerdict>,
+    /// Whether the student is the model before training, since nothing that was trained ranks held-out queries better.
+    #[serde(default)]
+    pub kept_start: bool,
 }
 
 /// Hybrid search with the model before training against hybrid search with the student.
@@ -347,7 +351,9 @@ impl Verdict {
             let p = super::dev::written(hybrid.p_value);
             format!("; hybrid {:.3} -> {:.3} ({p})", hybrid.before, hybrid.after)
         });
-        format!("VERDICT: {} nDCG@10 {:.3} -> {:.3} ({p}){hybrid}", self.word(), self.before, self.after)
+        let kept =
+            if self.kept_start { "; the start model is kept, nothing ranks held-out queries better" } else { "" };
+        format!("VERDICT: {} nDCG@10 {:.3} -> {:.3} ({p}){hybrid}{kept}", self.word(), self.before, self.after)
     }
 }
 
@@ -357,7 +363,15 @@ mod tests {
 
     #[test]
     fn the_verdict_takes_sides_only_where_the_test_is_sure() {
-        let verdict = |before, after, p_value| Verdict { before, after, p_value, low: 0.0, high: 0.0, hybrid: None };
+        let verdict = |before, after, p_value| Verdict {
+            before,
+            after,
+            p_value,
+            low: 0.0,
+            high: 0.0,
+            hybrid: None,
+            kept_start: false,
+        };
         assert_eq!(verdict(0.645, 0.68, 0.012).line(), "VERDICT: better nDCG@10 0.645 -> 0.680 (p = 0.012)");
         assert_eq!(
             verdict(0.912, 0.928, 0.75).line(),
@@ -372,5 +386,7 @@ mod tests {
             both.line(),
             "VERDICT: better nDCG@10 0.645 -> 0.720 (p < 0.001); hybrid 0.745 -> 0.765 (p = 0.004)"
         );
+        let same = Verdict { kept_start: true, ..verdict(0.645, 0.645, 1.0) };
+        assert!(same.line().ends_with("(p = 1.000); the start model is kept, nothing ranks held-out queries better"));
     }
 }

@@ -17,6 +17,7 @@ use super::mine::{MineConfig, MineProgress, Surroundings, VectorTable, mine};
 use super::next::next_command;
 use super::round::Round;
 use super::summary::write_report;
+use super::training::BEFORE_TRAINING;
 use super::{distil, score, teacher, voices, warm_up};
 use crate::adam::fusion::Fusion;
 use crate::config::{Config, EvalConfig, MinedBy, StudentConfig, TeacherConfig, TeacherKind};
@@ -651,12 +652,29 @@ impl<'a> Pipeline<'a> {
         }
     }
 
+    /// Whether every loop of training kept the weights it began with.
+    fn kept_start(&self) -> Result<bool, TrainError> {
+        let mut folders = Vec::new();
+        if self.warms_up() {
+            folders.push(self.context.shared_path("warm-up"));
+        }
+        for number in 0..self.context.config.rounds.count {
+            folders.push(self.context.own_path(&self.round(number)?.folder_name("distil")));
+        }
+        Ok(folders.iter().all(|folder| {
+            let stamp = std::fs::read(folder.join("stamp.json")).ok();
+            let stamp: Option<Value> = stamp.and_then(|text| serde_json::from_slice(&text).ok());
+            stamp.is_some_and(|stamp| stamp["outcome"]["kept_weights"] == BEFORE_TRAINING)
+        }))
+    }
+
     fn eval(&self) -> Result<Option<Verdict>, TrainError> {
         let Some(test) = &self.test else { return Ok(None) };
         let key = self.eval_key()?;
         let outcome = self.stage("after", &key, None, |folder| {
             let measured = test.measure(&self.context, &self.context.own_path("student"), folder, "after")?;
-            let verdict = test.verdict(&self.context, &self.context.shared_path("before"), folder)?;
+            let mut verdict = test.verdict(&self.context, &self.context.shared_path("before"), folder)?;
+            verdict.kept_start = self.kept_start()?;
             let before = self.measured(true)?;
             let config = self.context.config;
             let data = config.eval.collection.as_ref().unwrap_or(&config.data.path).file_stem();

@@ -48,6 +48,9 @@ pub(crate) trait Objective<More> {
     fn evaluate(&mut self) -> Result<Option<f64>, TrainError>;
 }
 
+/// What is kept where no step ranks held-out queries better.
+pub(crate) const BEFORE_TRAINING: &str = "the model before the first step";
+
 /// What choosing among weights needs of an objective, whatever its steps want.
 trait ObjectiveWeights {
     fn weights(&mut self) -> &mut Parameters;
@@ -191,7 +194,7 @@ impl Loop<'_> {
                 None => Ok(format!("step {}", position.step)),
             };
         };
-        let mut kept = if step == 0 { "the model before the first step".to_owned() } else { format!("step {step}") };
+        let mut kept = if step == 0 { BEFORE_TRAINING.to_owned() } else { format!("step {step}") };
         let Some(mut best) = carried.best else { return Ok(kept) };
         let mut is_average = false;
         let mut attempt = |weights: Vec<Tensor>, value: &mut f64, best: &mut Vec<Tensor>| -> Result<bool, TrainError> {
