@@ -139,7 +139,7 @@ fn the_nearest_chunk_is_what_is_re_ranked() {
     }
     let folder = tempfile::tempdir().unwrap();
     let model = Arc::new(Words::of(256, "wide words 1"));
-    let reranker = Arc::new(Reranker::open(&models::tiny_pair(), &EncoderOptions::default()).unwrap());
+    let reranker = Arc::new(Reranker::open(models::tiny_pair(), &EncoderOptions::default()).unwrap());
     let engine = build(folder.path(), &model, Some(CHUNKING)).with_reranker(Arc::clone(&reranker));
     let query = "comet alpha mark10";
     for mode in Mode::ALL {

@@ -143,7 +143,7 @@ fn pages_go_on_behind_the_hits_that_were_re_ranked() {
     }
     let folder = tempfile::tempdir().unwrap();
     let engine = engine_of(folder.path(), |builder| builder, &many()[..60]);
-    let reranker = Reranker::open(&models::tiny_pair(), &EncoderOptions::default()).unwrap();
+    let reranker = Reranker::open(models::tiny_pair(), &EncoderOptions::default()).unwrap();
     let engine = engine.with_reranker(Arc::new(reranker));
     for mode in Mode::ALL {
         for depth in [0, 5, 12, 1000] {

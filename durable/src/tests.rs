@@ -57,7 +57,7 @@ fn folders_are_made_with_those_above() {
     create_folders(&deep).unwrap();
     assert!(deep.is_dir());
     fs::write(home.path().join("file"), "").unwrap();
-    assert!(create_folders(&home.path().join("file/below")).is_err());
+    assert!(create_folders(home.path().join("file/below")).is_err());
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn encode(criterion: &mut Criterion) {
     let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
     for precision in [Precision::F32, Precision::Int8] {
         let options = EncoderOptions::default().precision(precision);
-        let encoder = match SentenceEncoder::open(&model(), &options) {
+        let encoder = match SentenceEncoder::open(model(), &options) {
             Ok(encoder) => encoder,
             Err(error) => {
                 println!("skipped {precision}: {error}");
@@ -36,7 +36,7 @@ fn encode(criterion: &mut Criterion) {
         group.sample_size(10).throughput(Throughput::Elements(passages.len() as u64));
         for batch_tokens in [512, 1024, 2048, 4096, 8192] {
             let options = options.clone().batch_tokens(batch_tokens);
-            let Ok(encoder) = SentenceEncoder::open(&model(), &options) else { continue };
+            let Ok(encoder) = SentenceEncoder::open(model(), &options) else { continue };
             group.bench_function(format!("batches of {batch_tokens} tokens"), |bench| {
                 bench.iter(|| encoder.encode(black_box(&passages), TextKind::Document));
             });

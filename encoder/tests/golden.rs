@@ -152,16 +152,16 @@ fn pairs_are_scored_as_transformers_does() {
     let expected: Vec<f32> = serde_json::from_value(golden["scores"].clone()).unwrap();
     for sessions in [1, 3] {
         let options = EncoderOptions::default().sessions(sessions).batch_tokens(50);
-        let scorer = PairScorer::open(&fixture("tiny-pair"), &options).unwrap();
+        let scorer = PairScorer::open(fixture("tiny-pair"), &options).unwrap();
         let mut last = 0;
         let scores = scorer.score_with_progress(&pairs, &mut |done| last = done).unwrap();
         assert_eq!(last, pairs.len());
         let off = difference(&[scores], std::slice::from_ref(&expected));
         assert!(off < 1e-5, "{off}");
     }
-    assert!(PairScorer::open(&fixture("tiny"), &EncoderOptions::default()).is_err());
+    assert!(PairScorer::open(fixture("tiny"), &EncoderOptions::default()).is_err());
     // Nor does one that scores pairs make vectors.
-    let refused = SentenceEncoder::open(&fixture("tiny-pair"), &EncoderOptions::default()).err().unwrap().to_string();
+    let refused = SentenceEncoder::open(fixture("tiny-pair"), &EncoderOptions::default()).err().unwrap().to_string();
     assert!(refused.contains("a cross-encoder"), "{refused}");
 }
 
@@ -172,7 +172,7 @@ fn a_provider_that_is_not_there_is_refused_with_what_to_do() {
         return;
     }
     let options = EncoderOptions::default().providers([Provider::Cuda(0)]);
-    match SentenceEncoder::open(&fixture("tiny"), &options) {
+    match SentenceEncoder::open(fixture("tiny"), &options) {
         Ok(_) => println!("skipped: this machine has CUDA"),
         Err(error) => {
             let text = error.to_string();

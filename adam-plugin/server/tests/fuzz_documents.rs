@@ -112,8 +112,8 @@ fn documents_of_any_kind_are_taken_everywhere_or_nowhere() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let model = Arc::new(SentenceEncoder::open(&http::tiny(), &EncoderOptions::default()).unwrap());
-    let pinned = PinnedModel::of_folder(&model, &http::tiny(), Precision::F32, None);
+    let model = Arc::new(SentenceEncoder::open(http::tiny(), &EncoderOptions::default()).unwrap());
+    let pinned = PinnedModel::of_folder(&model, http::tiny(), Precision::F32, None);
     let index = |name: &str| {
         let builder = Engine::builder(folder.path().join(name)).encoder(model.clone()).pinned(pinned.clone());
         builder.open_or_create().unwrap()

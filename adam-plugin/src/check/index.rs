@@ -112,7 +112,7 @@ pub(super) fn check(folder: &Path, contents: Contents) -> Result<CheckReport, Pl
 
 /// The two lists of tantivy, as far as it does not check them itself.
 fn check_lists(folder: &Path, report: &mut CheckReport) {
-    let read = |name: &str| durable::read(&folder.join(name), MAX_META).map_err(|fault| fault.to_string());
+    let read = |name: &str| durable::read(folder.join(name), MAX_META).map_err(|fault| fault.to_string());
     let parsed = |name: &str| -> Result<serde_json::Value, String> {
         serde_json::from_slice(&read(name)?).map_err(|fault| format!("is not the JSON that was written: {fault}"))
     };

@@ -102,7 +102,7 @@ impl IndexFolder {
 
     /// Says who holds the lock of the writer, as far as that one has said.
     pub(crate) fn locked(&self) -> PluginError {
-        let holder = durable::read(&self.path().join(&INDEX_WRITER_LOCK.filepath), 64).ok();
+        let holder = durable::read(self.path().join(&INDEX_WRITER_LOCK.filepath), 64).ok();
         let process = holder.and_then(|text| String::from_utf8(text).ok()).and_then(|text| {
             let process: u32 = text.strip_prefix(HOLDER)?.trim_end().parse().ok()?;
             // A killed writer leaves its number behind.
@@ -196,7 +196,7 @@ impl IndexFolder {
         // Told to writers that are refused; nothing else depends on it.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{HOLDER}{}", std::process::id()));
         contents::remove_leftovers(self.path());
-        let meta = match durable::read(&self.path().join(META), MAX_META) {
+        let meta = match durable::read(self.path().join(META), MAX_META) {
             Ok(meta) => Some(meta),
             Err(fault) if fault.kind() == ErrorKind::NotFound => None,
             Err(fault) => return Err(LockError::wrap_io_error(fault)),
@@ -324,8 +324,7 @@ impl Directory for IndexFolder {
             let written = self.files.atomic_write(path, data);
             if let Some(writing) = &mut identity.writing {
                 // Where only the last step failed, the file is there all the same.
-                if written.is_ok() || durable::read(&self.path().join(META), MAX_META).is_ok_and(|there| there == data)
-                {
+                if written.is_ok() || durable::read(self.path().join(META), MAX_META).is_ok_and(|there| there == data) {
                     writing.meta = Some(data.to_vec());
                 }
             }

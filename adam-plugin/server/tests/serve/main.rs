@@ -44,20 +44,20 @@ impl Running {
 }
 
 fn model() -> Arc<SentenceEncoder> {
-    Arc::new(SentenceEncoder::open(&tiny(), &EncoderOptions::default()).unwrap())
+    Arc::new(SentenceEncoder::open(tiny(), &EncoderOptions::default()).unwrap())
 }
 
 /// As [`start`], with documents cut into chunks of eight tokens.
 fn start_in_chunks(index: &Path, options: ServiceOptions) -> Running {
     let encoder = model();
-    let pinned = PinnedModel::of_folder(&encoder, &tiny(), Precision::F32, None);
+    let pinned = PinnedModel::of_folder(&encoder, tiny(), Precision::F32, None);
     let builder = Engine::builder(index).encoder(encoder).pinned(pinned).chunks(Chunking { tokens: 8, overlap: 2 });
     run(service_of(builder.open_or_create().unwrap(), options))
 }
 
 fn engine(index: &Path) -> Engine {
     let encoder = model();
-    let pinned = PinnedModel::of_folder(&encoder, &tiny(), Precision::F32, None);
+    let pinned = PinnedModel::of_folder(&encoder, tiny(), Precision::F32, None);
     Engine::builder(index).encoder(encoder).pinned(pinned).open_or_create().unwrap()
 }
 
@@ -79,7 +79,7 @@ fn start_with_reranker(index: &Path, options: ServiceOptions) -> Running {
 }
 
 fn reranker() -> Reranker {
-    Reranker::open(&http::fixtures().join("tiny-pair"), &EncoderOptions::default()).unwrap()
+    Reranker::open(http::fixtures().join("tiny-pair"), &EncoderOptions::default()).unwrap()
 }
 
 fn run(service: Service) -> Running {

@@ -295,7 +295,7 @@ impl Voice {
         match self.kind {
             VoiceKind::Bm25 => {}
             VoiceKind::Scores | VoiceKind::Rows => {
-                let known = self.from_file(context)?;
+                let known = self.read_file_scores(context)?;
                 self.copy(context, cache, &known, missing, folder)?;
                 done(missing.len());
             }
@@ -347,7 +347,7 @@ impl Voice {
         Ok(())
     }
 
-    fn from_file(&self, context: &Context<'_>) -> Result<PairScores, TrainError> {
+    fn read_file_scores(&self, context: &Context<'_>) -> Result<PairScores, TrainError> {
         let Some(path) = &self.config.path else { return file::of_rows(&context.data) };
         let (known, unknown) = file::read(path, &context.data, &context.config.data)?;
         if unknown > 0 {
