@@ -380,7 +380,7 @@ fn blocks_come_and_go_with_limit_and_users() {
         }
         assert_eq!(device.usage().blocks, 2);
         drop(slots);
-        // QueryState after the releases, so answered after them.
+        // Asked after the releases, so answered after them.
         let last = slot(&device);
         ask(&last, 0).unwrap();
         assert_eq!((device.usage().blocks, device.usage().bytes), (1, bytes));

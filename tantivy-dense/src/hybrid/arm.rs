@@ -29,7 +29,7 @@ enum Kind {
 pub trait Ranking: std::fmt::Debug + Send + Sync {
     /// The best `window` documents with their raw scores, best first, only those that match the filter where there is one.
     ///
-    /// QueryState twice for one searcher, it gives the same. Deep pages ask for larger and larger windows; a window as large as the index
+    /// Asked twice for one searcher, it gives the same. Deep pages ask for larger and larger windows; a window as large as the index
     /// brings every document that has a score.
     ///
     /// # Errors

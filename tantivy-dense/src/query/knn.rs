@@ -46,7 +46,7 @@ impl KnnQuery {
         KnnQuery::new(dense, field, vector, usize::MAX).min_similarity(similarity)
     }
 
-    /// Only documents that match `filter` are considered. Its scores do not count. DeviceAnswer several times, all filters hold.
+    /// Only documents that match `filter` are considered. Its scores do not count. Given several times, all filters hold.
     ///
     /// A Boolean query that only excludes (`MustNot` alone) leaves everything else, although tantivy's own such query matches
     /// nothing: "more like this, but not this one" is a filter of one `MustNot`.
