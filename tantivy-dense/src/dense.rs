@@ -12,71 +12,16 @@ use tantivy::{
     Segment, SegmentPlugin, SegmentReader, TantivyDocument, Warmer,
 };
 
-use crate::ann::{AnnFile, AnnPolicy};
+use crate::ann::AnnFile;
+use crate::components::{EXTENSIONS, ann_component};
 use crate::directory::DurableDirectory;
 use crate::info::SegmentInfo;
-use crate::plugin::{DensePlugin, EXTENSIONS, ann_component};
+use crate::inner::Inner;
+use crate::options::DenseOptions;
+use crate::plugin::DensePlugin;
 use crate::schema::check_same;
 use crate::warm::{OpenSegments, SegmentVectors, ann_file_name, open_rows};
-use crate::{DenseError, Device, VectorField};
-
-/// Settings of a [`Dense`]. They can differ from one start of a program to the next.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DenseOptions {
-    /// Whether a segment's checksums are compared when it is opened for search, once per segment. It reads every
-    /// vector, some gigabytes a second where the files are in memory, and finds what a disk or a copy damaged before a
-    /// search can answer from it. Default: true.
-    ///
-    /// With false, what would be followed blindly is read all the same: the lists of documents in `.vec`, and each index in
-    /// `.ann`, whole and once, for its checksum; beside a graph that was written without its rows, these too, since a value
-    /// that is no number would lead its search astray. Segments without an index are opened without reading their rows.
-    pub(crate) verify_on_open: bool,
-    /// What merges build over the rows they write, and how it is searched by default; has no effect without the feature
-    /// `faiss`. Default: from 50,000 rows of 768 values or as many values otherwise, and no fewer than 10,000 rows, a
-    /// graph; from five million rows on an inverted file. A field can name its own index
-    /// ([`VectorOptions::index`](crate::VectorOptions::index)).
-    pub(crate) ann: AnnPolicy,
-    /// Where rows are compared, if not on the processor alone: a GPU, which takes a copy of every segment's rows when it
-    /// is opened. Default: none.
-    pub(crate) device: Option<Device>,
-}
-
-impl DenseOptions {
-    /// Whether checksums are compared when a segment is opened.
-    #[must_use]
-    pub fn verify_on_open(mut self, verify: bool) -> Self {
-        self.verify_on_open = verify;
-        self
-    }
-
-    /// What merges build, and how it is searched by default.
-    ///
-    /// ```
-    /// use tantivy_dense::{AnnPolicy, Dense, DenseOptions};
-    /// // Lists with rows of one byte a value for every merged segment of 20,000 rows or more.
-    /// let policy = AnnPolicy::always("IVF1024,SQ8", 20_000).nprobe(32);
-    /// let dense = Dense::with_options(DenseOptions::default().ann(policy));
-    /// ```
-    #[must_use]
-    pub fn ann(mut self, policy: AnnPolicy) -> Self {
-        self.ann = policy;
-        self
-    }
-
-    /// Compares rows on a device where it can, see [`Device`].
-    #[must_use]
-    pub fn device(mut self, device: Device) -> Self {
-        self.device = Some(device);
-        self
-    }
-}
-
-impl Default for DenseOptions {
-    fn default() -> Self {
-        DenseOptions { verify_on_open: true, ann: AnnPolicy::default(), device: None }
-    }
-}
+use crate::{DenseError, VectorField};
 
 /// What an index with vectors needs beside tantivy: the plugin that writes them, and the segments opened for search.
 ///
@@ -115,22 +60,6 @@ pub struct Dense {
     pub(crate) inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) options: DenseOptions,
-    pub(crate) segments: OpenSegments,
-    cancelled: AtomicBool,
-}
-
-impl Inner {
-    pub(crate) fn cancel_flag(&self) -> &AtomicBool {
-        &self.cancelled
-    }
-
-    pub(crate) fn check_cancelled(&self) -> Result<(), DenseError> {
-        if self.cancelled.load(Ordering::Relaxed) { Err(DenseError::Cancelled) } else { Ok(()) }
-    }
-}
-
 impl Dense {
     /// With the default settings.
     pub fn new() -> Dense {
@@ -139,7 +68,8 @@ impl Dense {
 
     /// With settings of one's own.
     pub fn with_options(options: DenseOptions) -> Dense {
-        let inner = Inner { options, segments: OpenSegments::default(), cancelled: AtomicBool::new(false) };
+        let segments = Arc::new(OpenSegments::new(options.clone()));
+        let inner = Inner { options, segments, cancelled: AtomicBool::new(false) };
         Dense { inner: Arc::new(inner) }
     }
 
@@ -316,7 +246,7 @@ impl Dense {
     /// # }
     /// ```
     pub fn warmer(&self) -> Weak<dyn Warmer> {
-        self.inner.segments.holder(&self.inner)
+        self.inner.segments.holder()
     }
 
     /// A stored document with its vectors put back, to be changed and added again.
@@ -448,7 +378,7 @@ impl Dense {
         searcher: &Searcher,
         reader: &SegmentReader,
     ) -> Result<Arc<SegmentVectors>, DenseError> {
-        self.inner.segments.get(&self.inner, searcher, reader)
+        self.inner.segments.get(searcher, reader)
     }
 }
 

@@ -11,7 +11,7 @@ use tantivy::directory::{
     WatchHandle, WritePtr,
 };
 
-use crate::warm::lock;
+use crate::lock::lock;
 
 /// The list of an index's files, by which tantivy deletes those that it no longer needs.
 const FILE_LIST: &str = ".managed.json";

@@ -112,6 +112,7 @@
 
 #[doc(hidden)]
 pub mod ann;
+mod components;
 mod dense;
 pub mod device;
 mod directory;
@@ -120,11 +121,15 @@ mod error;
 mod field;
 pub mod hybrid;
 mod info;
+mod inner;
 #[doc(hidden)]
 pub mod kernels;
+mod lock;
 mod mapping;
 mod merge_policy;
+mod metric;
 mod norm;
+mod options;
 mod plugin;
 pub mod query;
 mod rows;
@@ -132,12 +137,14 @@ mod schema;
 mod warm;
 
 pub use ann::AnnPolicy;
-pub use dense::{Dense, DenseOptions};
+pub use dense::Dense;
 pub use device::{Device, DeviceOptions, DeviceUsage};
 pub use directory::DurableDirectory;
 pub use error::DenseError;
-pub use field::{Element, MAX_DIMENSION, Metric, TYPE_NAME, VectorField, VectorOptions};
+pub use field::{MAX_DIMENSION, TYPE_NAME, VectorField, VectorOptions};
 pub use hybrid::{Arm, ArmHit, FusedHit, Fusion, Hybrid, HybridQuery, Ranking};
 pub use info::{FieldInfo, IndexInfo, SegmentInfo};
 pub use merge_policy::DenseMergePolicy;
+pub use metric::{Element, Metric};
+pub use options::DenseOptions;
 pub use query::{DeviceUse, Hit, IndexUse, KnnOutcome, KnnQuery, SearchPath, SegmentReport};

@@ -5,7 +5,7 @@
 //! searcher is handed out, and closed after the last searcher that sees them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use tantivy::directory::FileSlice;
 use tantivy::directory::error::OpenReadError;
@@ -13,9 +13,10 @@ use tantivy::index::SegmentId;
 use tantivy::{Opstamp, Searcher, SearcherGeneration, SegmentReader, Warmer};
 
 use crate::ann::{AnnEntry, AnnFile, AnnIndex, AnnKind, AnnSpec, Lookup, RowSource, Similarity};
-use crate::dense::Inner;
+use crate::components::{ann_component, rows_component};
 use crate::device::{Device, Key, Slot, Source};
-use crate::plugin::{ann_component, rows_component};
+use crate::lock::lock;
+use crate::options::DenseOptions;
 use crate::query::RowSet;
 use crate::rows::{EXTENSION, FieldRows, RowsFile};
 use crate::{DenseError, Element, VectorField};
@@ -160,8 +161,8 @@ pub(crate) struct SegmentVectors {
 }
 
 impl SegmentVectors {
-    fn open(dense: &Inner, reader: &SegmentReader, files: SegmentFiles) -> Result<SegmentVectors, DenseError> {
-        if dense.options.verify_on_open {
+    fn open(options: &DenseOptions, reader: &SegmentReader, files: SegmentFiles) -> Result<SegmentVectors, DenseError> {
+        if options.verify_on_open {
             files.rows.verify(&|| Ok(()))?;
         } else {
             // Few bytes, and numbers of documents that are none would be looked up in tantivy's own lists.
@@ -172,7 +173,7 @@ impl SegmentVectors {
             Ok(Some((file, name))) => AnnFile::open(file, &name).map(Some).map_err(|error| error.to_string()),
             Err(why) => Err(why),
         };
-        let (segment, device) = (reader.segment_id(), dense.options.device.as_ref());
+        let (segment, device) = (reader.segment_id(), options.device.as_ref());
         let open = |rows| Arc::new(FieldVectors::open(rows, &index, segment, device));
         let fields: Vec<Arc<FieldVectors>> = files.rows.into_fields().into_iter().map(open).collect();
         for field in &fields {
@@ -223,8 +224,8 @@ impl SegmentVectors {
 }
 
 /// All segments that are open.
-#[derive(Default)]
 pub(crate) struct OpenSegments {
+    options: DenseOptions,
     known: Mutex<HashMap<SegmentId, Weak<SegmentVectors>>>,
     /// Held for searchers that no warmer has seen.
     loose: Mutex<HashMap<SegmentId, Arc<SegmentVectors>>>,
@@ -232,25 +233,24 @@ pub(crate) struct OpenSegments {
 }
 
 impl OpenSegments {
+    pub(crate) fn new(options: DenseOptions) -> Self {
+        Self { options, known: Mutex::default(), loose: Mutex::default(), holders: Mutex::default() }
+    }
+
     fn known(&self, id: SegmentId) -> Option<Arc<SegmentVectors>> {
         lock(&self.known).get(&id)?.upgrade()
     }
 
-    fn open(&self, dense: &Inner, reader: &SegmentReader) -> Result<Arc<SegmentVectors>, DenseError> {
+    fn open(&self, reader: &SegmentReader) -> Result<Arc<SegmentVectors>, DenseError> {
         if let Some(vectors) = self.known(reader.segment_id()) {
             return Ok(vectors);
         }
-        self.read(dense, reader, SegmentFiles::open(reader)?)
+        self.read(reader, SegmentFiles::open(reader)?)
     }
 
-    fn read(
-        &self,
-        dense: &Inner,
-        reader: &SegmentReader,
-        files: SegmentFiles,
-    ) -> Result<Arc<SegmentVectors>, DenseError> {
+    fn read(&self, reader: &SegmentReader, files: SegmentFiles) -> Result<Arc<SegmentVectors>, DenseError> {
         // Not under the lock: it reads whole files. A second thread may do the same work, and does no harm.
-        let vectors = Arc::new(SegmentVectors::open(dense, reader, files)?);
+        let vectors = Arc::new(SegmentVectors::open(&self.options, reader, files)?);
         self.forget_readers();
         let mut known = lock(&self.known);
         known.retain(|_, vectors| vectors.strong_count() > 0);
@@ -259,16 +259,11 @@ impl OpenSegments {
     }
 
     /// The vectors of a segment of `searcher`.
-    pub(crate) fn get(
-        &self,
-        dense: &Inner,
-        searcher: &Searcher,
-        reader: &SegmentReader,
-    ) -> Result<Arc<SegmentVectors>, DenseError> {
+    pub(crate) fn get(&self, searcher: &Searcher, reader: &SegmentReader) -> Result<Arc<SegmentVectors>, DenseError> {
         if let Some(vectors) = self.known(reader.segment_id()) {
             return Ok(vectors);
         }
-        let vectors = self.open(dense, reader)?;
+        let vectors = self.open(reader)?;
         let mut loose = lock(&self.loose);
         if loose.len() >= LOOSE_KEPT {
             let here: HashSet<SegmentId> = searcher.segment_readers().iter().map(SegmentReader::segment_id).collect();
@@ -285,8 +280,8 @@ impl OpenSegments {
     }
 
     /// A new warmer, kept until its reader is gone.
-    pub(crate) fn holder(&self, dense: &Arc<Inner>) -> Weak<dyn Warmer> {
-        let holder = Arc::new(SegmentHolder { dense: Arc::downgrade(dense), held: Mutex::default() });
+    pub(crate) fn holder(self: &Arc<Self>) -> Weak<dyn Warmer> {
+        let holder = Arc::new(SegmentHolder { segments: Arc::downgrade(self), held: Mutex::default() });
         let warmer: Arc<dyn Warmer> = holder.clone();
         // Before it is pushed, or another thread might take it for one whose reader is gone.
         let known_by = Arc::downgrade(&warmer);
@@ -298,23 +293,23 @@ impl OpenSegments {
 
 /// Opens what a reader's searchers will need, and closes what none of them needs any more.
 pub(crate) struct SegmentHolder {
-    dense: Weak<Inner>,
+    segments: Weak<OpenSegments>,
     held: Mutex<HashMap<SegmentId, Arc<SegmentVectors>>>,
 }
 
 impl Warmer for SegmentHolder {
     fn warm(&self, searcher: &Searcher) -> tantivy::Result<()> {
-        let Some(dense) = self.dense.upgrade() else { return Ok(()) };
+        let Some(segments) = self.segments.upgrade() else { return Ok(()) };
         // All files first, because a merge may replace the later segments while the earlier ones are read.
         let mut opened = Vec::new();
         for reader in searcher.segment_readers() {
-            match dense.segments.known(reader.segment_id()) {
+            match segments.known(reader.segment_id()) {
                 Some(vectors) => drop(lock(&self.held).insert(reader.segment_id(), vectors)),
                 None => opened.push((reader, SegmentFiles::open(reader)?)),
             }
         }
         for (reader, files) in opened {
-            let vectors = dense.segments.read(&dense, reader, files)?;
+            let vectors = segments.read(reader, files)?;
             vectors.fields.iter().for_each(FieldVectors::prepare);
             lock(&self.held).insert(reader.segment_id(), vectors);
         }
@@ -324,9 +319,4 @@ impl Warmer for SegmentHolder {
     fn garbage_collect(&self, live: &[&SearcherGeneration]) {
         lock(&self.held).retain(|id, _| live.iter().any(|generation| generation.segments().contains_key(id)));
     }
-}
-
-/// What these locks guard stays whole whatever a thread that held one was doing.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,7 @@
 //! A GPU as a device: all that needs one to be tested.
 
-use super::MOST;
 use super::backend::{Backend, Nearest, Trouble, in_pieces};
+use super::options::MOST;
 use crate::ann::gpu::{Block, Device, Failure, count};
 use crate::ann::{AnnIndex, RowSource, Similarity};
 

@@ -2,8 +2,8 @@
 
 use tantivy::directory::OwnedBytes;
 
-use super::MOST;
 use super::backend::{Backend, Nearest, Trouble, in_pieces};
+use super::options::MOST;
 use crate::DenseError;
 use crate::ann::{AnnIndex, AnnKind, AnnSearch, AnnSpec, RowSource, Similarity};
 

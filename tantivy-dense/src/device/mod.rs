@@ -15,133 +15,33 @@ mod gpu;
 #[cfg(feature = "faiss")]
 mod host;
 mod nothing;
+mod options;
 mod owner;
+mod state;
 #[cfg(feature = "faiss")]
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use backend::Backend;
 pub(crate) use blocks::Key;
+pub use options::DeviceOptions;
+pub(crate) use options::MOST;
 pub(crate) use owner::{Answer, Source, rows_bytes};
 use owner::{Ask, Message};
+pub(crate) use state::Ready;
+use state::State;
+pub use usage::DeviceUsage;
 
 use crate::DenseError;
-use crate::warm::lock;
-
-/// The most rows that faiss on a GPU selects for one query.
-pub(crate) const MOST: usize = 2048;
-
-/// How a [`Device`] is used.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct DeviceOptions {
-    /// Bytes that copies of rows may take on the device. Default: four fifths of what is free on a GPU when it is
-    /// opened; no limit on the host.
-    pub(crate) memory_bytes: Option<u64>,
-    /// Searches that compare fewer values than this, in one segment and for all queries of a batch together, stay on the
-    /// processor: it has done them before a device has begun. Default: 1,048,576, about half a millisecond.
-    pub(crate) least_values: usize,
-    /// How long a segment's rows stay on the device at least after a search, when others want their place; and how long
-    /// rows that could not be copied are left to the processor before it is tried again. Default: a minute.
-    pub(crate) keep: Duration,
-    /// Whether segments with an inverted file (IVF) are searched by it on the device, for queries that do not ask to
-    /// be exact; the others, and all by default, have every row compared.
-    pub(crate) lists: bool,
-    /// The most rows to take from the device for one hit list; 2048 at most, which is the default. Lower it to turn to
-    /// the processor sooner where a filter leaves few rows.
-    pub(crate) most: usize,
-    /// The most queries in one call. Default: 1024.
-    pub(crate) batch: usize,
-}
-
-impl Default for DeviceOptions {
-    fn default() -> Self {
-        DeviceOptions {
-            memory_bytes: None,
-            least_values: 1 << 20,
-            keep: Duration::from_secs(60),
-            lists: false,
-            most: MOST,
-            batch: 1024,
-        }
-    }
-}
-
-impl DeviceOptions {
-    /// Bytes that copies of rows may take on the device.
-    #[must_use]
-    pub fn memory_bytes(mut self, bytes: u64) -> Self {
-        self.memory_bytes = Some(bytes);
-        self
-    }
-
-    /// Searches of fewer values stay on the processor.
-    #[must_use]
-    pub fn least_values(mut self, values: usize) -> Self {
-        self.least_values = values;
-        self
-    }
-
-    /// How long a segment's rows stay at least after a search.
-    #[must_use]
-    pub fn keep(mut self, keep: Duration) -> Self {
-        self.keep = keep;
-        self
-    }
-
-    /// Whether inverted files are searched on the device where there are some.
-    #[must_use]
-    pub fn lists(mut self, lists: bool) -> Self {
-        self.lists = lists;
-        self
-    }
-
-    /// The most rows to take from the device for one hit list, from 1 to 2048.
-    #[must_use]
-    pub fn most(mut self, rows: usize) -> Self {
-        self.most = rows.clamp(1, MOST);
-        self
-    }
-
-    /// The most queries in one call, 1 or more.
-    #[must_use]
-    pub fn batch(mut self, queries: usize) -> Self {
-        self.batch = queries.max(1);
-        self
-    }
-}
-
-/// What a [`Device`] holds and has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeviceUsage {
-    /// Segments' rows, or lists, that are on the device now.
-    pub blocks: usize,
-    /// Bytes they take.
-    pub bytes: u64,
-    /// Bytes they may take.
-    pub limit: u64,
-    /// How often rows or lists were copied to the device.
-    pub copied: u64,
-    /// How often some had to go for others.
-    pub evicted: u64,
-    /// Calls answered.
-    pub calls: u64,
-    /// Queries in those calls; over a segment each.
-    pub queries: u64,
-    /// Calls that failed, and were answered by the processor.
-    pub failed: u64,
-    /// Queries that wait at this moment.
-    pub waiting: u64,
-}
+use crate::lock::lock;
 
 /// A device that compares rows with queries: a GPU, or the processor in its place.
 ///
@@ -390,91 +290,5 @@ impl Drop for Slot {
         for lists in [false, true] {
             self.device.release(Key { lists, ..self.key }, self.token);
         }
-    }
-}
-
-/// What an open device can take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ready {
-    /// Bytes of blocks.
-    pub limit: u64,
-    /// Rows for one query.
-    pub most: usize,
-}
-
-/// What the owner tells everybody else.
-struct State {
-    name: String,
-    ready: Mutex<Option<Result<Ready, String>>>,
-    decided: Condvar,
-    usage: Mutex<DeviceUsage>,
-    waiting: AtomicU64,
-}
-
-impl State {
-    fn new(name: String) -> State {
-        let (usage, waiting) = (Mutex::default(), AtomicU64::new(0));
-        State { name, ready: Mutex::new(None), decided: Condvar::new(), usage, waiting }
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn ready(&self) -> Result<Ready, String> {
-        let mut ready = lock(&self.ready);
-        loop {
-            match &*ready {
-                Some(ready) => return ready.clone(),
-                None => ready = self.decided.wait(ready).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    }
-
-    fn opened(&self, limit: u64, most: usize) {
-        lock(&self.usage).limit = limit;
-        *lock(&self.ready) = Some(Ok(Ready { limit, most }));
-        self.decided.notify_all();
-    }
-
-    fn lost(&self, why: String) {
-        let usage = &mut *lock(&self.usage);
-        (usage.blocks, usage.bytes) = (0, 0);
-        *lock(&self.ready) = Some(Err(why));
-        self.decided.notify_all();
-    }
-
-    fn reason(&self) -> String {
-        match &*lock(&self.ready) {
-            Some(Err(why)) => why.clone(),
-            _ => "it is not open".to_owned(),
-        }
-    }
-
-    fn tell(&self, blocks: usize, bytes: u64, limit: u64, copied: u64, evicted: u64) {
-        let usage = &mut *lock(&self.usage);
-        *usage = DeviceUsage { blocks, bytes, limit, copied, evicted, ..*usage };
-    }
-
-    fn count(&self, queries: usize) {
-        let usage = &mut *lock(&self.usage);
-        usage.calls += u64::from(queries > 0);
-        usage.queries += queries as u64;
-    }
-
-    fn failed(&self) {
-        lock(&self.usage).failed += 1;
-    }
-
-    /// Counts queries as waiting until what is returned is dropped.
-    fn wait_for(&self, queries: usize) -> impl Drop {
-        struct Waiting<'a>(&'a AtomicU64, u64);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(self.1, Ordering::Relaxed);
-            }
-        }
-        self.waiting.fetch_add(queries as u64, Ordering::Relaxed);
-        Waiting(&self.waiting, queries as u64)
     }
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Backend, LengthMeter, Nearest, Trouble};
 use super::blocks::{Blocks, Key};
-use super::{DeviceOptions, State};
+use super::options::DeviceOptions;
+use super::state::State;
 use crate::ann::{AnnIndex, RowSource, Similarity};
 
 /// What a block is made from.

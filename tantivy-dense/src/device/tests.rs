@@ -17,7 +17,7 @@ use super::owner::Source;
 use super::{Answer, Device, DeviceOptions, Key, Slot};
 use crate::DenseError;
 use crate::ann::{AnnBuild, AnnIndex, RowSlice, RowSource, Similarity};
-use crate::warm::lock;
+use crate::lock::lock;
 
 const DIMENSION: usize = 8;
 

@@ -54,6 +54,7 @@
 
 mod arm;
 mod fusion;
+mod hit;
 mod matrix;
 mod query;
 mod ranking;
@@ -63,52 +64,20 @@ mod statistics;
 use std::sync::Arc;
 
 use tantivy::query::{Explanation, Query};
-use tantivy::{DocAddress, Searcher, Term};
+use tantivy::{Searcher, Term};
 
 pub use arm::{Arm, Ranking};
 pub use fusion::{Fusion, Normalise};
+pub use hit::{ArmHit, FusedHit};
 pub use matrix::{Column, Matrix};
 pub use query::HybridQuery;
 pub use statistics::TextStatistics;
 
 use crate::DenseError;
 use crate::query::both;
-use ranking::Block;
 
 /// Documents that each arm takes, unless asked for otherwise.
 pub const WINDOW: usize = 200;
-
-/// A document, with what every arm thought of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FusedHit {
-    /// Where it is, for the searcher that found it.
-    pub address: DocAddress,
-    /// The fused score, higher is better. Its scale is the fusion's. Beyond the first window it is lowered, see the
-    /// [module](self).
-    pub score: f32,
-    /// One for each arm, in the order they were given.
-    pub arms: Vec<ArmHit>,
-    /// By arm: whether it found the document itself, within the block's window.
-    found: Vec<bool>,
-    block: Arc<Block>,
-}
-
-/// What one arm thought of a document.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ArmHit {
-    /// The arm's name.
-    pub name: String,
-    /// Its place among the candidates by this arm's score, from 1; none where the arm has no score for it. Equal scores share a
-    /// rank. Candidates are those of the document's window and of smaller ones.
-    pub rank: Option<usize>,
-    /// The arm's own score: BM25, or the similarity of the vectors. None where the document does not match the text query,
-    /// has no vector, or is left out by the vector query's own filter or least similarity.
-    pub raw: Option<f32>,
-    /// What the fusion made of it, before the weight.
-    pub normalised: f32,
-    /// The arm's weight.
-    pub weight: f32,
-}
 
 #[derive(Clone, Debug)]
 struct NamedArm {

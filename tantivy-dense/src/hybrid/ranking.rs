@@ -10,45 +10,14 @@ use std::sync::Arc;
 
 use tantivy::{DocAddress, Searcher};
 
+use super::Hybrid;
 use super::arm::{Arm, Top};
+use super::hit::{ArmHit, Block, FusedHit};
 use super::matrix::{Column, Matrix};
-use super::{ArmHit, FusedHit, Hybrid};
-use crate::{DenseError, SegmentReport};
+use crate::DenseError;
 
 /// How many times as large each window is as the one before.
 const GROWTH: usize = 4;
-
-/// Documents of the ranking that were fused together.
-#[derive(Debug, PartialEq)]
-pub(super) struct Block {
-    /// How many documents each arm took for it, those of earlier blocks among them.
-    window: usize,
-    /// How many each arm took for the first block.
-    first: usize,
-    /// How much the fused scores were lowered.
-    lowered: f32,
-    /// By arm, how each segment was searched.
-    reports: Vec<Option<Arc<[SegmentReport]>>>,
-}
-
-impl Block {
-    pub(super) fn window(&self) -> usize {
-        self.window
-    }
-
-    /// How an arm searched a document's segment.
-    pub(super) fn report(&self, arm: usize, address: DocAddress) -> Option<&SegmentReport> {
-        self.reports.get(arm)?.as_ref()?.get(address.segment_ord as usize)
-    }
-
-    /// What there is to say of a block that is not the first.
-    pub(super) fn note(&self) -> Option<String> {
-        let Block { window, first, lowered, .. } = self;
-        (window > first).then(|| {
-            format!("beyond the {first} best of each arm: fused among their {window} best, less {lowered} to follow the hits before")
-        })
-    }
-}
 
 /// The arms of one search, with what is kept of them from block to block.
 struct Arms<'a> {

@@ -4,8 +4,8 @@
 #![allow(unsafe_code)]
 #![allow(clippy::needless_range_loop)] // several arrays are walked by one index
 
-use super::Scalar;
 use super::lanes::{Floats, LANES, Wholes};
+use super::scalar::Scalar;
 
 /// How far ahead of its reading one query asks for rows, in bytes, where rows are read abreast. The processor's own prefetching ends
 /// at the page, 4 KiB, and rows mapped from a file lie in pages that small.
@@ -303,13 +303,13 @@ macro_rules! kernels {
             query: &[f32],
             rows: &[T],
             out: &mut [f32],
-            reading: $crate::kernels::Reading,
+            reading: $crate::kernels::scalar::Reading,
         ) {
             // SAFETY: as above.
             unsafe {
                 match reading {
-                    $crate::kernels::Reading::Abreast => loops::rows::<$floats, T, L2, 1, $single>([query], rows, [out], true),
-                    $crate::kernels::Reading::InOrder => loops::rows::<$floats, T, L2, 1, 1>([query], rows, [out], false),
+                    $crate::kernels::scalar::Reading::Abreast => loops::rows::<$floats, T, L2, 1, $single>([query], rows, [out], true),
+                    $crate::kernels::scalar::Reading::InOrder => loops::rows::<$floats, T, L2, 1, 1>([query], rows, [out], false),
                 }
             }
         }
@@ -331,12 +331,12 @@ macro_rules! kernels {
         }
 
         $($attribute)*
-        pub(in crate::kernels) fn rows_i8(query: &[i8], rows: &[i8], out: &mut [i32], reading: $crate::kernels::Reading) {
+        pub(in crate::kernels) fn rows_i8(query: &[i8], rows: &[i8], out: &mut [i32], reading: $crate::kernels::scalar::Reading) {
             // SAFETY: as above.
             unsafe {
                 match reading {
-                    $crate::kernels::Reading::Abreast => loops::rows_i8::<$wholes, 4>(query, rows, out, true),
-                    $crate::kernels::Reading::InOrder => loops::rows_i8::<$wholes, 1>(query, rows, out, false),
+                    $crate::kernels::scalar::Reading::Abreast => loops::rows_i8::<$wholes, 4>(query, rows, out, true),
+                    $crate::kernels::scalar::Reading::InOrder => loops::rows_i8::<$wholes, 1>(query, rows, out, false),
                 }
             }
         }

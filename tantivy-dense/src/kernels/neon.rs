@@ -5,7 +5,10 @@ use std::arch::aarch64::*;
 
 use super::lanes::{Floats, LANES, Wholes};
 use super::portable::widen;
-use super::{Scalar, f16, loops};
+use half::f16;
+
+use super::loops;
+use super::scalar::Scalar;
 
 // SAFETY, for all methods below: as in `x86.rs`.
 

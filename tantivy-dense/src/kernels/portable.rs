@@ -2,7 +2,10 @@
 #![allow(unsafe_code)]
 
 use super::lanes::{Floats, LANES, Wholes};
-use super::{Scalar, f16, loops};
+use half::f16;
+
+use super::loops;
+use super::scalar::Scalar;
 
 /// Sixteen floats that the compiler may lay out as it likes. Where products are not `FUSED` into sums they are rounded
 /// first: without an instruction for it, fusing would be a function call a value.

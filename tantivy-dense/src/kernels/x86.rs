@@ -4,7 +4,10 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{Floats, LANES, Wholes};
-use super::{Scalar, f16, loops};
+use half::f16;
+
+use super::loops;
+use super::scalar::Scalar;
 
 /// Ones and zeros to cut a mask for the last lanes from.
 static MASK: [i32; 2 * LANES] = {

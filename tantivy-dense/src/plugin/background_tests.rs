@@ -10,7 +10,7 @@ use tantivy::{Index, IndexWriter, TantivyDocument};
 
 use super::build::Turn;
 use crate::ann::AnnPolicy;
-use crate::warm::lock;
+use crate::lock::lock;
 use crate::{Dense, DenseOptions, KnnQuery, SearchPath, VectorField, VectorOptions};
 
 /// These tests hold the one turn that there is.

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tantivy::Segment;
 use tantivy::directory::{TerminatingWrite, WritePtr};
 
-use super::{ann_component, rows_component};
 use crate::ann::{AnnBuild, AnnFileWriter, AnnIndex, AnnPlan};
-use crate::dense::Inner;
+use crate::components::{ann_component, rows_component};
+use crate::inner::Inner;
+use crate::lock::lock;
 use crate::rows::{FieldRows, RowsFile};
-use crate::warm::lock;
 use crate::{DenseError, Element, VectorField};
 
 /// A waiting build looks at its cancel flag once in so long.

@@ -4,7 +4,7 @@ use tantivy::directory::{TerminatingWrite, WritePtr};
 use tantivy::{DocId, PluginMergeContext};
 
 use super::{build, rows_component};
-use crate::dense::Inner;
+use crate::inner::Inner;
 use crate::mapping::MergeOrder;
 use crate::rows::{FieldRows, Presence, RowsFileWriter, Section, SideValues};
 use crate::warm::open_rows;

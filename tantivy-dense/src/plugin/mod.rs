@@ -14,11 +14,9 @@ use tantivy::space_usage::ComponentSpaceUsage;
 use tantivy::{HasLen, PluginMergeContext, PluginWriter, PluginWriterContext, SegmentPlugin, SegmentReader};
 
 use crate::VectorField;
-use crate::dense::Inner;
-use crate::rows::{EXTENSION, FieldWriter, RowsFileWriter};
-
-/// All files of a segment that this crate may ever write. tantivy fixes the list when an index is made.
-pub(crate) const EXTENSIONS: [&str; 2] = [EXTENSION, crate::ann::file::EXTENSION];
+use crate::components::{EXTENSIONS, rows_component};
+use crate::inner::Inner;
+use crate::rows::{FieldWriter, RowsFileWriter};
 
 /// The plugin.
 pub(crate) struct DensePlugin(pub(crate) Arc<Inner>);
@@ -55,14 +53,4 @@ impl SegmentPlugin for DensePlugin {
         }
         Ok(usage)
     }
-}
-
-/// The file of rows, as tantivy names it.
-pub(crate) fn rows_component() -> SegmentComponent {
-    SegmentComponent::Custom(EXTENSION.to_owned())
-}
-
-/// The file of approximate indexes, as tantivy names it.
-pub(crate) fn ann_component() -> SegmentComponent {
-    SegmentComponent::Custom(crate::ann::file::EXTENSION.to_owned())
 }

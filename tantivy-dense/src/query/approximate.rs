@@ -2,7 +2,7 @@
 
 use super::exact::{Candidates, QueryState};
 use super::report::IndexUse;
-use super::search::Settings;
+use super::settings::Settings;
 use super::top::{Best, Top};
 use crate::DenseError;
 use crate::ann::choose::{REFINED, refines};

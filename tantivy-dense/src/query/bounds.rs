@@ -1,6 +1,6 @@
 //! How far rounding can move a similarity.
 
-use super::exact::QueryVector;
+use super::vector::QueryVector;
 use crate::Metric;
 use crate::rows::{FieldRows, RoundedQuery};
 

@@ -10,15 +10,15 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use half::f16;
-use half::slice::HalfBitsSliceExt;
 use tantivy::DocAddress;
 
 use super::bounds::Bounds;
 use super::rowset::RowSet;
 use super::top::{Bar, Best, Top};
+use super::vector::{QueryVector, halves};
 use crate::kernels::{self, Scalar};
-use crate::rows::{FieldRows, RoundedQuery, RowSection};
-use crate::warm::lock;
+use crate::lock::lock;
+use crate::rows::{FieldRows, RowSection};
 use crate::{Element, Metric};
 
 /// A task scans about so many bytes, enough to make handing it to a thread cheap.
@@ -27,39 +27,6 @@ const TASK_BYTES: usize = 4 << 20;
 const BLOCK_BYTES: usize = 128 << 10;
 /// Ranges begin at multiples of this, the rows that one word of a set holds.
 const WORD: u32 = 64;
-
-/// A query as rows are compared with it.
-pub(crate) struct QueryVector {
-    pub metric: Metric,
-    pub vector: Vec<f32>,
-    pub rounded: RoundedQuery,
-}
-
-impl QueryVector {
-    /// `vector` is checked, and normalised under cosine.
-    pub(crate) fn new(metric: Metric, vector: Vec<f32>) -> QueryVector {
-        let rounded = RoundedQuery::new(&vector);
-        QueryVector { metric, vector, rounded }
-    }
-
-    fn compare<T: Scalar>(&self, row: &[T]) -> f32 {
-        match self.metric {
-            Metric::Cosine | Metric::Dot => kernels::dot(&self.vector, row),
-            Metric::L2 => -kernels::l2_squared(&self.vector, row),
-        }
-    }
-
-    /// Similarity to a row; the same bits whichever way a search comes to it.
-    pub(crate) fn similarity(&self, rows: &FieldRows, row: u32, scratch: &mut Vec<f32>) -> f32 {
-        match rows.options().element_type() {
-            Element::F32 | Element::Int8 => self.compare(rows.row(row, scratch)),
-            Element::F16 => {
-                let similarity = self.compare(halves(rows.values().row(row)));
-                similarity * rows.scales().get(row as usize).copied().unwrap_or(1.0)
-            }
-        }
-    }
-}
 
 /// One query of a search, with the best found for it so far.
 pub(crate) struct QueryState {
@@ -289,10 +256,4 @@ impl Scan<'_> {
             }
         }
     }
-}
-
-/// The values of half-precision rows.
-fn halves(bytes: &[u8]) -> &[f16] {
-    let words: &[u16] = bytemuck::try_cast_slice(bytes).unwrap_or_default();
-    words.reinterpret_cast()
 }

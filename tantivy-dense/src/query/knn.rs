@@ -5,10 +5,11 @@ use std::fmt;
 use tantivy::query::{EnableScoring, Query, Weight};
 use tantivy::{DocAddress, Searcher, Term};
 
-use super::exact::QueryVector;
 use super::filters::both;
 use super::report::{Hit, KnnOutcome};
-use super::search::{self, Settings};
+use super::search;
+use super::settings::Settings;
+use super::vector::QueryVector;
 use super::weight::HitsWeight;
 use crate::{Dense, DenseError, VectorField};
 

@@ -9,7 +9,9 @@ mod on_device;
 mod report;
 mod rowset;
 mod search;
+mod settings;
 mod top;
+mod vector;
 mod weight;
 
 pub(crate) use filters::{both, everything_but};

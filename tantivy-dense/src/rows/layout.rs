@@ -2,7 +2,7 @@
 
 use tantivy::index::SegmentId;
 
-use crate::field::{Element, Metric};
+use crate::metric::{Element, Metric};
 use crate::{DenseError, VectorOptions};
 
 /// Extension of the file.
