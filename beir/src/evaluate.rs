@@ -3,7 +3,7 @@
 use crate::itself::SelfHits;
 use crate::metric::Metric;
 use crate::qrels::Qrels;
-use crate::run::Run;
+use crate::run::{Run, rank};
 
 /// What a judged query without any result means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,17 +35,6 @@ pub struct EvalOptions<'a> {
     /// Queries that are documents of the corpus: their hit of the same id is dropped before ranking, unless it is judged. By
     /// default nothing is dropped. Of a run of k results that leaves one too few for a metric at k: ask the system for k + 1.
     pub itself: Option<&'a SelfHits>,
-}
-
-/// The documents of one answer in trec_eval's order: score descending, ties by document id descending (byte by byte).
-/// A score that is not a number comes last.
-pub fn rank(hits: &[(String, f64)]) -> Vec<(&str, f64)> {
-    let mut ranked: Vec<(&str, f64)> = hits.iter().map(|(id, score)| (id.as_str(), *score)).collect();
-    let key = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score };
-    ranked.sort_by(|a, b| {
-        key(b.1).partial_cmp(&key(a.1)).unwrap_or(std::cmp::Ordering::Equal).then_with(|| b.0.cmp(a.0))
-    });
-    ranked
 }
 
 /// One query's grades.

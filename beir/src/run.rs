@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::BeirError;
-use crate::evaluate::rank;
 use crate::lines::Lines;
 use crate::source;
 
@@ -201,6 +200,17 @@ fn digits(value: f64) -> String {
         Some(exponent @ -5..=8) => format!("{value:.*}", (8 - exponent).unsigned_abs() as usize),
         _ => text,
     }
+}
+
+/// The documents of one answer in trec_eval's order: score descending, ties by document id descending (byte by byte).
+/// A score that is not a number comes last.
+pub fn rank(hits: &[(String, f64)]) -> Vec<(&str, f64)> {
+    let mut ranked: Vec<(&str, f64)> = hits.iter().map(|(id, score)| (id.as_str(), *score)).collect();
+    let key = |score: f64| if score.is_nan() { f64::NEG_INFINITY } else { score };
+    ranked.sort_by(|a, b| {
+        key(b.1).partial_cmp(&key(a.1)).unwrap_or(std::cmp::Ordering::Equal).then_with(|| b.0.cmp(a.0))
+    });
+    ranked
 }
 
 #[cfg(test)]
