@@ -1,6 +1,7 @@
 //! What a user of the command line can do about an error of the library, which knows no options.
 
 use adam_plugin::PluginError;
+use adam_plugin::tantivy::TantivyError;
 use adam_server::ServeError;
 
 /// An option or a command that helps, if there is one.
@@ -11,6 +12,13 @@ pub(crate) fn tip(error: &anyhow::Error) -> Option<&'static str> {
     });
     match fault? {
         PluginError::OtherModel { .. } => Some("`adam reembed` makes an index with the vectors of another model"),
+        // tantivy tells of damage in many ways, and seldom names the file.
+        PluginError::Tantivy(
+            TantivyError::DataCorruption(_)
+            | TantivyError::DeserializeError(_)
+            | TantivyError::InternalError(_)
+            | TantivyError::IoError(_),
+        ) => Some("`adam check INDEX` says whether a file is damaged, and which"),
         PluginError::ModelMoved { .. } => Some("--model FOLDER says where the model is now"),
         _ => None,
     }

@@ -1,9 +1,30 @@
 //! Power cuts: what was acknowledged is on disk. `POWER_CUTS=100` cuts more often than the three times of each kind.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 mod common;
 
 use std::path::Path;
 use std::process::Command;
+
+use tantivy::schema::{STORED, STRING, Schema, TEXT};
+use tantivy::{Index, IndexWriter, doc};
+
+/// An index without vectors, for `adam import`: the documents that the script looks for.
+fn plain_index() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut schema = Schema::builder();
+    let key = schema.add_text_field("key", STRING | STORED);
+    let body = schema.add_text_field("body", TEXT | STORED);
+    let index = Index::create_in_dir(folder.path(), schema.build()).unwrap();
+    let mut writer: IndexWriter = index.writer_with_num_threads(1, 15_000_000).unwrap();
+    for number in 0..120 {
+        let text = format!("everyone reads of mark{number}");
+        writer.add_document(doc!(key => format!("d{number}"), body => text)).unwrap();
+    }
+    writer.commit().unwrap();
+    writer.wait_merging_threads().unwrap();
+    folder
+}
 
 #[test]
 fn what_was_acknowledged_survives_a_power_cut() {
@@ -23,6 +44,8 @@ fn what_was_acknowledged_survives_a_power_cut() {
     vocabulary.insert(last, one);
     std::fs::write(&tokenizer, words.to_string()).unwrap();
 
+    let plain = plain_index();
+
     // A mount namespace of its own: no mount is seen outside of it or outlives it.
     let done = common::unset(Command::new("unshare"))
         .args(["-m", "python3"])
@@ -32,6 +55,8 @@ fn what_was_acknowledged_survives_a_power_cut() {
         .arg(model.path())
         .arg("--other")
         .arg(other.path())
+        .arg("--plain")
+        .arg(plain.path())
         .output();
     let done = match done {
         Ok(done) => done,
