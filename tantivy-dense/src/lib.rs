@@ -97,9 +97,9 @@
 //!   nothing.
 //! - This version is bound to tantivy 0.27, whose plugins it uses and whose types are part of its interface: a program that depends
 //!   on another tantivy beside it cannot pass them.
-//! - With the feature `faiss`, faiss is compiled for the processor that cargo's configuration names. Without a word there that is
-//!   x86-64 with SSE2, several times slower than AVX2: put `rustflags = ["-C", "target-cpu=x86-64-v3"]` into your own
-//!   `.cargo/config.toml`; this repository's does not reach programs that depend on it. The crate's own kernels choose at run time.
+//! - With the feature `faiss`, faiss is compiled for x86-64 with SSE2 unless told otherwise, several times slower than with AVX2: put
+//!   `CXXFLAGS_x86_64_unknown_linux_gnu = "-march=x86-64-v3"` under `[env]` in your own `.cargo/config.toml`; this repository's does not
+//!   reach programs that depend on it. The crate's own kernels choose at run time.
 //! - tantivy's `MmapDirectory` can lose a commit when the power goes within seconds, and opens whatever the files of an index name.
 //!   [`Dense::open`] and its siblings use [`DurableDirectory`] instead; hand one to tantivy where you open an index by other means.
 //! - Errors are one type, [`DenseError`]; each message says what was found, where, and what to do.
