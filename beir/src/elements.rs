@@ -9,7 +9,7 @@ use crate::lines::{Lines, MAX_LINE};
 /// Follows a JSON array byte by byte and says where its elements begin and end. It does not check the elements.
 #[derive(Default)]
 struct Scan {
-    expected: Expected,
+    expected: Expectation,
     /// Brackets that are open within the element.
     depth: usize,
     in_string: bool,
@@ -17,7 +17,7 @@ struct Scan {
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
-enum Expected {
+enum Expectation {
     /// The `[` of the array.
     #[default]
     Opening,
@@ -48,7 +48,7 @@ enum Step {
 
 impl Scan {
     fn feed(&mut self, byte: u8) -> Result<Step, String> {
-        use Expected::{Comma, Element, First, Inside, Nothing, Opening, Word};
+        use Expectation::{Comma, Element, First, Inside, Nothing, Opening, Word};
         match (self.expected, byte) {
             (Inside, _) => return Ok(self.inside(byte)),
             (Word, b',' | b']' | b' ' | b'\t' | b'\n' | b'\r') => {
@@ -93,14 +93,14 @@ impl Scan {
             }
         }
         if self.depth == 0 && !self.in_string {
-            self.expected = Expected::Comma;
+            self.expected = Expectation::Comma;
             return Step::Last;
         }
         Step::Inside
     }
 
     fn is_whole(&self) -> bool {
-        self.expected == Expected::Nothing
+        self.expected == Expectation::Nothing
     }
 }
 

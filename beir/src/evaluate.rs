@@ -39,7 +39,7 @@ pub struct EvalOptions<'a> {
 
 /// One query's grades.
 #[derive(Debug, Clone)]
-struct Judged {
+struct GradedRanking {
     query: String,
     /// Grades of the documents found, best first.
     ranked: Vec<i32>,
@@ -51,7 +51,7 @@ struct Judged {
 #[derive(Debug, Clone)]
 pub struct Evaluation {
     metrics: Vec<Metric>,
-    queries: Vec<Judged>,
+    queries: Vec<GradedRanking>,
     missing: usize,
     dropped: usize,
 }
@@ -78,7 +78,7 @@ pub fn evaluate(qrels: &Qrels, run: &Run, metrics: &[Metric], options: &EvalOpti
             dropped += hits.len() - ranked.len();
         }
         let grades = ranked.iter().take(depth).map(|(document, _)| judged.get(*document).copied().unwrap_or(0));
-        queries.push(Judged {
+        queries.push(GradedRanking {
             query: query.clone(),
             ranked: grades.collect(),
             judged: judged.values().copied().collect(),

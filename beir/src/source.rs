@@ -108,14 +108,14 @@ fn peek<R: Read + Send + 'static>(mut reader: R) -> io::Result<(Vec<u8>, Box<dyn
     match read {
         Ok(_) => Ok((head, Box::new(first.chain(reader)))),
         Err(fault) if head.is_empty() => Err(fault),
-        Err(fault) => Ok((head, Box::new(first.chain(Failing(Some(fault)))))),
+        Err(fault) => Ok((head, Box::new(first.chain(FailingReader(Some(fault)))))),
     }
 }
 
 /// A reader that has nothing but an error.
-struct Failing(Option<io::Error>);
+struct FailingReader(Option<io::Error>);
 
-impl Read for Failing {
+impl Read for FailingReader {
     fn read(&mut self, _into: &mut [u8]) -> io::Result<usize> {
         self.0.take().map_or(Ok(0), Err)
     }
@@ -173,7 +173,7 @@ pub(crate) fn text_of(name: &Arc<str>, raw: Box<dyn Read + Send>) -> Result<Box<
             Kind::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(packed)),
             _ => Box::new(Zstandard::new(packed)),
         };
-        reader = Box::new(Packed { inner, packing });
+        reader = Box::new(Decompressor { inner, packing });
     }
 }
 
@@ -189,12 +189,12 @@ fn cannot_read(name: &Arc<str>, fault: io::Error) -> BeirError {
 }
 
 /// A decoder whose errors say what is the matter with the file.
-struct Packed {
+struct Decompressor {
     inner: Box<dyn Read + Send>,
     packing: &'static str,
 }
 
-impl Read for Packed {
+impl Read for Decompressor {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         self.inner.read(into).map_err(|fault| match fault.kind() {
             io::ErrorKind::Interrupted => fault,

@@ -102,7 +102,7 @@ impl SentenceEncoder {
 
         let keeps_length = options.normalize == Some(false) && says_normalize;
         let name = spec.name();
-        let planned = Planned {
+        let planned = HeadPlan {
             pooling: spec.pooling,
             guessed: spec.guesses_pooling,
             steps: spec.steps,
@@ -266,7 +266,7 @@ fn fingerprint(spec: &ModelFolder, tokenizer: &TextTokenizer, file: &OnnxFile) -
 }
 
 /// What the folder and the options ask for, before the graph was looked at.
-struct Planned {
+struct HeadPlan {
     pooling: crate::folder::Pooling,
     /// Whether nothing in the folder asks for that pooling.
     guessed: bool,
@@ -280,8 +280,8 @@ impl Head {
     /// The folder's files decide what a vector is. The graph's own is used where it agrees with them, since it saves
     /// copying the token vectors out; where the two differ, what the files say is done here. Where they say nothing, as in the
     /// folders that optimum exports, the graph knows better than a guess.
-    fn choose(planned: Planned, pool: &SessionPool, tokenizer: &TextTokenizer) -> Result<(Self, usize), EncoderError> {
-        let Planned { pooling, guessed, steps, must_not_normalize } = planned;
+    fn choose(planned: HeadPlan, pool: &SessionPool, tokenizer: &TextTokenizer) -> Result<(Self, usize), EncoderError> {
+        let HeadPlan { pooling, guessed, steps, must_not_normalize } = planned;
         let tokens = token_output(pool).cloned();
         let sentence = sentence_output(pool).cloned();
         for output in tokens.iter().chain(&sentence) {

@@ -84,7 +84,7 @@ struct State {
 }
 
 /// A session lent out; it goes back when dropped.
-struct Lent<'a> {
+struct SessionGuard<'a> {
     pool: &'a SessionPool,
     session: Option<Session>,
     is_whole: bool,
@@ -289,7 +289,7 @@ impl SessionPool {
 
     /// Takes a session, waiting for one in the order of arrival: a query that comes while an index is being built gets
     /// its turn after the batches already running.
-    fn borrow(&self, share: Share, tokens: usize) -> Lent<'_> {
+    fn borrow(&self, share: Share, tokens: usize) -> SessionGuard<'_> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let ticket = state.next;
         state.next += 1;
@@ -310,7 +310,7 @@ impl SessionPool {
                     if !state.idle.is_empty() && !state.queue.is_empty() {
                         self.freed.notify_all();
                     }
-                    return Lent { pool: self, session: Some(session), is_whole };
+                    return SessionGuard { pool: self, session: Some(session), is_whole };
                 }
             }
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -318,7 +318,7 @@ impl SessionPool {
     }
 }
 
-impl Drop for Lent<'_> {
+impl Drop for SessionGuard<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             let mut state = self.pool.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,7 @@ use crate::text_encoder::TextKind;
 
 pub(crate) use json::JsonFile;
 pub(crate) use layers::Step;
-pub(crate) use normalizer::{Adjusted, adjust};
+pub(crate) use normalizer::{Adjustment, adjust};
 pub(crate) use onnx::{OnnxFile, SharedWeight, WeightValues};
 pub(crate) use pooling::Pooling;
 

@@ -17,7 +17,7 @@ const OF_BERT: [(&str, &str); 3] = [
 
 /// What the other files change.
 #[derive(Debug, Default)]
-pub(crate) struct Adjusted {
+pub(crate) struct Adjustment {
     /// In place of the file's normaliser, where it is another.
     pub(crate) normalizer: Option<Value>,
     /// In place of the file's pre-tokenizer, where it is another.
@@ -33,7 +33,7 @@ pub(crate) fn adjust(
     pre_tokenizer: &Value,
     config: Option<&JsonFile>,
     lower_case: bool,
-) -> Result<Adjusted, EncoderError> {
+) -> Result<Adjustment, EncoderError> {
     let (mut changed, mut split) = (normalizer.clone(), pre_tokenizer.clone());
     if let Some(config) = config
         && !config.text("tokenizer_class")?.is_some_and(|class| PLAIN_CLASSES.contains(&class))
@@ -61,7 +61,7 @@ pub(crate) fn adjust(
         }
         changed = json!({"type": "Sequence", "normalizers": parts});
     }
-    Ok(Adjusted {
+    Ok(Adjustment {
         normalizer: Some(changed).filter(|changed| changed != normalizer),
         pre_tokenizer: Some(split).filter(|split| split != pre_tokenizer),
         overruled,

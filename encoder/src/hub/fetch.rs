@@ -34,7 +34,7 @@ pub(super) struct Client {
 }
 
 /// A file that was fetched whole.
-pub(super) struct Fetched {
+pub(super) struct Download {
     /// Of its content, in lower-case hexadecimal.
     pub(super) sha256: String,
     /// The commit that it belongs to, as the hub says.
@@ -100,7 +100,7 @@ impl Client {
         path: &str,
         limit: u64,
         mut write: impl FnMut(&[u8]) -> std::io::Result<()>,
-    ) -> Result<Fetched, String> {
+    ) -> Result<Download, String> {
         let answer = self.ask(path)?;
         let commit = answer.commit.clone();
         // The hub names files that it keeps apart by their SHA-256, others by a hash of another kind.
@@ -116,7 +116,7 @@ impl Client {
             Some(expected) if !expected.eq_ignore_ascii_case(&sha256) => {
                 Err(format!("it is damaged: its SHA-256 is {sha256}, and the hub says {expected}"))
             }
-            _ => Ok(Fetched { sha256, commit }),
+            _ => Ok(Download { sha256, commit }),
         }
     }
 

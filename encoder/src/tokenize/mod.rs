@@ -16,14 +16,14 @@ use tokenizers::{
 
 use crate::error::EncoderError;
 use crate::files::read_limited;
-use crate::folder::{Adjusted, JsonFile, ModelFolder, adjust};
+use crate::folder::{Adjustment, JsonFile, ModelFolder, adjust};
 use crate::guard::guarded;
 use crate::limits::TOKENIZER_LIMIT;
 use outline::Outline;
-use parts::{Changes, Cuts};
+use parts::{Changes, Splits};
 
 /// A tokenizer as its file has it, with limits on the parts that could take all time and memory.
-type Tokenizer = TokenizerImpl<ModelWrapper, Changes, Cuts, PostProcessorWrapper, DecoderWrapper>;
+type Tokenizer = TokenizerImpl<ModelWrapper, Changes, Splits, PostProcessorWrapper, DecoderWrapper>;
 
 /// A text up to this many bytes for each token that fits is tokenised in one go.
 const BYTES_A_TOKEN: usize = 16;
@@ -146,7 +146,7 @@ impl TextTokenizer {
         lower_case: bool,
         path: &Path,
     ) -> Result<Option<String>, EncoderError> {
-        let Adjusted { normalizer, pre_tokenizer, overruled } =
+        let Adjustment { normalizer, pre_tokenizer, overruled } =
             adjust(&outline.normalizer, &outline.pre_tokenizer, config, lower_case)?;
         let fault = |problem: String| {
             EncoderError::model(
@@ -156,7 +156,7 @@ impl TextTokenizer {
         };
         let normalizer: Option<Changes> =
             normalizer.map(serde_json::from_value).transpose().map_err(|error| fault(error.to_string()))?;
-        let cuts: Option<Cuts> =
+        let cuts: Option<Splits> =
             pre_tokenizer.map(serde_json::from_value).transpose().map_err(|error| fault(error.to_string()))?;
         if let Some(cuts) = cuts {
             tokenizer.with_pre_tokenizer(Some(cuts));

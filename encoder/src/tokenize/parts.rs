@@ -14,7 +14,7 @@ use tokenizers::{
     SplitDelimiterBehavior,
 };
 
-use super::pattern::{Sought, in_time, noted};
+use super::pattern::{PatternKind, in_time, noted};
 
 /// A text may grow to this many times its size, and ...
 const GROWTH: usize = 16;
@@ -43,7 +43,7 @@ pub(super) struct Changes(Vec<Change>);
 
 #[derive(Debug)]
 enum Change {
-    Replace { sought: Sought, content: String },
+    Replace { sought: PatternKind, content: String },
     Other(Box<NormalizerWrapper>),
 }
 
@@ -57,8 +57,8 @@ impl Changes {
                 // The pattern can be had in this way only.
                 let value = serde_json::to_value(&replace)?;
                 let sought = match (value.pointer("/pattern/String"), value.pointer("/pattern/Regex")) {
-                    (Some(Value::String(letters)), _) => Sought::letters(letters)?,
-                    (_, Some(Value::String(source))) => Sought::expression(source)?,
+                    (Some(Value::String(letters)), _) => PatternKind::letters(letters)?,
+                    (_, Some(Value::String(source))) => PatternKind::expression(source)?,
                     _ => return Err("a Replace has neither letters nor an expression to look for".into()),
                 };
                 self.0.push(Change::Replace { sought, content: replace.content });
@@ -145,32 +145,32 @@ fn check_tables(value: &Value) -> std::result::Result<(), String> {
 
 /// How a text is cut into words.
 #[derive(Debug)]
-pub(super) struct Cuts(Vec<Cut>);
+pub(super) struct Splits(Vec<Step>);
 
 #[derive(Debug)]
-enum Cut {
-    Split { sought: Sought, behavior: SplitDelimiterBehavior, invert: bool },
+enum Step {
+    Split { sought: PatternKind, behavior: SplitDelimiterBehavior, invert: bool },
     Other(Box<PreTokenizerWrapper>),
 }
 
-impl Cuts {
+impl Splits {
     fn add(&mut self, cut: PreTokenizerWrapper) -> Result<()> {
         match cut {
             PreTokenizerWrapper::Sequence(sequence) => sequence.into_iter().try_for_each(|cut| self.add(cut))?,
             PreTokenizerWrapper::Split(split) => {
                 let sought = match &split.pattern {
-                    SplitPattern::String(letters) => Sought::letters(letters)?,
-                    SplitPattern::Regex(source) => Sought::expression(source)?,
+                    SplitPattern::String(letters) => PatternKind::letters(letters)?,
+                    SplitPattern::Regex(source) => PatternKind::expression(source)?,
                 };
-                self.0.push(Cut::Split { sought, behavior: split.behavior, invert: split.invert });
+                self.0.push(Step::Split { sought, behavior: split.behavior, invert: split.invert });
             }
-            other => self.0.push(Cut::Other(Box::new(other))),
+            other => self.0.push(Step::Other(Box::new(other))),
         }
         if self.0.len() > CUTS { Err(format!("has more than {CUTS} pre-tokenizers").into()) } else { Ok(()) }
     }
 }
 
-impl<'de> Deserialize<'de> for Cuts {
+impl<'de> Deserialize<'de> for Splits {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         let cut = PreTokenizerWrapper::deserialize(deserializer)?;
         let mut cuts = Self(Vec::new());
@@ -184,20 +184,20 @@ fn size(text: &PreTokenizedString) -> usize {
     text.get_splits(OffsetReferential::Normalized, OffsetType::Byte).iter().map(|(part, _, _)| part.len()).sum()
 }
 
-impl PreTokenizer for Cuts {
+impl PreTokenizer for Splits {
     fn pre_tokenize(&self, text: &mut PreTokenizedString) -> Result<()> {
         // One step alone at most triples a text.
         let from = if self.0.len() > 1 { Some(size(text)) } else { None };
         for cut in &self.0 {
             in_time()?;
             match cut {
-                Cut::Split { sought, behavior, invert: false } => {
+                Step::Split { sought, behavior, invert: false } => {
                     text.split(|_, part| part.split(sought, *behavior))?;
                 }
-                Cut::Split { sought, behavior, invert: true } => {
+                Step::Split { sought, behavior, invert: true } => {
                     text.split(|_, part| part.split(Invert(sought), *behavior))?;
                 }
-                Cut::Other(cut) => {
+                Step::Other(cut) => {
                     cut.pre_tokenize(text)?;
                     if let Some(from) = from {
                         check_size(from, size(text))?;

@@ -72,14 +72,14 @@ pub(super) fn in_time() -> Result<()> {
 
 /// What a tokenizer's file looks for in a text.
 #[derive(Debug)]
-pub(super) enum Sought {
+pub(super) enum PatternKind {
     /// These letters.
     Letters(String),
     /// What matches.
     Expression(Regex),
 }
 
-impl Sought {
+impl PatternKind {
     pub(super) fn letters(letters: &str) -> Result<Self> {
         // Nothing is found everywhere; an expression does that as `tokenizers` does.
         if letters.is_empty() { Self::expression("") } else { Ok(Self::Letters(letters.to_owned())) }
@@ -142,7 +142,7 @@ fn next(regex: &Regex, text: &str, from: usize, region: &mut Region) -> Result<O
     }
 }
 
-impl Pattern for &Sought {
+impl Pattern for &PatternKind {
     fn find_matches(&self, inside: &str) -> Result<Vec<(Offsets, bool)>> {
         if inside.is_empty() {
             return Ok(vec![((0, 0), false)]);
@@ -202,7 +202,7 @@ mod tests {
 
         #[test]
         fn letters_are_those_of_an_expression(letters in "[ab.]{0,3}", text in "[ab. ]{0,80}") {
-            let sought = Sought::letters(&letters).unwrap();
+            let sought = PatternKind::letters(&letters).unwrap();
             let escaped: String = letters.chars().flat_map(|letter| ['\\', letter]).collect::<String>()
                 .replace("\\a", "a").replace("\\b", "b");
             let regex = Regex::new(&escaped).unwrap();
