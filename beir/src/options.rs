@@ -79,6 +79,21 @@ impl ReadOptions {
         self
     }
 
+    /// The names of id, title and text, each where one is given, as users of a program give them.
+    #[must_use]
+    pub fn fields(mut self, id: Option<&str>, title: Option<&str>, text: Option<&str>) -> Self {
+        if let Some(name) = id {
+            self = self.id_field(name);
+        }
+        if let Some(name) = title {
+            self = self.title_field(name);
+        }
+        if let Some(name) = text {
+            self = self.text_field(name);
+        }
+        self
+    }
+
     /// Which other fields become metadata.
     #[must_use]
     pub fn keep(mut self, keep: Keep) -> Self {

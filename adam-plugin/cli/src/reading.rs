@@ -46,16 +46,8 @@ impl ReadArgs {
         if let Some(path) = &self.wrong_lines {
             crate::screen::has_folder(path)?;
         }
-        let mut options = ReadOptions::new().on_wrong_line(self.on_wrong_line);
-        if let Some(name) = &self.id_field {
-            options = options.id_field(name);
-        }
-        if let Some(name) = &self.title_field {
-            options = options.title_field(name);
-        }
-        if let Some(name) = &self.text_field {
-            options = options.text_field(name);
-        }
+        let (id, title, text) = (self.id_field.as_deref(), self.title_field.as_deref(), self.text_field.as_deref());
+        let mut options = ReadOptions::new().on_wrong_line(self.on_wrong_line).fields(id, title, text);
         if let Some(keep) = &self.keep {
             options = options.keep(keep.clone());
         }

@@ -57,16 +57,8 @@ pub(crate) struct AddParams {
 
 impl AddParams {
     fn options(&self) -> Result<ReadOptions, ApiError> {
-        let mut options = ReadOptions::new();
-        if let Some(name) = &self.id_field {
-            options = options.id_field(name);
-        }
-        if let Some(name) = &self.title_field {
-            options = options.title_field(name);
-        }
-        if let Some(name) = &self.text_field {
-            options = options.text_field(name);
-        }
+        let (id, title, text) = (self.id_field.as_deref(), self.title_field.as_deref(), self.text_field.as_deref());
+        let mut options = ReadOptions::new().fields(id, title, text);
         if let Some(keep) = &self.keep {
             options = options.keep(keep.parse().map_err(|problem| ApiError::validation(format!("`keep`: {problem}")))?);
         }
