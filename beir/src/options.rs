@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::BeirError;
-use crate::record::{self, Record};
 
 /// How records are read.
 ///
@@ -106,15 +105,6 @@ impl ReadOptions {
     pub fn on_wrong_line(mut self, policy: OnWrongLine) -> Self {
         self.on_wrong_line = policy;
         self
-    }
-
-    /// Reads one document from a JSON object, by the same rules as a line of a file.
-    ///
-    /// # Errors
-    /// [`BeirError::Json`] where the text is not JSON, [`BeirError::Record`] where it is not a usable document; the
-    /// message names the field.
-    pub fn parse(&self, json: &str) -> Result<Record, BeirError> {
-        record::record(json, self).map_err(record::Fault::into_error)
     }
 
     pub(crate) fn title_name(&self) -> &str {

@@ -283,17 +283,7 @@ fn row(line: &str, form: Form) -> Result<(String, String, i32), String> {
     if query.is_empty() || document.is_empty() {
         return Err(format!("an id is empty; expected `{expected}`"));
     }
-    Ok((query.to_owned(), document.to_owned(), grade(columns[count - 1])?))
-}
-
-/// A grade is a whole number, which some programs write as `1.0`.
-pub(crate) fn grade(text: &str) -> Result<i32, String> {
-    if let Ok(grade) = text.parse() {
-        return Ok(grade);
-    }
-    let whole = text.parse::<f64>().ok().filter(|grade| grade.fract() == 0.0 && grade.abs() <= f64::from(i32::MAX));
-    // Whole and within the range, as was just checked.
-    whole.map(|grade| grade as i32).ok_or_else(|| format!("grade `{text}` is not a whole number"))
+    Ok((query.to_owned(), document.to_owned(), record::grade(columns[count - 1])?))
 }
 
 #[cfg(test)]

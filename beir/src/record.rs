@@ -306,11 +306,32 @@ pub(crate) fn judgement(text: &str) -> Result<(String, String, i32), Fault> {
     let query = fields.id(&["query-id", "query_id", "qid"])?;
     let document = fields.id(&["corpus-id", "corpus_id", "doc-id", "doc_id", "docid"])?;
     let grade = match fields.take("score")? {
-        Some(grade) if fields.kind(grade) == "a number" => crate::qrels::grade(grade).map_err(Fault::shape)?,
+        Some(grade) if fields.kind(grade) == "a number" => self::grade(grade).map_err(Fault::shape)?,
         Some(other) => return Err(Fault::shape(format!("`score` must be a number, found {}", fields.kind(other)))),
         None => return Err(Fault::shape("the record has no `score`")),
     };
     Ok((query, document, grade))
+}
+
+/// A grade is a whole number, which some programs write as `1.0`.
+pub(crate) fn grade(text: &str) -> Result<i32, String> {
+    if let Ok(grade) = text.parse() {
+        return Ok(grade);
+    }
+    let whole = text.parse::<f64>().ok().filter(|grade| grade.fract() == 0.0 && grade.abs() <= f64::from(i32::MAX));
+    // Whole and within the range, as was just checked.
+    whole.map(|grade| grade as i32).ok_or_else(|| format!("grade `{text}` is not a whole number"))
+}
+
+impl ReadOptions {
+    /// Reads one document from a JSON object, by the same rules as a line of a file.
+    ///
+    /// # Errors
+    /// [`BeirError::Json`] where the text is not JSON, [`BeirError::Record`] where it is not a usable document; the
+    /// message names the field.
+    pub fn parse(&self, json: &str) -> Result<Record, BeirError> {
+        record(json, self).map_err(Fault::into_error)
+    }
 }
 
 #[cfg(test)]
