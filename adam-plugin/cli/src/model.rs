@@ -19,7 +19,7 @@ pub(crate) struct RuntimeArgs {
     /// Threads of the model; 0 is one for each core.
     #[arg(long, value_name = "N", default_value_t = 0, env = "ADAM_THREADS")]
     pub(crate) threads: usize,
-    /// Where the model runs, in order of preference: cpu, cuda[:DEVICE], tensorrt, migraphx, directml, openvino, coreml. All
+    /// Where the model runs, in order of preference: cpu, cuda or cuda:DEVICE, tensorrt, migraphx, directml, openvino, coreml. All
     /// but cpu need a build of ONNX Runtime that has them (ORT_DYLIB_PATH names the library or its folder); one that is absent
     /// is an error.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "ADAM_PROVIDER", value_parser = values::provider())]
@@ -40,7 +40,7 @@ impl RuntimeArgs {
 /// Where vectors are compared.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// Compare vectors exactly on a device: gpu[:NUMBER] (in a build with the feature gpu), or host, which answers simultaneous
+    /// Compare vectors exactly on a device: gpu or gpu:NUMBER (in a build with the feature gpu), or host, which answers simultaneous
     /// queries together. If the device is unavailable, the search runs on the CPU as without this option.
     #[arg(long, value_name = "DEVICE", env = "ADAM_SEARCH_DEVICE", value_parser = values::device())]
     search_device: Option<Device>,

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-/// A type that values of a row are kept in: `f32` or [`f16`].
+/// A type that values of a row are kept in: `f32` or [`f16`](struct@half::f16).
 pub trait Scalar: sealed::Scalar {}
 impl Scalar for f32 {}
 impl Scalar for f16 {}

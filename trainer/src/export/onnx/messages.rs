@@ -96,7 +96,7 @@ pub struct NodeProto {
     pub domain: Option<String>,
 }
 
-/// A setting of an operator. Exactly one of the values is filled, the one [`type`](Self::r#type) names.
+/// A setting of an operator. Exactly one of the values is filled, the one `type` names.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
     /// Name of the setting.
