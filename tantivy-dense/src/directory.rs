@@ -99,7 +99,7 @@ impl DurableDirectory {
         }
         tracing::warn!(
             folder = %self.path.display(),
-            "{FILE_LIST} names files that are none of an index, and they are left alone: {}",
+            "{FILE_LIST} names files that do not belong to an index; they are left alone: {}",
             foreign.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
         );
         serde_json::to_vec(&own).unwrap_or(bytes)
