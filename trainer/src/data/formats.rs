@@ -153,6 +153,9 @@ fn shape(row: &Row) -> Option<Format> {
     }
 }
 
+/// What the names of files of passages begin with. A table of queries has the same fields, so the name has to tell.
+const CORPUS_NAMES: [&str; 5] = ["corpus", "passage", "document", "docs", "collection"];
+
 /// Whether a row is a passage of a corpus: in a file of such a name, with an id and a text and nothing that speaks of a query.
 fn is_passage(file: &Path, row: &Row) -> bool {
     let has = |names: &[&str]| row.get(names).is_some();
@@ -161,7 +164,7 @@ fn is_passage(file: &Path, row: &Row) -> bool {
     has(&["_id", "id", "docid", "doc_id", "pid"])
         && has(&["text", "contents", "body"])
         && !has_query
-        && !stem.starts_with("quer")
+        && CORPUS_NAMES.iter().any(|name| stem.starts_with(name))
 }
 
 /// What is said of a row of no known form: what it has, what it might be, what is read.

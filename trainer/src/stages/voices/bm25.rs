@@ -235,6 +235,7 @@ mod tests {
         }
         writer.commit().unwrap();
         let searcher = index.reader().unwrap().searcher();
+        let mut order_of_crows = Vec::new();
         for query in ["crow hooks", "the pale aurora", "wires"] {
             let parsed = QueryParser::for_index(&index, vec![text]).parse_query(query).unwrap();
             let hits = searcher.search(&parsed, &TopDocs::with_limit(4).order_by_score()).unwrap();
@@ -242,6 +243,9 @@ mod tests {
             let column = searcher.segment_reader(0).fast_fields().u64("number").unwrap();
             for (score, at) in hits {
                 let passage = column.first(at.doc_id).unwrap() as u32;
+                if query == "crow hooks" {
+                    order_of_crows.push(passage);
+                }
                 let terms = bm25.terms(query);
                 let ours = bm25.passage(&terms, passage);
                 assert!((ours - score).abs() < 1e-4 * score, "{query}, passage {passage}: {ours}, tantivy {score}");
@@ -251,9 +255,9 @@ mod tests {
         }
         let postings = bm25.postings();
         let top = bm25.top(&postings, &bm25.terms("crow hooks"), 5);
-        assert_eq!(top.iter().map(|hit| hit.0).collect::<Vec<_>>(), [1, 0]);
+        assert_eq!(top.iter().map(|hit| hit.0).collect::<Vec<_>>(), order_of_crows);
         assert_eq!(bm25.top(&postings, &bm25.terms("crow hooks"), 1), top[..1]);
-        assert_eq!(top[0].1, bm25.passage(&bm25.terms("crow hooks"), 1));
+        assert_eq!(top[0].1, bm25.passage(&bm25.terms("crow hooks"), order_of_crows[0]));
         assert_eq!(bm25.passage(&bm25.terms("nothing of it here"), 2), 0.0);
         assert_eq!(bm25.text(&bm25.terms("crow"), ""), 0.0);
     }
