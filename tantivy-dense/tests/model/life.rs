@@ -231,7 +231,8 @@ impl Life {
     }
 
     fn reload(&mut self) {
-        self.reader.reload().unwrap();
+        // Merges run beside it: `Dense::reload` looks again where one takes a segment away.
+        self.dense.reload(&self.index, &self.reader).unwrap();
         self.visible = self.committed.clone();
         let searcher = self.reader.searcher();
         let model = self.visible.clone();
