@@ -414,6 +414,10 @@ fn steadily<T>(index: &Index, mut open: impl FnMut() -> tantivy::Result<T>) -> R
         let before = segments();
         match open() {
             Err(_) if before != segments() => {}
+            // A file may be gone a moment before the list of segments says so.
+            Err(tantivy::TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_))) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
             opened => return Ok(opened?),
         }
     }
