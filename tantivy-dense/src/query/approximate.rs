@@ -127,15 +127,15 @@ pub(super) struct Traversal {
 /// Searches an index for `want` rows and compares what it finds in full.
 pub(super) fn traverse(
     open: &OpenIndex,
-    traversal: &TraversalPlan,
+    plan: &TraversalPlan,
     segment: &Candidates,
     asked: &QueryState,
     (want, deep): (usize, bool),
 ) -> Result<Traversal, DenseError> {
     let index: &AnnIndex = &open.index;
-    let candidates = ((want as f64 * traversal.oversample).ceil() as usize).min(segment.count() as usize);
+    let candidates = ((want as f64 * plan.oversample).ceil() as usize).min(segment.count() as usize);
     let filter = segment.selected.as_ref().map(|set| set.words());
-    let search = if deep { traversal.deep } else { traversal.search };
+    let search = if deep { plan.deep } else { plan.search };
     let found = index.search_counted(&asked.query.vector, candidates, &search, filter)?;
     let mut best = Top::with_room(want, want.min(found.rows.len()));
     best.raise(asked.bar.get());
