@@ -21,6 +21,8 @@ pub(super) struct NearestChunk {
     /// The query's vector and field, without a number of hits.
     pub(super) nearest: KnnQuery,
     pub(super) fields: ChunkFields,
+    /// Chunks less similar are not found.
+    pub(super) least: f32,
     /// Whether the filter looks at something that only documents have, and not their further chunks.
     pub(super) by_document: bool,
 }
@@ -127,11 +129,21 @@ impl Ranking for NearestChunk {
         let mut best: Vec<Option<f32>> = vec![None; documents.len()];
         for (chunk, similarity) in chunks.iter().zip(self.nearest.similarities(searcher, &chunks)?) {
             let slot = &mut best[owners[chunk]];
-            if let Some(similarity) = similarity {
+            if let Some(similarity) = similarity.filter(|similarity| *similarity >= self.least) {
                 *slot = Some(slot.map_or(similarity, |known| known.max(similarity)));
             }
         }
         Ok(best)
+    }
+
+    /// A document is counted by its first chunk, whose own similarity says nothing of the nearest one's.
+    fn matching(&self) -> Option<Box<dyn Query>> {
+        self.least.is_infinite().then(|| {
+            let documents = TermQuery::new(self.fields.documents(), IndexRecordOption::Basic);
+            let matching: Box<dyn Query> =
+                Box::new(BooleanQuery::intersection(vec![self.nearest.candidates(), Box::new(documents)]));
+            matching
+        })
     }
 
     fn lower_bound(&self) -> Option<f32> {

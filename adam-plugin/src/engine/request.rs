@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tantivy_dense::hybrid::Fusion;
 
 use super::analysis::is_blank;
+use super::refine::Refinement;
 use crate::error::{PluginError, UnknownName};
 use crate::filter::Filter;
 use crate::query::check_length;
@@ -125,6 +126,7 @@ pub struct SearchRequest {
     pub(super) explain: bool,
     pub(super) snippets: bool,
     pub(super) rerank: Option<usize>,
+    pub(super) refinement: Refinement,
 }
 
 /// Weight of the vectors in a hybrid search that names none, of an index whose model brings none.
@@ -152,6 +154,7 @@ impl SearchRequest {
             explain: false,
             snippets: false,
             rerank: None,
+            refinement: Refinement::default(),
         }
     }
 
@@ -263,7 +266,7 @@ impl SearchRequest {
             Some(window) if !(1..=MAX_HITS).contains(&window) => {
                 refuse(format!("has a window of {window}; it can be 1 to {MAX_HITS}"))
             }
-            _ => Ok(()),
+            _ => self.check_refinement(),
         }
     }
 }

@@ -23,9 +23,25 @@ pub struct Hit {
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// Rank and score by each arm: `bm25`, `dense`.
     pub arms: Vec<ArmScore>,
+    /// Its group, where hits are grouped. The hits of a group stand together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<HitGroup>,
     /// Where the score comes from, as a tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<serde_json::Value>,
+}
+
+/// The group of a hit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HitGroup {
+    /// Its place among the groups, from 1.
+    pub rank: usize,
+    /// The value that its documents have in common; absent for a document without one, which is a group of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<serde_json::Value>,
+    /// Documents of the group that the search can reach, on all pages.
+    pub documents: u64,
 }
 
 /// A document's rank and score by one arm.
@@ -76,6 +92,9 @@ pub struct SearchResponse {
     /// filters. Of these, the first 10,000 can be shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
+    /// Groups on all pages together, where hits are grouped and the total was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<u64>,
     /// Warnings: which parts of the query and its filters find nothing, and why.
     pub warnings: Vec<String>,
 }

@@ -68,16 +68,31 @@ impl Engine {
             warnings = warnings::of_words(&self.index, &self.fields.searched, &request.query, &words, request.mode);
         }
         let words = words.query;
-        let arms = self.arms(request, words.as_ref())?;
+        let mut arms = self.arms(request, words.as_ref())?;
+        arms.hybrid = self.refined(&searcher, request, arms.hybrid)?;
         let total = request.total.then(|| self.total(&searcher, request, words.as_ref(), &arms)).transpose()?;
         // Pages behind the re-ranked hits are as they are without re-ranking.
         let depth = request.rerank.filter(|depth| request.offset < *depth).unwrap_or(0).min(MAX_HITS);
-        let found = arms.hybrid.search(&searcher, (request.offset + request.top).max(depth))?;
+        let (mut groups, mut group_total) = (Vec::new(), None);
+        let found = match &request.refinement.grouping {
+            Some(grouping) => {
+                let grouped = self.grouped(&searcher, request, grouping, &arms.hybrid)?;
+                (groups, group_total) = (grouped.groups, grouped.total);
+                grouped.hits
+            }
+            None => arms.hybrid.search(&searcher, (request.offset + request.top).max(depth))?,
+        };
+        if found.is_empty() {
+            warnings.extend(self.warn_of_least_score(&searcher, request, &arms.hybrid)?);
+        }
         let order = self.reranked(&searcher, request, arms.chunks.as_ref(), &found)?;
-        let shown: Vec<RankedHit<'_>> = order.into_iter().skip(request.offset).take(request.top).collect();
-        let hits = self.hits(&searcher, request, words.as_ref(), &arms, shown)?;
+        // Groups are those of the page already.
+        let shown = if request.refinement.grouping.is_some() { 0..found.len() } else { request.offset..request.offset + request.top };
+        let shown: Vec<RankedHit<'_>> = order.into_iter().skip(shown.start).take(shown.len()).collect();
+        let mut hits = self.hits(&searcher, request, words.as_ref(), &arms, shown)?;
+        hits.iter_mut().zip(groups).for_each(|(hit, group)| hit.group = Some(group));
         warnings.extend(self.filter_warnings(&request.filters)?.iter().map(ToString::to_string));
-        Ok(SearchResponse { took_ms: began.elapsed().as_secs_f64() * 1e3, hits, total, warnings })
+        Ok(SearchResponse { took_ms: began.elapsed().as_secs_f64() * 1e3, hits, total, groups: group_total, warnings })
     }
 
     fn arms(&self, request: &SearchRequest, words: &dyn Query) -> Result<Arms, PluginError> {
@@ -95,14 +110,18 @@ impl Engine {
         let mut nearest = None;
         if let Some(weight) = vector_weight {
             let vector = self.query_vector(&request.query)?;
-            let knn = KnnQuery::all(&self.dense, self.fields.vector.clone(), vector);
+            let mut knn = KnnQuery::all(&self.dense, self.fields.vector.clone(), vector);
+            if let Some(similarity) = request.refinement.min_similarity {
+                knn = knn.min_similarity(similarity);
+            }
             let knn = nearest.insert(knn).clone();
             let arm = match self.fields.chunks {
                 Some(fields) => {
                     let schema = self.index.schema();
                     let of_documents = |filter: &Filter| filter.is_of_documents(&schema, &self.manifest.layout.key);
+                    let least = request.refinement.min_similarity.unwrap_or(f32::NEG_INFINITY);
                     let by_document = request.filters.iter().any(of_documents);
-                    let by_chunk = chunks.insert(NearestChunk { nearest: knn, fields, by_document });
+                    let by_chunk = chunks.insert(NearestChunk { nearest: knn, fields, least, by_document });
                     Arm::own(Arc::new(by_chunk.clone()))
                 }
                 None => Arm::vector(knn),
@@ -112,7 +131,11 @@ impl Engine {
         // One arm alone keeps its own scores.
         hybrid = match request.mode {
             Mode::Hybrid => hybrid.fusion(request.fusion.into()).window(request.window.unwrap_or(WINDOW)),
-            Mode::Bm25 | Mode::Dense => hybrid.fusion(Fusion::Sum).window(request.window.unwrap_or(WINDOW_ALONE)),
+            Mode::Bm25 | Mode::Dense => {
+                // Boosts and groups need something to choose from.
+                let window = if request.refinement.is_empty() { WINDOW_ALONE } else { WINDOW };
+                hybrid.fusion(Fusion::Sum).window(request.window.unwrap_or(window))
+            }
         };
         let filter = all_of(&request.filters, &self.index, self.manifest.layout.metadata.as_deref())?;
         if let Some(filter) = &filter {
@@ -166,6 +189,7 @@ impl Engine {
                 snippet,
                 metadata: self.metadata(&document),
                 arms,
+                group: None,
                 explanation,
             });
         }
@@ -195,6 +219,12 @@ impl Engine {
         words: &dyn Query,
         arms: &Arms,
     ) -> Result<u64, PluginError> {
+        if request.refinement.min_score.is_some() {
+            return Ok(arms.hybrid.search(searcher, usize::MAX)?.len() as u64);
+        }
+        if request.refinement.min_similarity.is_some() {
+            return Ok(searcher.search(self.matching(&arms.hybrid)?.as_ref(), &Count)? as u64);
+        }
         let (text_weight, vector_weight) = weights(request, self.hybrid_weight());
         let counts = |weight: Option<f32>| weight.is_some_and(|weight| weight > 0.0);
         let words = counts(text_weight).then_some(words);

@@ -24,13 +24,14 @@ use tantivy::schema::Schema;
 use crate::chunk::is_shared;
 use crate::error::PluginError;
 use compile::Compiler;
-pub(crate) use compile::column;
+pub(crate) use compile::{ColumnNames, column, columns_of};
 pub(crate) use date::instant;
 pub use expression::{Comparison, Condition, Expression, Path};
 pub(crate) use names::{Contents, kinds, names, written};
 pub use parse::MAX_BYTES;
 pub use report::FilterWarning;
-pub(crate) use report::warnings;
+pub(crate) use number::number;
+pub(crate) use report::{nearest, warnings};
 
 /// Conditions on documents.
 ///

@@ -24,6 +24,14 @@ impl Number {
     }
 }
 
+/// A number as a float, however it is written; `None` for what is no number.
+pub(crate) fn number(text: &str) -> Option<f64> {
+    Number::parse(text).map(|number| match number {
+        Number::Whole(whole) => whole as f64,
+        Number::Real(real) => real,
+    })
+}
+
 impl PartialEq for Number {
     fn eq(&self, other: &Self) -> bool {
         self.partial_cmp(other) == Some(Ordering::Equal)

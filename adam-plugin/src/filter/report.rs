@@ -286,7 +286,7 @@ fn hint(condition: &Condition) -> Option<String> {
 }
 
 /// Those most like a word, the nearest first.
-fn nearest(word: &str, known: &[String]) -> Vec<String> {
+pub(crate) fn nearest(word: &str, known: &[String]) -> Vec<String> {
     let plain = |text: &str| text.to_lowercase().chars().take(64).collect::<String>();
     let word = plain(word);
     let length = word.chars().count();

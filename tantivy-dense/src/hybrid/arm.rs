@@ -58,6 +58,11 @@ pub trait Ranking: std::fmt::Debug + Send + Sync {
     /// Its own, as a [`DenseError`].
     fn explain(&self, searcher: &Searcher, document: DocAddress, raw: f32) -> Result<Explanation, DenseError>;
 
+    /// Every document that it has a score for, whatever the window, as a query; none where it cannot say. For counts and facets.
+    fn matching(&self) -> Option<Box<dyn Query>> {
+        None
+    }
+
     /// The terms it searches for, as [`Query::query_terms`] names those of a query: snippets mark them.
     fn query_terms<'a>(&'a self, visitor: &mut dyn FnMut(&'a Term, bool)) {
         let _ = visitor;
@@ -116,6 +121,15 @@ impl Arm {
             }
             Kind::Vector(query, _) => Arm(Kind::Vector(query.clone(), Some(Arc::from(filter.box_clone())))),
             Kind::Own(ranking, _) => Arm(Kind::Own(Arc::clone(ranking), Some(Arc::from(filter.box_clone())))),
+        }
+    }
+
+    /// Every document that it has a score for; none where it cannot say.
+    pub(super) fn matching(&self) -> Option<Box<dyn Query>> {
+        match &self.0 {
+            Kind::Text(query, _) => Some(query.box_clone()),
+            Kind::Vector(query, _) => Some(query.candidates()),
+            Kind::Own(ranking, _) => ranking.matching(),
         }
     }
 

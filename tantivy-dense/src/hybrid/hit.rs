@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tantivy::DocAddress;
 
+use super::shaping::BoostEffect;
 use crate::SegmentReport;
 
 /// A document, with what every arm thought of it.
@@ -16,6 +17,12 @@ pub struct FusedHit {
     pub score: f32,
     /// One for each arm, in the order they were given.
     pub arms: Vec<ArmHit>,
+    /// The fused score before any boost.
+    pub unshaped: f32,
+    /// What every boost did, in the order they were given.
+    pub effects: Vec<BoostEffect>,
+    /// Why it stands here, where diversity put it here.
+    pub(super) placed: Option<Placement>,
     /// By arm: whether it found the document itself, within the block's window.
     pub(super) found: Vec<bool>,
     pub(super) block: Arc<Block>,
@@ -36,6 +43,15 @@ pub struct ArmHit {
     pub normalised: f32,
     /// The arm's weight.
     pub weight: f32,
+}
+
+/// Why diversity put a hit where it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Placement {
+    /// The score as a share of the best.
+    pub(super) relevance: f32,
+    /// The highest cosine to a hit before it.
+    pub(super) similarity: f32,
 }
 
 /// Documents of the ranking that were fused together.

@@ -53,13 +53,19 @@
 //! ```
 
 mod arm;
+mod diversity;
 mod fusion;
+mod group;
 mod hit;
+mod matching;
 mod matrix;
 mod query;
 mod ranking;
 mod seek;
+pub mod shaping;
+mod sort;
 mod statistics;
+mod values;
 
 use std::sync::Arc;
 
@@ -67,11 +73,16 @@ use tantivy::query::{Explanation, Query};
 use tantivy::{Searcher, Term};
 
 pub use arm::{Arm, Ranking};
+pub use diversity::{DIVERSE, Diversity, MAX_DIVERSE};
 pub use fusion::{Fusion, Normalise};
+pub use group::{Group, GroupBy, GroupCounts, GroupTotals};
 pub use hit::{ArmHit, FusedHit};
 pub use matrix::{Column, Matrix};
 pub use query::HybridQuery;
+pub use shaping::{Boost, BoostEffect, Combine, Curve, Decay};
+pub use sort::{Order, Sort};
 pub use statistics::TextStatistics;
+pub use values::{FieldValue, Number, ReadText, ValueField};
 
 use crate::DenseError;
 use crate::query::both;
@@ -93,12 +104,25 @@ pub struct Hybrid {
     window: usize,
     fusion: Fusion,
     filter: Option<Arc<dyn Query>>,
+    boosts: Vec<Boost>,
+    least_score: Option<f32>,
+    sort: Option<Sort>,
+    diversity: Option<Diversity>,
 }
 
 impl Hybrid {
     /// Without arms yet, a window of [`WINDOW`], and [`Fusion::Convex`].
     pub fn new() -> Self {
-        Hybrid { arms: Vec::new(), window: WINDOW, fusion: Fusion::default(), filter: None }
+        Hybrid {
+            arms: Vec::new(),
+            window: WINDOW,
+            fusion: Fusion::default(),
+            filter: None,
+            boosts: Vec::new(),
+            least_score: None,
+            sort: None,
+            diversity: None,
+        }
     }
 
     /// Adds an arm. Its weight is multiplied into what the fusion makes of its scores. One of weight 0 is shown with each hit, but neither
@@ -129,6 +153,55 @@ impl Hybrid {
     pub fn filter(mut self, filter: Box<dyn Query>) -> Self {
         self.filter = Some(both(self.filter.as_deref(), filter));
         self
+    }
+
+    /// Shapes the fused score by what is known of a document, after earlier boosts; see [`shaping`].
+    #[must_use]
+    pub fn boost(mut self, boost: Boost) -> Self {
+        self.boosts.push(boost);
+        self
+    }
+
+    /// Leaves out documents whose score, after the boosts, is lower than this. The ranking then ends with the first window, since scores of
+    /// different windows cannot be compared; only that of a single arm under [`Fusion::Sum`] without boosts, whose scores say the same in all
+    /// windows, ends where they fall below it.
+    ///
+    /// A convex or min-max fusion gives the best hit of an arm 1, however bad it is: to get no hits where nothing fits, give the vector arm
+    /// a [`KnnQuery::min_similarity`](crate::KnnQuery::min_similarity) as well, or add raw scores ([`Fusion::Sum`]).
+    #[must_use]
+    pub fn least_score(mut self, score: impl Into<Option<f32>>) -> Self {
+        self.least_score = score.into();
+        self
+    }
+
+    /// Orders the documents of the first window by a field; the ranking ends with them.
+    #[must_use]
+    pub fn sort(mut self, sort: impl Into<Option<Sort>>) -> Self {
+        self.sort = sort.into();
+        self
+    }
+
+    /// Puts hits forward that differ from those before them; see [`Diversity`].
+    #[must_use]
+    pub fn diversity(mut self, diversity: impl Into<Option<Diversity>>) -> Self {
+        self.diversity = diversity.into();
+        self
+    }
+
+    /// Refuses what cannot be searched, before anything is.
+    fn check(&self, searcher: &Searcher) -> Result<(), DenseError> {
+        self.boosts.iter().try_for_each(|boost| boost.check(searcher))?;
+        if let Some(least) = self.least_score.filter(|least| least.is_nan()) {
+            return Err(DenseError::Fusion { why: format!("the least score is {least}") });
+        }
+        match (&self.sort, &self.diversity) {
+            (Some(_), Some(_)) => Err(DenseError::Fusion {
+                why: "a ranking is either sorted by a field or made diverse, not both".to_owned(),
+            }),
+            (Some(sort), None) => sort.check(searcher),
+            (None, Some(diversity)) => diversity.check(),
+            (None, None) => Ok(()),
+        }
     }
 
     /// The best `k` documents, best first; ties go to the lower address. The first `k` of the ranking that the [module](self)
@@ -167,10 +240,25 @@ impl Hybrid {
     /// # Errors
     /// tantivy's.
     pub fn explain(&self, searcher: &Searcher, hit: &FusedHit) -> Result<Explanation, DenseError> {
-        let mut tree = Explanation::new_with_string(format!("hybrid score by {}, of", self.fusion), hit.score);
+        let mut tree = self.explain_fusion(searcher, hit)?;
+        if !self.boosts.is_empty() {
+            let mut shaped = Explanation::new_with_string(format!("score after {} boosts, of", self.boosts.len()), hit.score);
+            shaped.add_detail(tree);
+            shaping::explain(&self.boosts, &hit.effects).into_iter().for_each(|effect| shaped.add_detail(effect));
+            tree = shaped;
+        }
         if let Some(note) = hit.block.note() {
             tree.add_context(note);
         }
+        if let (Some(placed), Some(diversity)) = (&hit.placed, &self.diversity) {
+            tree.add_detail(diversity.explain(placed));
+        }
+        Ok(tree)
+    }
+
+    fn explain_fusion(&self, searcher: &Searcher, hit: &FusedHit) -> Result<Explanation, DenseError> {
+        let score = if self.boosts.is_empty() { hit.score } else { hit.unshaped };
+        let mut tree = Explanation::new_with_string(format!("hybrid score by {}, of", self.fusion), score);
         for (at, (arm, part)) in self.arms.iter().zip(&hit.arms).enumerate() {
             let place = part.rank.map_or_else(|| "not found".to_owned(), |rank| format!("rank {rank}"));
             let title =

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use tantivy::{DocAddress, Searcher};
 
-use super::Hybrid;
 use super::arm::{Arm, Top};
+use super::fusion::Fusion;
 use super::hit::{ArmHit, Block, FusedHit};
 use super::matrix::{Column, Matrix};
+use super::{Hybrid, shaping};
 use crate::DenseError;
 
 /// How many times as large each window is as the one before.
@@ -33,39 +34,38 @@ struct Finder {
     finds: bool,
     /// Whether its shorter lists are beginnings of its longer ones.
     stable: bool,
-    /// The list of the longest window, once a stable arm has given it.
-    kept: Option<Top>,
+    /// The list of a long window, with the window, once a stable arm has given it.
+    kept: Option<(usize, Top)>,
+}
+
+/// A ranking, block after block.
+pub(super) struct Walk<'a> {
+    hybrid: &'a Hybrid,
+    arms: Arms<'a>,
+    searcher: &'a Searcher,
+    first: usize,
+    /// The window of the next block; none after the last.
+    next: Option<usize>,
+    documents: usize,
+    seen: HashSet<DocAddress>,
+    /// By arm: its scores of the documents of earlier blocks.
+    before: Vec<Vec<f32>>,
+    /// The lowest score so far, and where its document is: what follows stands below.
+    last: Option<(f32, DocAddress)>,
 }
 
 impl Hybrid {
     /// The first `wanted` documents of the ranking.
     pub(super) fn ranking(&self, searcher: &Searcher, wanted: usize) -> Result<Vec<FusedHit>, DenseError> {
-        let documents = documents(searcher);
-        let first = self.first_window(searcher);
-        let mut arms = Arms::new(self, searcher, depth(first, wanted, documents))?;
+        let mut walk = Walk::new(self, searcher, wanted)?;
         let mut hits = Vec::new();
-        if wanted == 0 {
-            return Ok(hits);
+        while hits.len() < wanted
+            && let Some(block) = walk.block(wanted)?
+        {
+            hits.extend(block);
         }
-        let mut window = first;
-        let mut seen = HashSet::new();
-        let mut scores: Vec<Vec<f32>> = vec![Vec::new(); self.arms.len()];
-        loop {
-            let tops = arms.tops(window)?;
-            let mut fresh: Vec<DocAddress> =
-                tops.iter().flat_map(|top| &top.hits).map(|&(address, _)| address).collect();
-            fresh.retain(|address| seen.insert(*address));
-            fresh.sort_unstable();
-            if !fresh.is_empty() {
-                self.append(&arms, (first, window), fresh, &tops, &mut scores, &mut hits)?;
-            }
-            let exhausted = tops.iter().all(|top| top.hits.len() < window) || window >= documents;
-            if hits.len() >= wanted || exhausted {
-                hits.truncate(wanted);
-                return Ok(hits);
-            }
-            window = window.saturating_mul(GROWTH).min(documents);
-        }
+        hits.truncate(wanted);
+        Ok(hits)
     }
 
     /// The matrix of the first block.
@@ -86,32 +86,75 @@ impl Hybrid {
         self.window.clamp(1, documents(searcher))
     }
 
-    /// Fuses the documents that a window adds and puts them behind the hits before.
-    fn append(
-        &self,
-        arms: &Arms<'_>,
-        (first, window): (usize, usize),
-        fresh: Vec<DocAddress>,
-        tops: &[Top],
-        before: &mut [Vec<f32>],
-        hits: &mut Vec<FusedHit>,
-    ) -> Result<(), DenseError> {
-        let columns = arms.complete(&fresh, tops)?;
+    /// Whether a score says the same of a document whatever window it was found in, and documents of larger windows have no higher one:
+    /// so it is for the raw scores of a single arm.
+    fn scores_fall(&self) -> bool {
+        let finding = self.arms.iter().filter(|arm| arm.weight > 0.0).count();
+        matches!(self.fusion, Fusion::Sum) && finding <= 1 && self.boosts.is_empty()
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Begins a walk of which `wanted` documents will be asked for at least.
+    pub(super) fn new(hybrid: &'a Hybrid, searcher: &'a Searcher, wanted: usize) -> Result<Walk<'a>, DenseError> {
+        hybrid.check(searcher)?;
+        let documents = documents(searcher);
+        let first = hybrid.first_window(searcher);
+        let arms = Arms::new(hybrid, searcher, depth(first, wanted, documents))?;
+        let before = vec![Vec::new(); hybrid.arms.len()];
+        let seen = HashSet::new();
+        Ok(Walk { hybrid, arms, searcher, first, next: Some(first), documents, seen, before, last: None })
+    }
+
+    /// The hits of the next block, best first; none after the last. A block may be empty. `wanted` is how many of the ranking are
+    /// wanted: of the first block, no more than these are put in an order that costs time.
+    pub(super) fn block(&mut self, wanted: usize) -> Result<Option<Vec<FusedHit>>, DenseError> {
+        let Some(window) = self.next else { return Ok(None) };
+        let tops = self.arms.tops(window)?;
+        let mut fresh: Vec<DocAddress> = tops.iter().flat_map(|top| &top.hits).map(|&(address, _)| address).collect();
+        fresh.retain(|address| self.seen.insert(*address));
+        fresh.sort_unstable();
+        let mut hits = if fresh.is_empty() { Vec::new() } else { self.fuse(window, fresh, &tops)? };
+        let found = hits.len();
+        if let Some(least) = self.hybrid.least_score {
+            hits.retain(|hit| hit.score + hit.block.lowered >= least);
+        }
+        let exhausted = tops.iter().all(|top| top.hits.len() < window) || window >= self.documents;
+        let is_cut = self.hybrid.least_score.is_some() && (hits.len() < found || !self.hybrid.scores_fall());
+        self.next = Some(window.saturating_mul(GROWTH).min(self.documents)).filter(|_| !exhausted && !is_cut);
+        if window == self.first {
+            if let Some(sort) = &self.hybrid.sort {
+                hits = sort.order(self.searcher, hits)?;
+                self.next = None;
+            }
+            if let Some(diversity) = &self.hybrid.diversity {
+                hits = diversity.order(self.searcher, hits, wanted)?;
+            }
+        }
+        Ok(Some(hits))
+    }
+
+    /// Fuses the documents that a window adds.
+    fn fuse(&mut self, window: usize, fresh: Vec<DocAddress>, tops: &[Top]) -> Result<Vec<FusedHit>, DenseError> {
+        let hybrid = self.hybrid;
+        let columns = self.arms.complete(&fresh, tops)?;
         let columns =
-            columns.into_iter().zip(before.iter()).map(|(column, before)| column.after(before.clone())).collect();
+            columns.into_iter().zip(&self.before).map(|(column, before)| column.after(before.clone())).collect();
         let matrix = Matrix::new(fresh, columns);
-        let weights: Vec<f32> = self.arms.iter().map(|arm| arm.weight).collect();
-        let mut fused = self.fusion.fuse(&matrix, &weights)?;
-        let lowered = lower(matrix.candidates(), &mut fused.scores, hits.last());
+        let weights: Vec<f32> = hybrid.arms.iter().map(|arm| arm.weight).collect();
+        let mut fused = hybrid.fusion.fuse(&matrix, &weights)?;
+        let unshaped = fused.scores.clone();
+        let effects = shaping::shape(&hybrid.boosts, self.searcher, matrix.candidates(), &mut fused.scores)?;
+        let lowered = lower(matrix.candidates(), &mut fused.scores, self.last);
         let ranks: Vec<Vec<Option<usize>>> = matrix.columns().iter().map(Column::ranks).collect();
         let found: Vec<HashSet<DocAddress>> =
             tops.iter().map(|top| top.hits.iter().map(|&(address, _)| address).collect()).collect();
         let reports = tops.iter().map(|top| top.reports.clone()).collect();
-        let block = Arc::new(Block { window, first, lowered, reports });
+        let block = Arc::new(Block { window, first: self.first, lowered, reports });
         let mut order: Vec<usize> = (0..matrix.candidates().len()).collect();
         // Candidates are in the order of addresses, so a stable sort settles ties.
         order.sort_by(|&a, &b| fused.scores[b].total_cmp(&fused.scores[a]));
-        hits.extend(order.into_iter().map(|candidate| {
+        let hit = |candidate: usize| {
             let address = matrix.candidates()[candidate];
             let arm = |(at, arm): (usize, &super::NamedArm)| ArmHit {
                 name: arm.name.clone(),
@@ -123,28 +166,33 @@ impl Hybrid {
             FusedHit {
                 address,
                 score: fused.scores[candidate],
-                arms: self.arms.iter().enumerate().map(arm).collect(),
+                arms: hybrid.arms.iter().enumerate().map(arm).collect(),
+                unshaped: unshaped[candidate],
+                effects: effects.iter().map(|effects| effects[candidate]).collect(),
+                placed: None,
                 found: found.iter().map(|found| found.contains(&address)).collect(),
                 block: Arc::clone(&block),
             }
-        }));
-        for (before, column) in before.iter_mut().zip(matrix.columns()) {
+        };
+        let hits: Vec<FusedHit> = order.into_iter().map(hit).collect();
+        self.last = hits.last().map(|hit| (hit.score, hit.address)).or(self.last);
+        for (before, column) in self.before.iter_mut().zip(matrix.columns()) {
             before.extend(column.raw().iter().flatten());
         }
-        Ok(())
+        Ok(hits)
     }
 }
 
 /// Lowers scores by one number, so that the best of them comes after the last hit before: below it, or level with it at a higher
 /// address. Gives that number, 0 where nothing had to be done.
-fn lower(candidates: &[DocAddress], scores: &mut [f32], last: Option<&FusedHit>) -> f32 {
-    let Some(last) = last else { return 0.0 };
+fn lower(candidates: &[DocAddress], scores: &mut [f32], last: Option<(f32, DocAddress)>) -> f32 {
+    let Some((lowest, last)) = last else { return 0.0 };
     let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let level = |(address, score): (&DocAddress, &f32)| *score == last.score && *address < last.address;
-    if best < last.score || (best == last.score && !candidates.iter().zip(scores.iter()).any(level)) {
+    let level = |(address, score): (&DocAddress, &f32)| *score == lowest && *address < last;
+    if best < lowest || (best == lowest && !candidates.iter().zip(scores.iter()).any(level)) {
         return 0.0;
     }
-    let bound = last.score.next_down();
+    let bound = lowest.next_down();
     let lowered = best - bound;
     // Rounding may leave the best a little above the bound. Numbers beyond f32 end at its least.
     scores.iter_mut().for_each(|score| *score = (*score - lowered).min(bound).max(f32::MIN));
@@ -186,14 +234,19 @@ impl<'a> Arms<'a> {
     fn tops(&mut self, window: usize) -> Result<Vec<Top>, DenseError> {
         let (searcher, depth) = (self.searcher, self.depth.max(window));
         let waits = |finder: &Finder| finder.finds && finder.arm.is_vector();
+        let has = |finder: &Finder| finder.kept.as_ref().is_some_and(|(long, _)| *long >= window);
         let mut tops = in_parallel(&self.arms, waits, |finder| match finder {
-            Finder { finds: false, .. } | Finder { kept: Some(_), .. } => Ok(Top::default()),
+            Finder { finds: false, .. } => Ok(Top::default()),
+            kept if has(kept) => Ok(Top::default()),
             Finder { arm, stable: true, .. } => arm.top(searcher, depth),
             Finder { arm, .. } => arm.top(searcher, window),
         })?;
         for (finder, top) in self.arms.iter_mut().zip(&mut tops) {
             if finder.stable && finder.finds {
-                *top = finder.kept.get_or_insert_with(|| std::mem::take(top)).head(window);
+                // Beginnings of a longer list are what a shorter one has, so that the longer takes its place.
+                let kept = finder.kept.take().filter(|(long, _)| *long >= window);
+                let kept = finder.kept.insert(kept.unwrap_or_else(|| (depth, std::mem::take(top))));
+                *top = kept.1.head(window);
             }
         }
         Ok(tops)

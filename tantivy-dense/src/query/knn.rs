@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use tantivy::query::{EnableScoring, Query, Weight};
+use tantivy::query::{BooleanQuery, EnableScoring, Query, Weight};
 use tantivy::{DocAddress, Searcher, Term};
 
+use super::exists::VectorExistsQuery;
 use super::filters::both;
 use super::report::{Hit, KnnOutcome};
 use super::search;
@@ -150,6 +151,19 @@ impl KnnQuery {
     /// As [`KnnQuery::search`].
     pub fn num_candidates(&self, searcher: &Searcher) -> Result<u64, DenseError> {
         search::num_candidates(&self.dense, &self.field, &self.settings, searcher)
+    }
+
+    /// Every document that the query can find, whatever its `k`, as a query: those with a vector in the field, that match the filter, and
+    /// are as similar as the least similarity where there is one. For counts and facets; its scores mean nothing.
+    pub fn candidates(&self) -> Box<dyn Query> {
+        if self.settings.min_similarity.is_some() {
+            return Box::new(self.clone().with_k(usize::MAX));
+        }
+        let exists = VectorExistsQuery { dense: self.dense.clone(), field: self.field.clone() };
+        match &self.settings.filter {
+            Some(filter) => Box::new(BooleanQuery::intersection(vec![Box::new(exists), filter.box_clone()])),
+            None => Box::new(exists),
+        }
     }
 
     /// The hits, best first.

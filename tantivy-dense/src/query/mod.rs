@@ -3,6 +3,7 @@
 mod approximate;
 mod bounds;
 mod exact;
+mod exists;
 mod filters;
 mod knn;
 mod on_device;
