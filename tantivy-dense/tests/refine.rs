@@ -194,7 +194,8 @@ fn boosts_are_what_brute_force_makes_of_the_fused_scores() {
                     }
                     let weight = f64::from(random.random_range(1..=10)) / 10.0;
                     let add = random.random::<bool>();
-                    shaped = shaped.boost(boost.weight(weight).combine(if add { Combine::Add } else { Combine::Multiply }));
+                    shaped =
+                        shaped.boost(boost.weight(weight).combine(if add { Combine::Add } else { Combine::Multiply }));
                     for (score, hit) in &mut expected {
                         let Some(signal) = signal(world.facts(hit)) else { continue };
                         let factor = 1.0 + weight * (signal - 1.0);
@@ -205,7 +206,8 @@ fn boosts_are_what_brute_force_makes_of_the_fused_scores() {
                         };
                     }
                 }
-                let expected: BTreeMap<u64, f64> = expected.iter().map(|(score, hit)| (world.id(hit), *score)).collect();
+                let expected: BTreeMap<u64, f64> =
+                    expected.iter().map(|(score, hit)| (world.id(hit), *score)).collect();
                 let hits = world.all(&shaped);
                 assert_eq!(hits.len(), fused.len());
                 for pair in hits.windows(2) {
@@ -271,7 +273,10 @@ fn pages_of_hits_and_groups_fit_together() {
 }
 
 /// The groups of a ranking, from the ranking.
-fn grouped<'a>(hits: &'a [FusedHit], value: impl Fn(&FusedHit) -> Option<FieldValue>) -> Vec<(Option<FieldValue>, Vec<&'a FusedHit>)> {
+fn grouped<'a>(
+    hits: &'a [FusedHit],
+    value: impl Fn(&FusedHit) -> Option<FieldValue>,
+) -> Vec<(Option<FieldValue>, Vec<&'a FusedHit>)> {
     let mut groups: Vec<(Option<FieldValue>, Vec<&FusedHit>)> = Vec::new();
     for hit in hits {
         let value = value(hit);
@@ -291,9 +296,7 @@ fn groups_and_their_counts_are_those_of_brute_force() {
         let brand = |facts: &Facts| facts.brand.clone().map(FieldValue::Text);
         let price = |facts: &Facts| facts.price.and_then(Number::of).map(FieldValue::Number);
         let kind = |facts: &Facts| facts.kind.clone();
-        let day = |facts: &Facts| {
-            facts.day.map(|day| FieldValue::Date(DateTime::from_timestamp_secs(day * DAY)))
-        };
+        let day = |facts: &Facts| facts.day.map(|day| FieldValue::Date(DateTime::from_timestamp_secs(day * DAY)));
         let cases: [(&str, &dyn Fn(&Facts) -> Option<FieldValue>); 4] =
             [("brand", &brand), ("price", &price), ("meta.kind", &kind), ("day", &day)];
         for (name, value) in cases {
@@ -331,11 +334,15 @@ fn what_a_search_matches_is_what_its_ranking_can_reach() {
     let world = world(Metric::Cosine, 9, 300);
     let mut random = random(9);
     let knn = || KnnQuery::all(&world.dense, world.fixture.vector.clone(), vec![0.3; DIMENSION]);
-    let words = |numbers: &[u32]| Arm::text(Box::new(BooleanQuery::union(numbers.iter().map(|word| world.word(*word)).collect())));
+    let words = |numbers: &[u32]| {
+        Arm::text(Box::new(BooleanQuery::union(numbers.iter().map(|word| world.word(*word)).collect())))
+    };
     let hybrids = [
         world.hybrid(&mut random),
         world.hybrid(&mut random).filter(world.word(4)),
-        world.hybrid(&mut random).filter(Box::new(BooleanQuery::new(vec![(tantivy::query::Occur::MustNot, world.word(4))]))),
+        world
+            .hybrid(&mut random)
+            .filter(Box::new(BooleanQuery::new(vec![(tantivy::query::Occur::MustNot, world.word(4))]))),
         Hybrid::new().arm("vectors", Arm::vector(knn()), 1.0),
         Hybrid::new().arm("vectors", Arm::vector(knn().filter(world.word(2))), 1.0),
         Hybrid::new().arm("vectors", Arm::vector(knn().min_similarity(0.2)), 1.0).arm("words", words(&[5]), 1.0),
@@ -388,7 +395,8 @@ fn diversity_is_maximal_marginal_relevance() {
             let hybrid = world.hybrid(&mut random).fusion(fusion).window(10_000);
             let all = world.all(&hybrid);
             for (lambda, candidates) in [(0.0, 60), (0.3, 60), (0.7, 25), (1.0, 60)] {
-                let diversity = Diversity::new(&world.dense, world.fixture.vector.clone(), lambda).candidates(candidates);
+                let diversity =
+                    Diversity::new(&world.dense, world.fixture.vector.clone(), lambda).candidates(candidates);
                 let diverse = hybrid.clone().diversity(diversity);
                 let found = world.all(&diverse);
                 assert_eq!(found.len(), all.len());
@@ -440,7 +448,13 @@ fn the_windows_documents_are_sorted_by_a_field() {
                 expected.sort_by(|a, b| {
                     let (a, b) = (value(world.facts(a)), value(world.facts(b)));
                     match (&a, &b) {
-                        (Some(a), Some(b)) => if order == Order::Ascending { a.cmp(b) } else { b.cmp(a) },
+                        (Some(a), Some(b)) => {
+                            if order == Order::Ascending {
+                                a.cmp(b)
+                            } else {
+                                b.cmp(a)
+                            }
+                        }
                         // Those without a value last.
                         _ => b.is_some().cmp(&a.is_some()),
                     }
@@ -470,12 +484,18 @@ fn what_makes_no_sense_is_named() {
         (boost(Boost::logarithm(field("vector"), 1.0)), "vectors"),
         (boost(Boost::saturation(field("day"), 1.0)), "it holds dates, and it needs numbers"),
         (boost(Boost::decay(field("day"), number(0.0, 1.0))), "it holds dates"),
-        (boost(Boost::decay(field("price"), Decay::from_date(Curve::Linear, day(), Duration::from_secs(1)))), "it holds numbers"),
+        (
+            boost(Boost::decay(field("price"), Decay::from_date(Curve::Linear, day(), Duration::from_secs(1)))),
+            "it holds numbers",
+        ),
         (boost(Boost::decay(field("price"), number(0.0, -3.0))), "scale must be above 0, and is -3"),
         (boost(Boost::decay(field("price"), number(f64::NAN, 1.0))), "the origin must be a number"),
         (boost(Boost::decay(field("price"), number(0.0, 1.0).offset(-1.0))), "offset must be 0 or more"),
         (boost(Boost::decay(field("price"), number(0.0, 1.0).at_scale(1.0))), "below 1, and is 1"),
-        (boost(Boost::decay(field("day"), Decay::from_date(Curve::Linear, day(), Duration::ZERO))), "scale must be above 0"),
+        (
+            boost(Boost::decay(field("day"), Decay::from_date(Curve::Linear, day(), Duration::ZERO))),
+            "scale must be above 0",
+        ),
         (boost(Boost::saturation(field("price"), 0.0)), "pivot must be above 0"),
         (boost(Boost::logarithm(field("price"), -1.0)), "factor must be above 0"),
         (boost(Boost::matching(world.word(1), "w1", -2.0)), "multiplied by -2"),

@@ -13,6 +13,7 @@ mod info;
 mod model;
 mod panics;
 mod reading;
+mod refine;
 mod screen;
 mod search;
 mod serve;

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use adam_plugin::engine::FusionName;
+use adam_plugin::engine::{FusionName, HitGroup};
 use adam_plugin::{Filter, Mode, SearchRequest, SearchResponse};
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 
 use crate::model::{DeviceArgs, RerankArgs, RuntimeArgs};
+use crate::refine::RefineArgs;
 use crate::screen::{coloured, counted, one_line, say_exactly, say_json, tell};
 use crate::values;
 
@@ -21,6 +22,7 @@ Examples:
   adam search --index scifact-index --filter year:2015.. --filter lang:en \"statins\"
   adam search --index scifact-index --filter 'year >= 2015 AND (lang:(en, de) OR NOT lang:*)' \"statins\"
   adam search --index scifact-index --explain --weight 0.7 \"sleep and body weight\"
+  adam search --index shop-index --boost \"gaussian; field=released; scale=90d; weight=0.5\" --group brand \"kettle\"
   adam search --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --rerank-top 20 \"do crows use tools\"
 
 ",
@@ -70,6 +72,8 @@ pub(crate) struct SearchArgs {
     running: RuntimeArgs,
     #[command(flatten)]
     searching: DeviceArgs,
+    #[command(flatten)]
+    refine: RefineArgs,
     /// What to search for.
     query: String,
 }
@@ -87,7 +91,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
         engine = engine.with_reranker(reranker);
     }
     let response = engine.search(
-        &SearchRequest::new(&args.query)
+        &args
+            .refine
+            .apply(SearchRequest::new(&args.query))
             .mode(args.mode)
             .top(args.top)
             .offset(args.offset)
@@ -111,12 +117,22 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
     let mut out = format!(
         "{dim}{}{} by {} in {:.0} ms for{plain} {}\n",
         counted(response.hits.len(), "hit"),
-        response.total.map_or_else(String::new, |total| format!(" of {total}")),
+        match (response.total, response.groups) {
+            (Some(total), Some(groups)) => format!(" of {total} in {}", counted(groups as usize, "group")),
+            (Some(total), None) => format!(" of {total}"),
+            _ => String::new(),
+        },
         args.mode,
         response.took_ms,
         one_line(&args.query)
     );
+    let mut group = 0;
     for (position, hit) in (args.offset + 1..).zip(&response.hits) {
+        let position = hit.group.as_ref().map_or(position, |group| group.rank);
+        if let Some(of) = hit.group.as_ref().filter(|of| of.rank != group) {
+            group = of.rank;
+            out.push_str(&format!("{dim}{}{plain}\n", group_line(of)));
+        }
         let id = one_line(&hit.id);
         let title = hit.title.as_deref().map(one_line).filter(|title| !title.trim().is_empty());
         let title = title.map_or_else(String::new, |title| format!("{bold}{title}{plain} "));
@@ -155,6 +171,15 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
         }
     }
     out
+}
+
+/// The line above the hits of a group.
+fn group_line(group: &HitGroup) -> String {
+    match &group.value {
+        Some(Value::String(text)) => format!("{} ({})", one_line(text), counted(group.documents as usize, "document")),
+        Some(value) => format!("{value} ({})", counted(group.documents as usize, "document")),
+        None => "without a value".to_owned(),
+    }
 }
 
 /// A tantivy explanation as an indented tree.

@@ -3,6 +3,7 @@
 
 use adam_encoder::EncoderError;
 use adam_plugin::PluginError;
+use adam_plugin::tantivy_dense::DenseError;
 use axum::Json;
 use axum::extract::Request;
 use axum::http::{StatusCode, header};
@@ -131,6 +132,9 @@ impl ApiError {
             | PluginError::Filter { .. }
             | PluginError::Field { .. }
             | PluginError::Document { .. } => Self::validation(error.to_string()),
+            PluginError::Dense(
+                error @ (DenseError::Query { .. } | DenseError::Fusion { .. } | DenseError::UnknownField { .. }),
+            ) => Self::validation(error.to_string()),
             PluginError::FolderChanged { problem, .. } => Self::index_changed(&problem),
             PluginError::Encoder(error) => Self::encoder(&error),
             other => Self::backend(other),

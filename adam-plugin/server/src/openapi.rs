@@ -171,11 +171,15 @@ fn aliases(document: &mut Value) {
     let search = format!("{schemas}/SearchBody");
     if let Some(filters) = document.pointer(&format!("{search}/properties/filters")).cloned() {
         put(document, &format!("{search}/properties/filter"), filters);
-        put(document, &format!("{search}/not"), json!({"required": ["filter", "filters"]}));
     }
+    if let Some(boosts) = document.pointer(&format!("{search}/properties/boosts")).cloned() {
+        put(document, &format!("{search}/properties/boost"), boosts);
+    }
+    let twice = json!({"anyOf": [{"required": ["filter", "filters"]}, {"required": ["boost", "boosts"]}]});
+    put(document, &format!("{search}/not"), twice);
     let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);
     if let Some(parameters) = parameters {
-        for (name, other) in [("query", "q"), ("filters", "filter")] {
+        for (name, other) in [("query", "q"), ("filters", "filter"), ("boosts", "boost")] {
             let Some(at) = parameters.iter().position(|parameter| parameter["name"] == name) else { continue };
             parameters[at]["required"] = json!(false);
             let mut alias = parameters[at].clone();

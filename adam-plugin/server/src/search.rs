@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use adam_plugin::engine::{FusionName, MAX_HITS, Mode, SearchRequest, SearchResponse};
+use adam_plugin::engine::{Boost, FusionName, Grouping, MAX_HITS, Mode, SearchRequest, SearchResponse};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -62,6 +62,22 @@ pub(crate) struct SearchBody {
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = usize, minimum = 1, required = false)]
     rerank: Option<usize>,
+    /// What shapes the score after the fusion, one after the other.
+    #[serde(default, alias = "boost", deserialize_with = "present")]
+    #[schema(value_type = Vec<Boost>, required = false)]
+    boosts: Option<Vec<Boost>>,
+    /// Leave out hits with a lower score. In a hybrid search scores are shares of the best hit's, so see `min_similarity` as well.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f32, required = false)]
+    min_score: Option<f32>,
+    /// Vectors find only documents that are at least so similar to the query, by cosine: -1 to 1.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f32, required = false)]
+    min_similarity: Option<f32>,
+    /// Hits in groups, one or several for each value of a field; `top` and `offset` then count groups.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Grouping, required = false)]
+    group: Option<Grouping>,
     /// Say where every score comes from.
     #[serde(default)]
     explain: bool,
@@ -92,6 +108,10 @@ pub(crate) async fn by_body(
            ("weight" = Option<f32>, Query, description = "Weight of the vectors, 0 to 1", minimum = 0, maximum = 1),
            ("fusion" = Option<FusionName>, Query, description = "How the two rankings become one"),
            ("rerank" = Option<usize>, Query, description = "Hits that the re-ranker puts in a new order", minimum = 1),
+           ("boosts" = Option<Vec<String>>, Query, description = "What shapes the score after the fusion, each as settings joined by semicolons: `gaussian; field=released; scale=30d`"),
+           ("min_score" = Option<f32>, Query, description = "Leave out hits with a lower score", nullable = false),
+           ("min_similarity" = Option<f32>, Query, description = "The least similarity by which vectors find a document", nullable = false),
+           ("group" = Option<String>, Query, description = "One hit for each value of a field, or N of each: `FIELD`, `FIELD:N`", nullable = false),
            ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
            ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
     responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
@@ -102,6 +122,9 @@ pub(crate) async fn by_link(
     search(&service, from_pairs(pairs)?).await
 }
 
+/// What may come several times in a query string.
+const REPEATABLE: [&str; 2] = ["filters", "boosts"];
+
 /// A query string as a search; serde cannot read repeated names.
 fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
     let mut seen: Vec<String> = Vec::new();
@@ -111,9 +134,10 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
         let name = match name.as_str() {
             "q" => "query".to_owned(),
             "filter" => "filters".to_owned(),
+            "boost" => "boosts".to_owned(),
             _ => name,
         };
-        if name != "filters" && seen.contains(&name) {
+        if !REPEATABLE.contains(&name.as_str()) && seen.contains(&name) {
             return Err(ApiError::validation(format!("`{name}` comes twice")));
         }
         match name.as_str() {
@@ -127,12 +151,16 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
             "weight" => body.weight = Some(read(&name, &value)?),
             "fusion" => body.fusion = Some(read(&name, &value)?),
             "rerank" => body.rerank = Some(read_whole(&name, &value)?),
+            "boosts" => body.boosts.get_or_insert_default().push(read(&name, &value)?),
+            "min_score" => body.min_score = Some(read(&name, &value)?),
+            "min_similarity" => body.min_similarity = Some(read(&name, &value)?),
+            "group" => body.group = Some(read(&name, &value)?),
             "explain" => body.explain = read(&name, &value)?,
             "snippets" => body.snippets = read(&name, &value)?,
             _ => {
                 let name: String = name.chars().take(100).collect();
                 return Err(ApiError::validation(format!(
-                    "there is no `{name}`; there are query, mode, top, offset, window, total, filters, weight, fusion, rerank, explain and snippets"
+                    "there is no `{name}`; there are query, mode, top, offset, window, total, filters, weight, fusion, rerank, boosts, min_score, min_similarity, group, explain and snippets"
                 )));
             }
         }
@@ -202,6 +230,10 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
         .rerank(rerank)
         .window(body.window)
         .total(body.total)
+        .boosts(body.boosts.unwrap_or_default())
+        .min_score(body.min_score)
+        .min_similarity(body.min_similarity)
+        .group(body.group)
         .explain(body.explain)
         .snippets(body.snippets);
     let engine = service.engine().clone();

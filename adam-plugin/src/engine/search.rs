@@ -87,7 +87,11 @@ impl Engine {
         }
         let order = self.reranked(&searcher, request, arms.chunks.as_ref(), &found)?;
         // Groups are those of the page already.
-        let shown = if request.refinement.grouping.is_some() { 0..found.len() } else { request.offset..request.offset + request.top };
+        let shown = if request.refinement.grouping.is_some() {
+            0..found.len()
+        } else {
+            request.offset..request.offset + request.top
+        };
         let shown: Vec<RankedHit<'_>> = order.into_iter().skip(shown.start).take(shown.len()).collect();
         let mut hits = self.hits(&searcher, request, words.as_ref(), &arms, shown)?;
         hits.iter_mut().zip(groups).for_each(|(hit, group)| hit.group = Some(group));

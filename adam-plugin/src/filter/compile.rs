@@ -56,8 +56,12 @@ pub(crate) struct ColumnNames {
 /// The columns of a name, as a filter has it.
 pub(crate) fn columns_of(index: &Index, metadata: Option<&str>, name: &str) -> Result<ColumnNames, String> {
     let schema = index.schema();
-    let not_fast = |field: &str| format!("is not kept in columns (`{field}` is not FAST), so that its values cannot be read");
-    match Compiler::new(index, &schema, metadata).target(&Path::written(name)).map_err(|problem| format!("is unknown: {problem}"))? {
+    let not_fast =
+        |field: &str| format!("is not kept in columns (`{field}` is not FAST), so that its values cannot be read");
+    match Compiler::new(index, &schema, metadata)
+        .target(&Path::written(name))
+        .map_err(|problem| format!("is unknown: {problem}"))?
+    {
         Target::Field(_, entry) if !entry.is_fast() => Err(not_fast(entry.name())),
         Target::Field(_, entry) => Ok(ColumnNames { names: vec![escaped(entry.name())], is_metadata: false }),
         Target::Keys { name, options, .. } if !options.is_fast() => Err(not_fast(name)),

@@ -106,7 +106,11 @@ impl Path {
     pub(super) fn written(name: &str) -> Self {
         let quoted = super::Filter::parse(&format!("{name}:*")).ok();
         match quoted.as_ref().map(super::Filter::expression) {
-            Some(Expression::Condition(Condition { path, comparison: Comparison::Exists, others, .. })) if others.is_empty() => path.clone(),
+            Some(Expression::Condition(Condition { path, comparison: Comparison::Exists, others, .. }))
+                if others.is_empty() =>
+            {
+                path.clone()
+            }
             _ => Self::new(name),
         }
     }

@@ -28,9 +28,9 @@ pub(crate) use compile::{ColumnNames, column, columns_of};
 pub(crate) use date::instant;
 pub use expression::{Comparison, Condition, Expression, Path};
 pub(crate) use names::{Contents, kinds, names, written};
+pub(crate) use number::number;
 pub use parse::MAX_BYTES;
 pub use report::FilterWarning;
-pub(crate) use number::number;
 pub(crate) use report::{nearest, warnings};
 
 /// Conditions on documents.

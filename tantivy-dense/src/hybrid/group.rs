@@ -55,13 +55,7 @@ impl Hybrid {
     ///
     /// # Errors
     /// As [`Hybrid::search`], and [`DenseError::UnknownField`] or [`DenseError::Query`] for a field whose values cannot be read.
-    pub fn groups(
-        &self,
-        searcher: &Searcher,
-        by: &GroupBy,
-        offset: usize,
-        k: usize,
-    ) -> Result<Vec<Group>, DenseError> {
+    pub fn groups(&self, searcher: &Searcher, by: &GroupBy, offset: usize, k: usize) -> Result<Vec<Group>, DenseError> {
         if by.size == 0 {
             return Err(by.field.refuse("a group has one hit at least, and 0 were asked for"));
         }

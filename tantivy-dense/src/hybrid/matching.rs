@@ -36,7 +36,10 @@ impl Hybrid {
         let mut arms = Vec::new();
         for arm in self.arms.iter().filter(|arm| weightless || arm.weight > 0.0) {
             let Some(query) = arm.arm.matching() else {
-                let why = format!("the arm `{}` does not say which documents it finds, so that they cannot be counted", arm.name);
+                let why = format!(
+                    "the arm `{}` does not say which documents it finds, so that they cannot be counted",
+                    arm.name
+                );
                 return Err(DenseError::Fusion { why });
             };
             arms.push(query);

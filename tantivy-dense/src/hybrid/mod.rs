@@ -242,7 +242,8 @@ impl Hybrid {
     pub fn explain(&self, searcher: &Searcher, hit: &FusedHit) -> Result<Explanation, DenseError> {
         let mut tree = self.explain_fusion(searcher, hit)?;
         if !self.boosts.is_empty() {
-            let mut shaped = Explanation::new_with_string(format!("score after {} boosts, of", self.boosts.len()), hit.score);
+            let mut shaped =
+                Explanation::new_with_string(format!("score after {} boosts, of", self.boosts.len()), hit.score);
             shaped.add_detail(tree);
             shaping::explain(&self.boosts, &hit.effects).into_iter().for_each(|effect| shaped.add_detail(effect));
             tree = shaped;

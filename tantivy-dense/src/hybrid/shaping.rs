@@ -423,10 +423,12 @@ mod tests {
         let signal = prop_oneof![
             (0.01f64..100.0).prop_map(|factor| Boost::logarithm(field(), factor)),
             (0.01f64..100.0).prop_map(|pivot| Boost::saturation(field(), pivot)),
-            (-50.0f64..50.0, 0.01f64..30.0, 0.0f64..10.0, 0.01f64..0.99, 0u8..3).prop_map(|(origin, scale, offset, at, curve)| {
-                let curve = [Curve::Linear, Curve::Exponential, Curve::Gaussian][usize::from(curve)];
-                Boost::decay(field(), Decay::from_number(curve, origin, scale).offset(offset).at_scale(at))
-            }),
+            (-50.0f64..50.0, 0.01f64..30.0, 0.0f64..10.0, 0.01f64..0.99, 0u8..3).prop_map(
+                |(origin, scale, offset, at, curve)| {
+                    let curve = [Curve::Linear, Curve::Exponential, Curve::Gaussian][usize::from(curve)];
+                    Boost::decay(field(), Decay::from_number(curve, origin, scale).offset(offset).at_scale(at))
+                }
+            ),
         ];
         (signal, 0.0f64..=1.0, prop::bool::ANY).prop_map(|(boost, weight, add)| {
             boost.weight(weight).combine(if add { Combine::Add } else { Combine::Multiply })

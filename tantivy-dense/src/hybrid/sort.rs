@@ -51,10 +51,8 @@ impl Sort {
     /// Hits that come by score, by the field.
     pub(super) fn order(&self, searcher: &Searcher, hits: Vec<FusedHit>) -> Result<Vec<FusedHit>, DenseError> {
         let reader = self.field.open(searcher)?;
-        let mut keyed: Vec<(Option<FieldValue>, FusedHit)> = hits
-            .into_iter()
-            .map(|hit| Ok((reader.value(hit.address)?, hit)))
-            .collect::<Result<_, DenseError>>()?;
+        let mut keyed: Vec<(Option<FieldValue>, FusedHit)> =
+            hits.into_iter().map(|hit| Ok((reader.value(hit.address)?, hit))).collect::<Result<_, DenseError>>()?;
         keyed.sort_by(|(a, _), (b, _)| match (a, b) {
             (Some(a), Some(b)) if self.order == Order::Descending => b.cmp(a),
             (Some(a), Some(b)) => a.cmp(b),

@@ -285,6 +285,9 @@ mod tests {
         let date = FieldValue::Date(DateTime::from_timestamp_secs(1_717_149_600));
         assert_eq!(date.to_string(), "2024-05-31T10:00:00Z");
         assert_eq!(FieldValue::Number(Number::Real(2.5)).to_string(), "2.5");
-        assert_eq!(FieldValue::Ip("10.0.0.1".parse::<std::net::Ipv4Addr>().unwrap().to_ipv6_mapped()).to_string(), "10.0.0.1");
+        assert_eq!(
+            FieldValue::Ip("10.0.0.1".parse::<std::net::Ipv4Addr>().unwrap().to_ipv6_mapped()).to_string(),
+            "10.0.0.1"
+        );
     }
 }

@@ -111,6 +111,13 @@ fn bodies() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"query": "wire", "fusion": "min-max", "filters": ["kind:O'Neill", "kind:R&D", "kind:50%"]}),
                 json!({"query": "wire", "fusion": "z-score", "filters": ["year:..1999", "year:1234567890..", "kind:a.b c"]}),
                 json!({"query": "wire", "fusion": "dbsf", "filters": ["year:2002", "kind:\u{9ce5}"]}),
+                json!({"query": "wire", "boosts": [{"function": "log", "field": "year", "factor": 2, "weight": 0.5}], "min_score": 0.01}),
+                json!({"query": "wire", "boost": [{"filter": "kind:bird", "factor": 1.5}], "min_similarity": -1, "group": {"field": "kind", "size": 2}}),
+                json!({"query": "wire", "group": {"field": "kind"}, "total": true, "boosts": [
+                    {"function": "linear", "field": "year", "origin": 2000, "scale": 10, "offset": 1, "decay": 0.4, "missing": 0.1},
+                    {"function": "gaussian", "field": "year", "origin": "2000-01-01", "scale": "3y", "combine": "add"},
+                    {"function": "saturation", "field": "year", "pivot": 1000.5, "combine": "multiply"},
+                ]}),
             ],
         ),
         (
@@ -173,6 +180,15 @@ const LINKS: [(&str, &str, &[&[(&str, &str)]]); 5] = [
             &[("query", "wire"), ("fusion", "min-max"), ("weight", "1")],
             &[("query", "wire"), ("fusion", "z-score"), ("top", "10.0")],
             &[("query", "wire"), ("fusion", "dbsf"), ("fusion", "dbsf")],
+            &[
+                ("query", "wire"),
+                ("boosts", "log; field=year; weight=0.5"),
+                ("boosts", "filter=kind:bird; factor=2"),
+                ("min_score", "0.1"),
+                ("min_similarity", "-0.5"),
+                ("group", "kind:2"),
+            ],
+            &[("query", "wire"), ("boost", "exponential; field=year; origin=2000; scale=5"), ("group", "kind")],
         ],
     ),
     ("POST", "/commit", &[&[]]),
@@ -240,10 +256,9 @@ fn what_is_taken_is_described() {
         let of_query: Vec<&Value> = parameters.iter().filter(|parameter| parameter["in"] == "query").collect();
         let mut tried = BTreeSet::new();
         for link in links {
-            let twice = link
-                .iter()
-                .enumerate()
-                .find(|(at, (name, _))| *name != "filters" && link[..*at].iter().any(|(earlier, _)| earlier == name));
+            let twice = link.iter().enumerate().find(|(at, (name, _))| {
+                !["filters", "boosts"].contains(name) && link[..*at].iter().any(|(earlier, _)| earlier == name)
+            });
             let query: Vec<String> = link.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
             let address = format!("{}?{}", path.replace("{id}", "x"), query.join("&"));
             let body: &[u8] = match path {

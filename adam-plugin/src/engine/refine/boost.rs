@@ -140,7 +140,8 @@ impl FromStr for Boost {
     type Err = PluginError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = |problem: String| PluginError::Query { problem: format!("the boost `{}`: {problem}", start(text)) };
+        let refuse =
+            |problem: String| PluginError::Query { problem: format!("the boost `{}`: {problem}", start(text)) };
         if text.trim_start().starts_with('{') {
             return serde_json::from_str(text).map_err(|fault| refuse(fault.to_string()));
         }
@@ -179,7 +180,9 @@ impl Engine {
                 let functions = "linear, exponential, gaussian, log or saturation";
                 return Err(refuse(format!("by a field needs its `function`: {functions}")));
             }
-            _ => return Err(refuse("needs either a `function` and a `field`, or a `filter` and a `factor`".to_owned())),
+            _ => {
+                return Err(refuse("needs either a `function` and a `field`, or a `filter` and a `factor`".to_owned()));
+            }
         };
         let made = made.weight(boost.weight.unwrap_or(1.0)).combine(match boost.combine {
             Combination::Multiply => Combine::Multiply,
@@ -207,7 +210,8 @@ impl Engine {
             }
             BoostFunction::Saturation => {
                 boost.only(&["function", "field", "pivot"]).map_err(refuse)?;
-                let pivot = boost.pivot.ok_or_else(|| refuse(format!("by saturation of `{field}` needs its `pivot`")))?;
+                let pivot =
+                    boost.pivot.ok_or_else(|| refuse(format!("by saturation of `{field}` needs its `pivot`")))?;
                 return Ok(ScoreBoost::saturation(self.value_field(searcher, field, Kind::Numbers)?, pivot));
             }
             BoostFunction::Linear => Curve::Linear,
@@ -233,8 +237,11 @@ impl Engine {
             (decay, Kind::Dates)
         } else {
             let origin = boost.origin.as_ref();
-            let origin = origin.ok_or_else(|| by("it needs its `origin`, a number, or a length of time as `scale`".to_owned()))?;
-            let origin = origin.number("origin").map_err(|problem| by(format!("{problem}; with dates, `scale` is a length of time such as 30d")))?;
+            let origin = origin
+                .ok_or_else(|| by("it needs its `origin`, a number, or a length of time as `scale`".to_owned()))?;
+            let origin = origin
+                .number("origin")
+                .map_err(|problem| by(format!("{problem}; with dates, `scale` is a length of time such as 30d")))?;
             let mut decay = Decay::from_number(curve, origin, scale.number("scale").map_err(&by)?);
             if let Some(offset) = &boost.offset {
                 decay = decay.offset(offset.number("offset").map_err(&by)?);
@@ -264,9 +271,10 @@ impl Boost {
             ("pivot", self.pivot.is_some()),
         ];
         match there.iter().find(|(name, is_there)| *is_there && !known.contains(name)) {
-            Some((name, _)) => {
-                Err(format!("has `{name}`, which this kind does not know; it knows {}, missing, weight and combine", known.join(", ")))
-            }
+            Some((name, _)) => Err(format!(
+                "has `{name}`, which this kind does not know; it knows {}, missing, weight and combine",
+                known.join(", ")
+            )),
             None => Ok(()),
         }
     }
@@ -279,7 +287,10 @@ fn instant(text: &str) -> Result<DateTime, String> {
         return Ok(DateTime::from_timestamp_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX)));
     }
     filter::instant(text).ok_or_else(|| {
-        format!("the origin `{}` is no date; write `now`, or a date such as 2024-05-31 or 2024-05-31T10:00:00Z", start(text))
+        format!(
+            "the origin `{}` is no date; write `now`, or a date such as 2024-05-31 or 2024-05-31T10:00:00Z",
+            start(text)
+        )
     })
 }
 
@@ -293,7 +304,8 @@ mod tests {
 
     #[test]
     fn boosts_are_read_from_text_as_from_json() {
-        let typed: Boost = "gaussian; field=released; origin=2024-05-31; scale=30d; weight=0.5; combine=add".parse().unwrap();
+        let typed: Boost =
+            "gaussian; field=released; origin=2024-05-31; scale=30d; weight=0.5; combine=add".parse().unwrap();
         let json: Boost = serde_json::from_str(
             r#"{"function": "gaussian", "field": "released", "origin": "2024-05-31", "scale": "30d", "weight": 0.5, "combine": "add"}"#,
         )

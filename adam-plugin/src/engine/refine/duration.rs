@@ -8,12 +8,11 @@ const UNITS: [(&str, f64); 6] =
 
 /// `30d`, `12h`, `1.5w`: a number with its unit.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a length of time; write a number and its unit, s, m, h, d, w or y, such as 30d");
+    let wrong =
+        || format!("`{text}` is not a length of time; write a number and its unit, s, m, h, d, w or y, such as 30d");
     let text = text.trim();
-    let (number, seconds) = UNITS
-        .iter()
-        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))
-        .ok_or_else(wrong)?;
+    let (number, seconds) =
+        UNITS.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds))).ok_or_else(wrong)?;
     let number: f64 = number.trim_end().parse().map_err(|_| wrong())?;
     Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }

@@ -28,7 +28,9 @@ impl Engine {
         let field = ValueField::columns(name, columns.names);
         let read: Option<ReadText> = match kind {
             // Metadata keeps texts as texts; a field of the schema has the type that it has.
-            Kind::Numbers if columns.is_metadata => Some(|text| filter::number(text).and_then(Number::of).map(FieldValue::Number)),
+            Kind::Numbers if columns.is_metadata => {
+                Some(|text| filter::number(text).and_then(Number::of).map(FieldValue::Number))
+            }
             Kind::Dates if columns.is_metadata => Some(|text| filter::instant(text).map(FieldValue::Date)),
             _ => None,
         };

@@ -61,7 +61,9 @@ impl FromStr for Grouping {
             None => (text, 1),
         };
         if field.trim().is_empty() || size == 0 {
-            let problem = format!("`{text}` names no groups; write a field, or a field and a number of hits of 1 or more, such as brand:3");
+            let problem = format!(
+                "`{text}` names no groups; write a field, or a field and a number of hits of 1 or more, such as brand:3"
+            );
             return Err(PluginError::Query { problem });
         }
         Ok(Self { field: field.to_owned(), size })

@@ -74,9 +74,7 @@ impl SearchRequest {
         if refinement.boosts.len() > MAX_BOOSTS {
             return refuse(format!("has {} boosts; it can have {MAX_BOOSTS}", refinement.boosts.len()));
         }
-        for (name, least) in
-            [("least score", refinement.min_score), ("least similarity", refinement.min_similarity)]
-        {
+        for (name, least) in [("least score", refinement.min_score), ("least similarity", refinement.min_similarity)] {
             if let Some(least) = least.filter(|least| !least.is_finite()) {
                 return refuse(format!("the {name} must be a number, and is {least}"));
             }

@@ -1,0 +1,266 @@
+//! Boosts, least scores and groups through the engine: names in metadata, dates in text, chunks, and what is refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use adam_plugin::engine::{Boost, Document, Grouping};
+use adam_plugin::{Chunking, Engine, Hit, Mode, SearchRequest, WriterSettings};
+use common::Words;
+use serde_json::{Value, json};
+
+const DOCUMENTS: usize = 120;
+
+fn metadata(number: usize) -> Value {
+    let mut metadata = json!({
+        "stars": number % 7,
+        "released": format!("2024-{:02}-{:02}", 1 + number % 12, 1 + number % 28),
+        "maker": {"city": format!("city {}", number % 5)},
+    });
+    if !number.is_multiple_of(4) {
+        metadata["brand"] = json!(format!("brand {}", number % 10));
+    }
+    if number.is_multiple_of(3) {
+        // A number as text counts as a number.
+        metadata["stars"] = json!((number % 7).to_string());
+    }
+    metadata
+}
+
+/// Several segments, some documents deleted, one in four without a brand.
+fn shop(path: &Path, chunks: Option<Chunking>) -> Engine {
+    let builder = Engine::builder(path).encoder(Arc::new(Words::new()));
+    let engine = match chunks {
+        Some(chunking) => builder.chunks(chunking),
+        None => builder,
+    }
+    .open_or_create()
+    .unwrap();
+    let mut writer = engine.writer(15_000_000, WriterSettings::default()).unwrap();
+    for number in 0..DOCUMENTS {
+        let words = ["crow", "wire", "snow", "glass", "tool"];
+        let length = if number.is_multiple_of(8) { 40 } else { 3 + number % 4 };
+        let text: Vec<&str> = (0..length).map(|at| words[(number + at * at) % words.len()]).collect();
+        let document = Document {
+            id: format!("d{number}"),
+            title: format!("item {number}"),
+            text: text.join(" "),
+            metadata: metadata(number).as_object().cloned(),
+            vector: None,
+        };
+        writer.update_document(engine.document(document).unwrap()).unwrap();
+        if number % 30 == 29 {
+            writer.commit().unwrap();
+        }
+    }
+    for number in (0..DOCUMENTS).filter(|number| number % 11 == 5) {
+        writer.delete_term(engine.key_term(&format!("d{number}"))).unwrap();
+    }
+    writer.commit().unwrap();
+    writer.wait_merging_threads().unwrap();
+    engine.reload().unwrap();
+    engine
+}
+
+fn number(hit: &Hit) -> usize {
+    hit.id[1..].parse().unwrap()
+}
+
+fn all(engine: &Engine, request: &SearchRequest) -> Vec<Hit> {
+    engine.search(&request.clone().top(1000).window(10_000)).unwrap().hits
+}
+
+fn boost(text: &str) -> Boost {
+    text.parse().unwrap()
+}
+
+fn chunkings() -> [Option<Chunking>; 2] {
+    [None, Some(Chunking { tokens: 12, overlap: 3 })]
+}
+
+#[test]
+fn boosts_read_numbers_and_dates_of_metadata() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            let plain = SearchRequest::new("crow wire tool").mode(mode);
+            let scores: BTreeMap<String, f32> =
+                all(&engine, &plain).into_iter().map(|hit| (hit.id, hit.score)).collect();
+            let day = |number: usize| -> f64 {
+                let (month, day) = (1 + number % 12, 1 + number % 28);
+                chrono::NaiveDate::from_ymd_opt(2024, month as u32, day as u32)
+                    .unwrap()
+                    .signed_duration_since(chrono::NaiveDate::from_ymd_opt(2024, 6, 15).unwrap())
+                    .num_days() as f64
+            };
+            let cases: [(&str, &dyn Fn(usize) -> Option<f64>); 5] = [
+                ("linear; field=stars; origin=6; scale=4", &|number| Some(1.0 - (6.0 - (number % 7) as f64) / 8.0)),
+                ("saturation; field=stars; pivot=2", &|number| {
+                    let stars = (number % 7) as f64;
+                    Some(stars / (stars + 2.0))
+                }),
+                ("gaussian; field=released; origin=2024-06-15; scale=60d; offset=10d", &|number| {
+                    let distance = (day(number).abs() - 10.0).max(0.0);
+                    Some(0.5f64.powf((distance / 60.0).powi(2)))
+                }),
+                ("filter=maker.city:city 2; factor=1.5", &|number| (number % 5 == 2).then_some(1.5)),
+                ("filter=NOT brand:*; factor=0.5", &|number| number.is_multiple_of(4).then_some(0.5)),
+            ];
+            for (text, signal) in cases {
+                let hits = all(&engine, &plain.clone().boost(boost(text)));
+                assert_eq!(hits.len(), scores.len(), "{text}");
+                assert!(hits.windows(2).all(|pair| pair[0].score >= pair[1].score), "{text}");
+                for hit in &hits {
+                    let before = f64::from(scores[&hit.id]);
+                    let wanted = match signal(number(hit)) {
+                        None => before,
+                        Some(factor) if before >= 0.0 => before * factor,
+                        Some(factor) => before / factor.max(1e-6),
+                    };
+                    let near = (f64::from(hit.score) - wanted).abs() <= 1e-4 * wanted.abs().max(1.0);
+                    assert!(near, "{mode} {text}: {} has {}, not {wanted}", hit.id, hit.score);
+                }
+            }
+            let explained = engine.search(&plain.boost(boost("log; field=stars")).explain(true).top(1)).unwrap();
+            let tree = explained.hits[0].explanation.as_ref().unwrap().to_string();
+            assert!(tree.contains("logarithm of 1 x `stars`"), "{tree}");
+        }
+    }
+}
+
+#[test]
+fn groups_have_one_hit_for_each_value_on_all_pages_and_say_how_many_there_are() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            let plain = SearchRequest::new("crow wire tool").mode(mode).filter("stars:1..5".parse().unwrap());
+            let ranked = all(&engine, &plain);
+            for (field, size) in [("brand", 1), ("brand", 3), ("maker.city", 2), ("stars", 1)] {
+                let value = |hit: &Hit| match field {
+                    "brand" => metadata(number(hit)).get("brand").cloned(),
+                    "stars" => metadata(number(hit)).get("stars").cloned(),
+                    _ => Some(metadata(number(hit))["maker"]["city"].clone()),
+                };
+                let mut expected: Vec<(Option<Value>, Vec<String>)> = Vec::new();
+                for hit in &ranked {
+                    let own = value(hit);
+                    match expected.iter_mut().find(|(known, _)| own.is_some() && *known == own) {
+                        Some((_, ids)) => ids.push(hit.id.clone()),
+                        None => expected.push((own, vec![hit.id.clone()])),
+                    }
+                }
+                let request = plain.clone().window(10_000).group(Grouping::new(field).size(size)).total(true);
+                let mut found: Vec<(usize, Option<Value>, u64, Vec<String>)> = Vec::new();
+                for page in 0..expected.len().div_ceil(7) {
+                    let response = engine.search(&request.clone().top(7).offset(page * 7)).unwrap();
+                    assert_eq!(response.groups, Some(expected.len() as u64), "{mode} {field}");
+                    assert_eq!(response.total, Some(ranked.len() as u64));
+                    for hit in response.hits {
+                        let group = hit.group.unwrap();
+                        match found.last_mut().filter(|last| last.0 == group.rank) {
+                            Some(last) => last.3.push(hit.id),
+                            None => found.push((group.rank, group.value, group.documents, vec![hit.id])),
+                        }
+                    }
+                }
+                let wanted: Vec<_> = (1..)
+                    .zip(&expected)
+                    .map(|(rank, (value, ids))| {
+                        let first: Vec<String> = ids.iter().take(size).cloned().collect();
+                        (rank, value.clone(), ids.len() as u64, first)
+                    })
+                    .collect();
+                assert_eq!(found, wanted, "{mode} {field}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_that_fits_is_an_empty_answer_that_says_so() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            let plain = SearchRequest::new("crow wire tool").mode(mode);
+            let ranked = all(&engine, &plain);
+            let least = ranked[ranked.len() / 3].score;
+            let wanted = ranked.iter().filter(|hit| hit.score >= least).count();
+            let found = engine.search(&plain.clone().top(1000).window(10_000).min_score(least).total(true)).unwrap();
+            assert_eq!((found.hits.len(), found.total), (wanted, Some(wanted as u64)), "{mode}");
+            assert!(found.warnings.is_empty());
+            let none = engine.search(&plain.min_score(1e6).total(true)).unwrap();
+            assert_eq!((none.hits.len(), none.total), (0, Some(0)));
+            let best = ranked[0].score.to_string();
+            assert!(none.warnings[0].contains("1000000") && none.warnings[0].contains(&best), "{:?}", none.warnings);
+        }
+        // Words that no document has, in a hybrid search: vectors alone find something, until they must be near.
+        let strange = SearchRequest::new("zebra quagga okapi");
+        assert!(!engine.search(&strange).unwrap().hits.is_empty());
+        let honest = engine.search(&strange.min_similarity(0.95).total(true));
+        match chunks {
+            None => assert_eq!((honest.as_ref().unwrap().hits.len(), honest.unwrap().total), (0, Some(0))),
+            // What is counted is first chunks, which do not say how near the others are.
+            Some(_) => assert!(honest.unwrap_err().to_string().contains("cannot be counted")),
+        }
+        let similar = SearchRequest::new("crow wire tool").mode(Mode::Dense).min_similarity(0.8).top(1000);
+        let found = engine.search(&similar).unwrap().hits;
+        let wanted = all(&engine, &SearchRequest::new("crow wire tool").mode(Mode::Dense));
+        assert_eq!(found.len(), wanted.iter().filter(|hit| hit.score >= 0.8).count());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = shop(folder.path(), None);
+    let plain = || SearchRequest::new("crow");
+    let boosted = |text: &str| plain().boost(boost(text));
+    let cases = [
+        (boosted("log; field=strs"), "field `strs` is in no document; there are `stars`"),
+        (boosted("log; field=title"), "title"),
+        (boosted("log; field=content"), "is not kept in columns"),
+        (boosted("linear; field=stars; origin=3; scale=-1"), "scale must be above 0, and is -1"),
+        (boosted("linear; field=stars; origin=3"), "needs its `scale`"),
+        (boosted("linear; field=stars; scale=3"), "needs its `origin`"),
+        (boosted("linear; field=stars; origin=soon; scale=3"), "`origin` must be a number here, and is `soon`"),
+        (boosted("linear; field=released; origin=soon; scale=3d"), "the origin `soon` is no date"),
+        (boosted("linear; field=released; scale=3 fortnights"), "`3 fortnights` is not a length of time"),
+        (boosted("linear; field=released; scale=3d; offset=2"), "`2` is not a length of time"),
+        (boosted("linear; field=released; scale=3d; decay=1"), "below 1, and is 1"),
+        (boosted("linear; field=released; scale=3d; pivot=1"), "has `pivot`, which this kind does not know"),
+        (boosted("log; field=stars; weight=2"), "weight must lie in 0..=1"),
+        (boosted("saturation; field=stars"), "needs its `pivot`"),
+        (boosted("field=stars"), "needs its `function`"),
+        (boosted("weight=1"), "needs either"),
+        (boosted("filter=brand:x"), "needs its `factor`"),
+        (boosted("filter=brand; factor=2"), "expected FIELD:VALUE"),
+        (boosted("filter=brand:x; factor=-2"), "multiplied by -2"),
+        (plain().group(Grouping::new("brnd")), "field `brnd` is in no document; there are `brand`"),
+        (plain().group(Grouping::new("text")), "is not kept in columns"),
+        (plain().group(Grouping::new("brand").size(0)), "groups of 0 hits"),
+        (plain().group(Grouping::new("brand").size(5000)), "multiplied"),
+        (plain().group(Grouping::new("brand")).rerank(3), "do one of the two"),
+        (plain().min_score(f32::NAN), "least score must be a number"),
+        (plain().min_similarity(f32::INFINITY), "least similarity must be a number"),
+        (plain().boosts(vec![boost("log; field=stars"); 33]), "33 boosts; it can have 32"),
+    ];
+    for (request, said) in cases {
+        let error = engine.search(&request).unwrap_err().to_string();
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    for text in ["", ":3", "brand:0"] {
+        assert!(text.parse::<Grouping>().unwrap_err().to_string().contains("names no groups"));
+    }
+    assert_eq!("og:title:2".parse::<Grouping>().unwrap(), Grouping::new("og:title").size(2));
+    // An index without documents has no names to compare with.
+    let empty = tempfile::tempdir().unwrap();
+    let engine = Engine::builder(empty.path()).encoder(Arc::new(Words::new())).open_or_create().unwrap();
+    let request = plain().boost(boost("log; field=stars")).group(Grouping::new("brand"));
+    assert!(engine.search(&request).unwrap().hits.is_empty());
+}
