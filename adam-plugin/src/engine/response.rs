@@ -1,5 +1,7 @@
 //! What a search found.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tantivy_dense::ArmHit;
 
@@ -41,6 +43,26 @@ pub struct HitGroup {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<serde_json::Value>,
     /// Documents of the group that the search can reach, on all pages.
+    pub documents: u64,
+}
+
+/// The most frequent values of a field.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FacetCounts {
+    /// The most frequent first.
+    pub values: Vec<FacetValue>,
+    /// How often other values came, together.
+    pub others: u64,
+}
+
+/// A value, and how many documents have it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FacetValue {
+    /// A text, number or truth value; a date or facet as text.
+    pub value: serde_json::Value,
+    /// Documents.
     pub documents: u64,
 }
 
@@ -95,6 +117,13 @@ pub struct SearchResponse {
     /// Groups on all pages together, where hits are grouped and the total was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<u64>,
+    /// The facets that were asked for, by the names they were asked by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facets: Option<BTreeMap<String, FacetCounts>>,
+    /// The aggregations that were asked for, as tantivy writes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+    pub aggregations: Option<serde_json::Value>,
     /// Warnings: which parts of the query and its filters find nothing, and why.
     pub warnings: Vec<String>,
 }

@@ -82,6 +82,7 @@ impl Engine {
             }
             None => arms.hybrid.search(&searcher, (request.offset + request.top).max(depth))?,
         };
+        let counts = self.counts(&searcher, request, &arms.hybrid)?;
         if found.is_empty() {
             warnings.extend(self.warn_of_least_score(&searcher, request, &arms.hybrid)?);
         }
@@ -96,7 +97,15 @@ impl Engine {
         let mut hits = self.hits(&searcher, request, words.as_ref(), &arms, shown)?;
         hits.iter_mut().zip(groups).for_each(|(hit, group)| hit.group = Some(group));
         warnings.extend(self.filter_warnings(&request.filters)?.iter().map(ToString::to_string));
-        Ok(SearchResponse { took_ms: began.elapsed().as_secs_f64() * 1e3, hits, total, groups: group_total, warnings })
+        Ok(SearchResponse {
+            took_ms: began.elapsed().as_secs_f64() * 1e3,
+            hits,
+            total,
+            groups: group_total,
+            facets: counts.facets,
+            aggregations: counts.aggregations,
+            warnings,
+        })
     }
 
     fn arms(&self, request: &SearchRequest, words: &dyn Query) -> Result<Arms, PluginError> {

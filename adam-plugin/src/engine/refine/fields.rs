@@ -61,7 +61,7 @@ impl Engine {
 }
 
 /// Whether a segment has one of some columns.
-fn has_any(searcher: &Searcher, names: &[String]) -> Result<bool, PluginError> {
+pub(super) fn has_any(searcher: &Searcher, names: &[String]) -> Result<bool, PluginError> {
     for reader in searcher.segment_readers() {
         for name in names {
             if !reader.fast_fields().dynamic_column_handles(name)?.is_empty() {

@@ -53,13 +53,7 @@ impl FromStr for Grouping {
     type Err = PluginError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (field, size) = match text.rsplit_once(':') {
-            Some((field, size)) => match size.parse::<usize>() {
-                Ok(size) => (field, size),
-                Err(_) => (text, 1),
-            },
-            None => (text, 1),
-        };
+        let (field, size) = super::named_number(text).unwrap_or((text, 1));
         if field.trim().is_empty() || size == 0 {
             let problem = format!(
                 "`{text}` names no groups; write a field, or a field and a number of hits of 1 or more, such as brand:3"

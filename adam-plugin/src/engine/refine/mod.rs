@@ -1,21 +1,25 @@
-//! What happens after the ranking and beside it: boosts, least score, groups.
+//! What happens after the ranking and beside it: boosts, least score, groups, order, counts.
 
 mod boost;
 mod duration;
+mod facets;
 mod fields;
 mod grouping;
 mod request;
+mod sorting;
 
 use tantivy::Searcher;
-use tantivy_dense::hybrid::Hybrid;
+use tantivy_dense::hybrid::{Diversity, Hybrid, Sort};
 
 use super::Engine;
 use super::request::SearchRequest;
 use crate::error::PluginError;
 
 pub use boost::{Boost, BoostFunction, Combination, NumberOrText};
+pub use facets::Facet;
 pub use grouping::Grouping;
 pub(super) use request::Refinement;
+pub use sorting::{Direction, Sorting};
 
 impl Engine {
     /// A search with the request's boosts and its least score.
@@ -29,6 +33,13 @@ impl Engine {
         let mut hybrid = hybrid.least_score(refinement.min_score);
         for boost in &refinement.boosts {
             hybrid = hybrid.boost(self.boost(searcher, boost)?);
+        }
+        if let Some(sorting) = &refinement.sorting {
+            let field = self.value_field(searcher, &sorting.field, fields::Kind::Any)?;
+            hybrid = hybrid.sort(Sort::new(field, sorting.order.into()));
+        }
+        if let Some(lambda) = refinement.diversity {
+            hybrid = hybrid.diversity(Diversity::new(&self.dense, self.fields.vector.clone(), lambda));
         }
         Ok(hybrid)
     }
@@ -46,4 +57,10 @@ impl Engine {
         let best = hybrid.clone().least_score(None).sort(None).diversity(None).search(searcher, 1)?;
         Ok(best.first().map(|best| format!("no document has a score of {least} or more; the best has {}", best.score)))
     }
+}
+
+/// `NAME:NUMBER` as a name and a number; none where there is no number.
+fn named_number(text: &str) -> Option<(&str, usize)> {
+    let (name, number) = text.rsplit_once(':')?;
+    Some((name, number.parse().ok()?))
 }

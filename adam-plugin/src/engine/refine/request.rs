@@ -1,12 +1,18 @@
 //! The part of a request that refines its ranking.
 
+use serde_json::Value;
+
 use super::boost::Boost;
+use super::facets::{Facet, MAX_VALUES};
 use super::grouping::Grouping;
+use super::sorting::Sorting;
 use crate::engine::request::{MAX_HITS, SearchRequest};
 use crate::error::PluginError;
 
 /// Most boosts of a request.
 const MAX_BOOSTS: usize = 32;
+/// Most facets of a request.
+const MAX_FACETS: usize = 64;
 
 /// What refines a ranking.
 #[derive(Clone, Debug, Default)]
@@ -15,13 +21,16 @@ pub(in crate::engine) struct Refinement {
     pub(in crate::engine) min_score: Option<f32>,
     pub(in crate::engine) min_similarity: Option<f32>,
     pub(in crate::engine) grouping: Option<Grouping>,
+    pub(in crate::engine) sorting: Option<Sorting>,
+    pub(in crate::engine) diversity: Option<f32>,
+    pub(in crate::engine) facets: Vec<Facet>,
+    pub(in crate::engine) aggregations: Option<Value>,
 }
 
 impl Refinement {
     /// Whether the ranking is as it is without.
     pub(in crate::engine) fn is_empty(&self) -> bool {
-        let Self { boosts, min_score: _, min_similarity: _, grouping } = self;
-        boosts.is_empty() && grouping.is_none()
+        self.boosts.is_empty() && self.grouping.is_none() && self.sorting.is_none() && self.diversity.is_none()
     }
 }
 
@@ -67,6 +76,54 @@ impl SearchRequest {
         self
     }
 
+    /// Orders the documents of the [window](Self::window) by a field; the ranking ends with them. Default: by score.
+    #[must_use]
+    pub fn sort(mut self, sorting: impl Into<Option<Sorting>>) -> Self {
+        self.refinement.sorting = sorting.into();
+        self
+    }
+
+    /// Puts hits forward that differ from those before them, by maximal marginal relevance over the vectors: see
+    /// [`tantivy_dense::hybrid::Diversity`]. 0 to 1: with 1 the order is that of the scores. In an index with chunks, documents are compared by
+    /// their first chunks. Default: none.
+    #[must_use]
+    pub fn diversity(mut self, lambda: impl Into<Option<f32>>) -> Self {
+        self.refinement.diversity = lambda.into();
+        self
+    }
+
+    /// Counts the most frequent values of a field among all documents that the search can reach: those that have one of the words, or a
+    /// vector, or either, by the mode, and match the filters. A least score does not count. Several facets are counted at once.
+    #[must_use]
+    pub fn facet(mut self, facet: Facet) -> Self {
+        self.refinement.facets.push(facet);
+        self
+    }
+
+    /// As [`facet`](Self::facet), for several.
+    #[must_use]
+    pub fn facets(mut self, facets: impl IntoIterator<Item = Facet>) -> Self {
+        self.refinement.facets.extend(facets);
+        self
+    }
+
+    /// Aggregations as [tantivy](tantivy::aggregation) reads them from JSON, which is as Elasticsearch does, over the same documents as
+    /// [facets](Self::facet). Where it says `field`, a name in metadata may stand as a filter has it.
+    ///
+    /// ```
+    /// use adam_plugin::SearchRequest;
+    ///
+    /// let request = SearchRequest::new("kettle").aggregations(serde_json::json!({
+    ///     "price": {"stats": {"field": "price"}},
+    ///     "years": {"histogram": {"field": "year", "interval": 10}},
+    /// }));
+    /// ```
+    #[must_use]
+    pub fn aggregations(mut self, aggregations: impl Into<Option<Value>>) -> Self {
+        self.refinement.aggregations = aggregations.into();
+        self
+    }
+
     /// Refuses what is out of bounds or does not go together.
     pub(in crate::engine) fn check_refinement(&self) -> Result<(), PluginError> {
         let refuse = |problem: String| Err(PluginError::Query { problem });
@@ -86,8 +143,33 @@ impl SearchRequest {
                     grouping.size
                 ));
             }
-            if self.rerank.is_some() {
-                return refuse("groups hits and re-ranks them; do one of the two".to_owned());
+        }
+        let orders = [
+            ("groups hits", refinement.grouping.is_some()),
+            ("sorts hits by a field", refinement.sorting.is_some()),
+            ("makes hits diverse", refinement.diversity.is_some()),
+        ];
+        if let Some((what, _)) = orders.iter().find(|(_, is_there)| *is_there && self.rerank.is_some()) {
+            return refuse(format!("{what} and re-ranks them; do one of the two"));
+        }
+        if refinement.sorting.is_some() && refinement.diversity.is_some() {
+            return refuse("sorts hits by a field and makes them diverse; do one of the two".to_owned());
+        }
+        if let Some(lambda) = refinement.diversity.filter(|lambda| !(0.0..=1.0).contains(lambda)) {
+            return refuse(format!("the lambda of diversity must lie in 0..=1, and is {lambda}"));
+        }
+        if refinement.facets.len() > MAX_FACETS {
+            return refuse(format!("has {} facets; it can have {MAX_FACETS}", refinement.facets.len()));
+        }
+        for (at, facet) in refinement.facets.iter().enumerate() {
+            if !(1..=MAX_VALUES).contains(&facet.size) {
+                return refuse(format!(
+                    "the facet `{}` has {} values; it can have 1 to {MAX_VALUES}",
+                    facet.field, facet.size
+                ));
+            }
+            if refinement.facets[..at].iter().any(|earlier| earlier.field == facet.field) {
+                return refuse(format!("has the facet `{}` twice", facet.field));
             }
         }
         Ok(())
