@@ -46,8 +46,8 @@ pub(crate) struct IndexArgs {
     /// Folder of the index; made if it is not there.
     #[arg(long, value_name = "DIR", env = "ADAM_INDEX")]
     index: PathBuf,
-    /// Language of the text, used for stemming and stop words. By name
-    /// or code, as german or de; `any` for several, or for one that is not known [default: english].
+    /// Language of the text, used for stemming and stop words, by name or code (german, de). `any` for several languages, or for one
+    /// that is not known. Words of Chinese, Japanese, Thai, Khmer, Lao and Burmese are found in any of them [default: english].
     #[arg(long, value_name = "LANGUAGE", value_parser = values::language())]
     language: Option<Language>,
     #[command(flatten)]

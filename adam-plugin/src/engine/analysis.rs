@@ -1,5 +1,6 @@
 //! Splits text of any script and Unicode form into words.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
@@ -7,29 +8,86 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_script::{Script, UnicodeScript};
 
+use super::fold::{Case, fold, without_marks};
+use super::segment::word_ends;
+
 /// Cuts text into words.
 ///
 /// - A word is a run of letters and digits with the marks that belong to them. Marks that are not seen (soft hyphens, joiners,
 ///   direction marks) are left out of it.
 /// - It is brought into the Unicode form NFKC: `é` is one letter however it was typed, `ﬁ` is `fi`, wide letters are plain ones.
 /// - In scripts that do not set words apart (Chinese, Japanese, Thai, Lao, Khmer, Burmese), and in Korean, which writes particles
-///   together with their words, words are pairs of neighbouring letters. Documents have single letters as well, for queries of one.
+///   together with their words, documents have single letters, pairs of neighbouring letters and, where [`segmented`](Self::segmented),
+///   the words of a dictionary.
+/// - Queries have the words of the dictionary, those of three letters and more with their pairs, so that a word is found where the
+///   dictionary splits its text otherwise. Without a dictionary they have pairs.
 ///
 /// A token says where it is in the text as it was given, so that a snippet marks the right piece of it.
 #[derive(Clone)]
 pub(super) struct WordTokenizer {
     /// Whether pairs of letters come with the single ones, as documents have them, or alone, as queries do.
     singles: bool,
+    segmented: bool,
+    case: Case,
+    marks: bool,
+    /// In bytes; a longer word is [shortened].
+    longest: usize,
 }
 
 impl WordTokenizer {
     pub(super) const fn for_documents() -> Self {
-        Self { singles: true }
+        Self { singles: true, segmented: false, case: Case::Kept, marks: true, longest: usize::MAX }
     }
 
     pub(super) const fn for_queries() -> Self {
-        Self { singles: false }
+        Self { singles: false, ..Self::for_documents() }
     }
+
+    /// Finds words in scripts without spaces by a dictionary.
+    pub(super) const fn segmented(mut self) -> Self {
+        self.segmented = true;
+        self
+    }
+
+    /// What becomes of upper and lower case. Default: kept.
+    pub(super) const fn case(mut self, case: Case) -> Self {
+        self.case = case;
+        self
+    }
+
+    /// Leaves out the marks of Latin, Greek and Cyrillic letters: `cafe` for `café`.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for analysers of one's own"))]
+    pub(super) const fn without_marks(mut self) -> Self {
+        self.marks = false;
+        self
+    }
+
+    /// As [`runs_together`], and half-width vowel marks too where words are found by a dictionary.
+    fn runs_together(&self, letter: char) -> bool {
+        runs_together(letter) || (self.segmented && letter == '\u{ff70}')
+    }
+
+    /// Shortens words of more bytes, so that they are found as a whole.
+    pub(super) const fn shortening(mut self, longest: usize) -> Self {
+        self.longest = longest;
+        self
+    }
+}
+
+/// A word that is too long for an index: its start and a hash of the whole, which is as good for finding exactly this word.
+fn shortened(word: &str, longest: usize) -> String {
+    let hash = hash_of(word);
+    let mut end = longest - hash.len();
+    while !word.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{hash}", &word[..end])
+}
+
+/// 128 bits in hexadecimal digits.
+fn hash_of(word: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(word.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether words of the letter's script are not set apart by spaces, or not by spaces alone.
@@ -71,7 +129,7 @@ impl Tokenizer for WordTokenizer {
     type TokenStream<'a> = WordStream<'a>;
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> WordStream<'a> {
-        WordStream { text, at: 0, position: 0, singles: self.singles, ready: VecDeque::new(), token: Token::default() }
+        WordStream { text, at: 0, position: 0, rules: self, ready: VecDeque::new(), token: Token::default() }
     }
 }
 
@@ -80,7 +138,7 @@ pub(super) struct WordStream<'a> {
     /// Where the next run is looked for.
     at: usize,
     position: usize,
-    singles: bool,
+    rules: &'a WordTokenizer,
     /// Tokens of the run before.
     ready: VecDeque<Token>,
     token: Token,
@@ -102,13 +160,13 @@ impl WordStream<'_> {
             return false;
         };
         let from = self.at + skipped;
-        let together = runs_together(first);
+        let together = self.rules.runs_together(first);
         let mut to = from;
         for (offset, letter) in rest[skipped..].char_indices() {
             let belongs = if joins(letter) || is_unseen(letter) {
                 true
             } else {
-                letter.is_alphanumeric() && runs_together(letter) == together
+                letter.is_alphanumeric() && self.rules.runs_together(letter) == together
             };
             if !belongs {
                 break;
@@ -124,7 +182,18 @@ impl WordStream<'_> {
         true
     }
 
-    fn push(&mut self, text: String, from: usize, to: usize) {
+    fn push(&mut self, mut text: String, from: usize, to: usize) {
+        if let Cow::Owned(folded) = fold(&text, self.rules.case) {
+            text = folded;
+        }
+        if !self.rules.marks
+            && let Cow::Owned(plain) = without_marks(&text)
+        {
+            text = plain;
+        }
+        if text.len() > self.rules.longest {
+            text = shortened(&text, self.rules.longest);
+        }
         let token = Token { offset_from: from, offset_to: to, position: self.position, text, position_length: 1 };
         self.ready.push_back(token);
     }
@@ -147,19 +216,60 @@ impl WordStream<'_> {
         }
     }
 
-    /// Letters alone and in pairs.
+    /// Letters alone and in pairs, and words of several.
     fn add_letters(&mut self, from: usize, to: usize) {
         let letters = letters(self.text, from, to);
-        for (at, letter) in letters.iter().enumerate() {
-            let next = letters.get(at + 1);
-            if self.singles || letters.len() == 1 {
-                self.push(letter.text.clone(), letter.from, letter.to);
+        if !self.rules.segmented {
+            for at in 0..letters.len() {
+                if self.rules.singles || letters.len() == 1 {
+                    self.push_letters(&letters[at..=at]);
+                }
+                if at + 1 < letters.len() {
+                    self.push_letters(&letters[at..=at + 1]);
+                }
+                self.position += 1;
             }
-            if let Some(next) = next {
-                self.push(format!("{}{}", letter.text, next.text), letter.from, next.to);
-            }
-            self.position += 1;
+            return;
         }
+        let ends = word_ends(letters.iter().map(|letter| letter.text.as_str()));
+        let mut start = 0;
+        let mut single_before = false;
+        for end in ends {
+            let single = end - start == 1;
+            // Letters that are in no word of the dictionary, as those of many names, may be a word together.
+            if single_before && single && !self.rules.singles {
+                self.position -= 1;
+                self.push_letters(&letters[start - 1..end]);
+                self.position += 1;
+            }
+            for at in start..end {
+                if self.rules.singles || single {
+                    self.push_letters(&letters[at..=at]);
+                }
+                let last = if self.rules.singles { letters.len() } else { end };
+                if at + 1 < last {
+                    self.push_letters(&letters[at..=at + 1]);
+                }
+                if at == start && end - start > 2 {
+                    self.push_letters(&letters[start..end]);
+                }
+                self.position += 1;
+            }
+            single_before = single;
+            start = end;
+        }
+    }
+
+    /// A token of letters that stand side by side.
+    fn push_letters(&mut self, letters: &[Letter]) {
+        let [first, .., last] = letters else {
+            if let [one] = letters {
+                self.push(one.text.clone(), one.from, one.to);
+            }
+            return;
+        };
+        let text = letters.iter().map(|letter| letter.text.as_str()).collect();
+        self.push(text, first.from, last.to);
     }
 }
 
@@ -234,6 +344,15 @@ mod tests {
         tokens
     }
 
+    const SEGMENTED: WordTokenizer =
+        WordTokenizer::for_documents().segmented().case(Case::Folded).without_marks().shortening(40);
+    const OF_QUERIES: WordTokenizer =
+        WordTokenizer::for_queries().segmented().case(Case::Folded).without_marks().shortening(40);
+
+    fn texts(tokenizer: &WordTokenizer, text: &str) -> Vec<String> {
+        tokens(tokenizer.clone(), text).into_iter().map(|token| token.text).collect()
+    }
+
     fn of_document(text: &str) -> Vec<String> {
         tokens(WordTokenizer::for_documents(), text).into_iter().map(|token| token.text).collect()
     }
@@ -274,26 +393,71 @@ mod tests {
         assert_eq!(places, [(0, 1, 0), (1, 4, 1), (1, 7, 1), (4, 7, 2), (7, 8, 3)]);
     }
 
+    #[test]
+    fn words_of_a_dictionary_stand_beside_pairs() {
+        let segmented = |text| texts(&WordTokenizer::for_queries().segmented(), text);
+        assert_eq!(segmented("图书馆的书"), ["图书", "馆", "馆的", "的", "的书", "书"]);
+        assert_eq!(segmented("ภาษาไทย").last().map(String::as_str), Some("ทย"));
+        assert!(segmented("ภาษาไทย").contains(&"ภาษา".to_owned()));
+        assert!(segmented("コンピューターを使う").contains(&"コンピューター".to_owned()));
+        let document = texts(&WordTokenizer::for_documents().segmented(), "图书馆的书");
+        assert_eq!(document, ["图", "图书", "书", "书馆", "馆", "馆的", "的", "的书", "书"]);
+    }
+
+    #[test]
+    fn case_marks_and_length_are_as_asked_for() {
+        assert_eq!(texts(&OF_QUERIES, "STRASSE Straße Ὀδυσσεύς Ёлка"), ["strasse", "strasse", "οδυσσευσ", "елка"]);
+        let folded = WordTokenizer::for_queries().case(Case::Folded);
+        assert_eq!(texts(&folded, "CAFÉ Σίσυφος"), ["café", "σίσυφοσ"]);
+        assert_eq!(texts(&WordTokenizer::for_queries().case(Case::Turkic), "ISPARTA İzmir"), ["ısparta", "izmir"]);
+        // The marks of Hindi and Thai are vowels.
+        assert_eq!(texts(&OF_QUERIES, "हिन्दी ที่"), ["हिन्दी", "ที่"]);
+        let long = format!("{}y", "é".repeat(50));
+        let found = texts(&SEGMENTED.clone(), &long);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].len() <= 40 && found == texts(&OF_QUERIES, &long));
+        assert_ne!(found, texts(&SEGMENTED, &format!("{}z", "é".repeat(50))));
+    }
+
     proptest! {
         /// Any text: tokens stand in it, in order, and a query's are among the document's.
         #[test]
         fn tokens_stand_in_the_text(text in "[a-zA-Z0-9 .é乌鸦ภาษาไทย가ᄒ\u{301}\u{ad}\u{200d}\u{fb01}\u{ff76}\u{ff9e}\u{fdfa}½]{0,20}", any in "\\PC{0,20}") {
             for text in [text, any] {
-                let document = tokens(WordTokenizer::for_documents(), &text);
-                let mut last = (0, 0);
-                for token in &document {
-                    prop_assert!(!token.text.is_empty());
-                    prop_assert!(text.get(token.offset_from..token.offset_to).is_some_and(|piece| !piece.is_empty()));
-                    prop_assert!((token.position, token.offset_to) >= last, "{:?}", document);
-                    last = (token.position, token.offset_to);
+                for (documents, queries) in
+                    [(WordTokenizer::for_documents(), WordTokenizer::for_queries()), (SEGMENTED, OF_QUERIES)]
+                {
+                    let document = tokens(documents.clone(), &text);
+                    let mut last = (0, 0);
+                    for token in &document {
+                        prop_assert!(!token.text.is_empty());
+                        prop_assert!(text.get(token.offset_from..token.offset_to).is_some_and(|piece| !piece.is_empty()));
+                        prop_assert!((token.position, token.offset_to) >= last, "{:?}", document);
+                        last = (token.position, token.offset_to);
+                    }
+                    let words: Vec<&String> = document.iter().map(|token| &token.text).collect();
+                    for token in tokens(queries, &text) {
+                        prop_assert!(words.contains(&&token.text), "{:?}", token);
+                    }
+                    // The decomposed form and the composed one are the same words.
+                    let parts: String = text.nfd().collect();
+                    prop_assert_eq!(texts(&documents, &parts), texts(&documents, &text.nfc().collect::<String>()));
                 }
-                let words: Vec<&String> = document.iter().map(|token| &token.text).collect();
-                for token in tokens(WordTokenizer::for_queries(), &text) {
-                    prop_assert!(words.contains(&&token.text));
-                }
-                // The decomposed form and the composed one are the same words.
-                let parts: String = text.nfd().collect();
-                prop_assert_eq!(of_document(&parts), of_document(&text.nfc().collect::<String>()));
+            }
+        }
+
+        /// A word of a text is found wherever the dictionary splits: each of its tokens of one or two letters is one of the text's.
+        #[test]
+        fn any_piece_of_a_text_shares_its_letters(text in "[乌鸦会把金属丝图书馆的书コンピューターを使ภาษาไทยเป็น]{2,24}", from in 0usize..24, length in 1usize..6) {
+            let letters: Vec<char> = text.chars().collect();
+            let from = from % letters.len();
+            let piece: String = letters[from..(from + length).min(letters.len())].iter().collect();
+            // A piece that begins with a mark is no word.
+            prop_assume!(!piece.chars().next().is_some_and(joins) && !letters.get(from + length).copied().is_some_and(joins));
+            let document = texts(&SEGMENTED, &text);
+            for token in texts(&OF_QUERIES, &piece) {
+                let short = token.chars().filter(|letter| !joins(*letter)).count() <= 2;
+                prop_assert!(!short || document.contains(&token), "{} of {:?} in {:?}", token, piece, document);
             }
         }
     }

@@ -10,6 +10,7 @@ use tantivy::tokenizer::{
 };
 
 use super::analysis::WordTokenizer;
+use super::fold::Case;
 use crate::error::UnknownName;
 
 /// The longest word of a new index, in bytes: enough for 512 bits in hexadecimal digits, with a prefix.
@@ -19,29 +20,34 @@ const LONGEST_WORD_1: usize = 79;
 
 /// How an index's text is split into words. A new version has a new name, and old ones stay known, since an index must be searched as it
 /// was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
     /// Runs of letters and digits, as they are written.
     One,
-    /// [`WordTokenizer`].
+    /// [`WordTokenizer`], with pairs of letters in scripts without spaces.
     Two,
+    /// In addition the words of dictionaries in these scripts, full case folding where there is no stemmer, and words of any length.
+    Three,
 }
 
 impl Version {
-    const NEWEST: Self = Self::Two;
+    const ALL: [Self; 3] = [Self::One, Self::Two, Self::Three];
+    const NEWEST: Self = Self::Three;
 
     fn suffix(self) -> &'static str {
         match self {
             Self::One => "",
             Self::Two => "_2",
+            Self::Three => "_3",
         }
     }
 
-    /// Longer words, in bytes, are not indexed.
-    pub(crate) fn longest_word(self) -> usize {
+    /// Longer words, in bytes, are not indexed. None where words may be of any length.
+    pub(crate) fn longest_word(self) -> Option<usize> {
         match self {
-            Self::One => LONGEST_WORD_1,
-            Self::Two => LONGEST_WORD,
+            Self::One => Some(LONGEST_WORD_1),
+            Self::Two => Some(LONGEST_WORD),
+            Self::Three => None,
         }
     }
 }
@@ -53,7 +59,8 @@ impl Version {
 /// one that has no name here: without stemming and stop words, and in any case of letters. Default: English.
 ///
 /// In any language, words are the same in all Unicode forms (`é` in one sign or two, `ﬁ` and `fi`, wide letters), and text that
-/// does not set words apart (Chinese, Japanese, Thai, Lao, Khmer, Burmese; Korean too) is found by pairs of letters.
+/// does not set words apart (Chinese, Japanese, Thai, Khmer, Lao, Burmese) is found by the words of a dictionary, and by pairs of
+/// letters where that splits a text otherwise; Korean is found by words between spaces and by pairs of syllables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Language(&'static Entry);
 
@@ -64,14 +71,19 @@ struct Entry {
     stems: Option<Stems>,
 }
 
+/// A language that is not stemmed.
+const fn plain(code: &'static str, name: &'static str) -> Entry {
+    Entry { code, name, stems: None }
+}
+
 const fn entry(code: &'static str, name: &'static str, stems: Stems) -> Entry {
     Entry { code, name, stems: Some(stems) }
 }
 
 /// All of them; the first is the default.
-static ENTRIES: [Entry; 19] = [
+static ENTRIES: [Entry; 26] = [
     entry("en", "english", Stems::English),
-    Entry { code: "any", name: "any", stems: None },
+    plain("any", "any"),
     entry("ar", "arabic", Stems::Arabic),
     entry("da", "danish", Stems::Danish),
     entry("nl", "dutch", Stems::Dutch),
@@ -89,6 +101,13 @@ static ENTRIES: [Entry; 19] = [
     entry("sv", "swedish", Stems::Swedish),
     entry("ta", "tamil", Stems::Tamil),
     entry("tr", "turkish", Stems::Turkish),
+    plain("my", "burmese"),
+    plain("zh", "chinese"),
+    plain("ja", "japanese"),
+    plain("km", "khmer"),
+    plain("ko", "korean"),
+    plain("lo", "lao"),
+    plain("th", "thai"),
 ];
 
 impl Language {
@@ -108,7 +127,7 @@ impl Language {
 
     /// The language whose analyser bears this name, and the version of it.
     pub(crate) fn of_analyser(name: &str) -> Option<(Self, Version)> {
-        let all = Self::all().flat_map(|language| [(language, Version::One), (language, Version::Two)]);
+        let all = Self::all().flat_map(|language| Version::ALL.map(|version| (language, version)));
         all.into_iter().find(|(language, version)| language.analyser_of(*version) == name)
     }
 
@@ -122,7 +141,21 @@ impl Language {
             let of_queries = language.analysis(WordTokenizer::for_queries(), LONGEST_WORD);
             tokenizers.register(&of_query(&second), of_queries);
             tokenizers.register(&second, language.analysis(WordTokenizer::for_documents(), LONGEST_WORD));
+            let third = language.analyser_of(Version::Three);
+            tokenizers.register(&of_query(&third), language.third(WordTokenizer::for_queries()));
+            tokenizers.register(&third, language.third(WordTokenizer::for_documents()));
         }
+    }
+
+    fn third(self, words: WordTokenizer) -> TextAnalyzer {
+        let case = match self.0.stems {
+            None => Case::Folded,
+            Some(Stems::Turkish) => Case::Turkic,
+            Some(Stems::Romanian) => Case::Cedilla,
+            // The stemmers have rules of their own for ß and final sigma.
+            Some(_) => Case::Kept,
+        };
+        self.analysis(words.segmented().case(case).shortening(LONGEST_WORD), LONGEST_WORD)
     }
 
     fn analysis(self, tokenizer: impl Tokenizer, longest: usize) -> TextAnalyzer {
@@ -182,7 +215,7 @@ mod tests {
 
     fn terms(language: &str, text: &str) -> Vec<String> {
         let language = language.parse::<Language>().unwrap();
-        let mut analysis = language.analysis(WordTokenizer::for_documents(), LONGEST_WORD);
+        let mut analysis = language.third(WordTokenizer::for_documents());
         let mut stream = analysis.token_stream(text);
         let mut terms = Vec::new();
         stream.process(&mut |token| terms.push(token.text.clone()));
@@ -197,9 +230,57 @@ mod tests {
         // No list of stop words is known for it.
         assert_eq!(terms("turkish", "kuşlar"), ["kuş"]);
         assert_eq!(terms("any", "The crows ARE"), ["the", "crows", "are"]);
-        assert_eq!(terms("any", &"x".repeat(LONGEST_WORD)).len(), 1);
-        assert!(terms("any", &"x".repeat(LONGEST_WORD + 1)).is_empty());
         assert_eq!(terms("en", "\u{ff23}rows' cafe\u{301}s"), ["crow", "café"]);
+    }
+
+    #[test]
+    fn words_of_any_length_are_terms_of_a_bounded_one() {
+        let long = |length: usize| terms("any", &"x".repeat(length));
+        assert_eq!(long(LONGEST_WORD), ["x".repeat(LONGEST_WORD)]);
+        assert_eq!(long(LONGEST_WORD + 1)[0].len(), LONGEST_WORD);
+        assert_ne!(long(LONGEST_WORD + 1), long(LONGEST_WORD + 2));
+    }
+
+    #[test]
+    fn every_language_has_one_word_in_its_forms() {
+        // Two forms of a word, of which one finds the other.
+        let forms = [
+            ("en", "crows", "Crow"),
+            ("any", "STRASSE", "straße"),
+            ("ar", "كتاب", "الكتاب"),
+            ("da", "husene", "Husene"),
+            ("nl", "huizen", "HUIZEN"),
+            ("fi", "taloissa", "talo"),
+            ("fr", "oiseaux", "oiseau"),
+            ("de", "Häuser", "Haus"),
+            ("el", "ΔΡΟΜΟΣ", "δρόμος"),
+            ("hu", "házak", "házakat"),
+            ("it", "uccelli", "uccello"),
+            ("no", "husene", "huset"),
+            ("pt", "livros", "livro"),
+            ("ro", "cărțile", "CĂRŢI"),
+            ("ru", "книги", "книга"),
+            ("es", "libros", "libro"),
+            ("sv", "husen", "huset"),
+            ("ta", "க\u{bca}டி", "க\u{bc6}\u{bbe}டி"),
+            ("tr", "KIZLAR", "kız"),
+            ("my", "မြန်မာ", "မြန်မာ"),
+            ("zh", "图书馆", "图书馆"),
+            ("ja", "ｺﾝﾋﾟｭｰﾀｰ", "コンピューター"),
+            ("km", "ខ្មែរ", "ខ្មែរ"),
+            ("ko", "한국", "\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8}"),
+            ("lo", "ພາສາ", "ພາສາ"),
+            ("th", "ภาษา", "ภาษา"),
+        ];
+        let mut wrong = Vec::new();
+        for language in Language::all() {
+            let (code, one, other) = forms.iter().find(|(code, ..)| *code == language.0.code).unwrap();
+            let (one, other) = (terms(code, one), terms(code, other));
+            if one != other || one.is_empty() {
+                wrong.push((code, one, other));
+            }
+        }
+        assert_eq!(wrong, []);
     }
 
     #[test]
@@ -207,11 +288,12 @@ mod tests {
         for language in Language::all() {
             assert_eq!(language.to_string().parse(), Ok(language));
             assert_eq!(language.0.code.parse(), Ok(language));
-            assert_eq!(Language::of_analyser(&language.analyser()), Some((language, Version::Two)));
+            assert_eq!(Language::of_analyser(&language.analyser()), Some((language, Version::Three)));
         }
-        assert_eq!(Language::default().analyser(), "adam_en_2");
+        assert_eq!(Language::default().analyser(), "adam_en_3");
         assert_eq!(Language::of_analyser("adam_de"), Some(("de".parse().unwrap(), Version::One)));
-        assert_eq!(Language::of_analyser("adam_de_3"), None);
+        assert_eq!(Language::of_analyser("adam_de_2"), Some(("de".parse().unwrap(), Version::Two)));
+        assert_eq!(Language::of_analyser("adam_de_4"), None);
         assert_eq!(Language::of_analyser("en_stem"), None);
         assert!("klingon".parse::<Language>().unwrap_err().to_string().contains("german"));
     }

@@ -16,9 +16,10 @@ const SHOWN: usize = 40;
 pub(super) fn of_words(index: &Index, fields: &[Field], query: &str, words: &Words, mode: Mode) -> Vec<String> {
     let mut warnings = Vec::new();
     let versions: Vec<Option<Version>> = fields.iter().map(|field| version(index, *field)).collect();
-    let newest = versions.contains(&Some(Version::Two));
+    let newest = versions.iter().flatten().any(|version| *version >= Version::Two);
     let beside = if mode == Mode::Hybrid { "; the vectors are not affected" } else { "" };
-    let longest = versions.iter().flatten().map(|version| version.longest_word()).max();
+    let any_length = versions.contains(&Some(Version::Three));
+    let longest = versions.iter().flatten().filter_map(|version| version.longest_word()).max().filter(|_| !any_length);
     for word in longest.map(|longest| too_long(query, longest)).unwrap_or_default() {
         let (shown, bytes) = (start(&word), word.len());
         let longest = longest.unwrap_or_default();
