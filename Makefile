@@ -1,12 +1,13 @@
 # The two commands a newcomer needs: `make demo` and `make test`. Both set up what is missing first.
 
-.PHONY: help setup build demo test ci lint circles docs features deny api packages release
+.PHONY: help setup build demo test ci lint circles docs features deny api packages release wheel python-test
 
 help:
 	@echo "make demo      train, index, query and evaluate on BEIR SciFact; prints one table and a few answers"
 	@echo "make test      every test; the last lines say how many passed, failed and were skipped"
 	@echo "make setup     cmake, OpenBLAS, ONNX Runtime, libtorch and MiniLM, as far as they are missing"
 	@echo "make build     the two programs: target/release/adam-train and target/release/adam"
+	@echo "make wheel     the Python package adam-search as a wheel in target/wheels; make python-test tests it"
 	@echo "make ci        everything below, then the tests"
 	@echo "make lint      rustfmt and clippy, warnings are errors"
 	@echo "make circles   files that depend on each other in a circle"
@@ -57,3 +58,9 @@ packages: setup
 
 release: build
 	@scripts/release.sh
+
+wheel: setup
+	@scripts/wheel.sh
+
+python-test: build
+	@scripts/python-test.sh

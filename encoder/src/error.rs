@@ -96,6 +96,9 @@ pub enum EncoderError {
         /// What ONNX Runtime said.
         problem: String,
     },
+    /// The caller stopped the work before it was done.
+    #[error("stopped by the caller before all texts were done")]
+    Stopped,
     /// An option has a value that cannot be honoured.
     #[error("option `{name}` {problem}")]
     Option {
@@ -111,6 +114,16 @@ pub enum EncoderError {
         name: String,
         /// What is wrong, and what to do.
         problem: String,
+    },
+    /// The rows to write to do not hold one vector for each text.
+    #[error("room for {values} values was given, and {texts} texts take {texts} x {width}")]
+    Rows {
+        /// Values that were given.
+        values: usize,
+        /// Number of texts or pairs.
+        texts: usize,
+        /// Values of one text or pair.
+        width: usize,
     },
     /// An encoder that is not of this crate failed; see [`EncoderError::other`].
     #[error(transparent)]

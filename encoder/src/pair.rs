@@ -1,5 +1,6 @@
 //! One score for a pair of texts: cross-encoders, for re-ranking and as teachers.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::batch::{Padded, Plan};
@@ -98,31 +99,57 @@ impl PairScorer {
         pairs: &[(&str, &str)],
         done: &mut dyn FnMut(usize),
     ) -> Result<Vec<f32>, EncoderError> {
+        let mut scores = vec![0.0; pairs.len()];
+        self.score_into(pairs, &mut scores, &mut |finished| {
+            done(finished);
+            ControlFlow::Continue(())
+        })?;
+        Ok(scores)
+    }
+
+    /// Scores into memory of the caller: one value for each pair. `done` hears how many pairs are finished after each batch, and ends
+    /// the work by a break.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score), and [`EncoderError::Rows`] where `scores` has another length, [`EncoderError::Stopped`] after a
+    /// break. Some scores may be written then, and others not.
+    pub fn score_into(
+        &self,
+        pairs: &[(&str, &str)],
+        scores: &mut [f32],
+        done: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<(), EncoderError> {
+        if scores.len() != pairs.len() {
+            return Err(EncoderError::Rows { values: scores.len(), texts: pairs.len(), width: 1 });
+        }
         let window = (WINDOW_TOKENS / self.tokenizer.max_length()).clamp(256, 16_384);
-        let mut scores = Vec::with_capacity(pairs.len());
-        for pairs in pairs.chunks(window) {
+        let mut before = 0;
+        for (pairs, scores) in pairs.chunks(window).zip(scores.chunks_mut(window)) {
             let encode = |(first, second): &(&str, &str)| self.tokenizer.encode_pair(first, second);
-            let tokens = self.tokenizer.for_all(pairs, scores.len(), encode)?;
+            let tokens = self.tokenizer.for_all(pairs, before, encode)?;
             let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
             let plan = Plan::by_length(&lengths, self.batch_tokens);
-            let before = scores.len();
-            // Two empty texts and a tokenizer without special tokens: nothing to score.
-            scores.resize(before + pairs.len(), 0.0);
-            let mut finished = before + lengths.iter().filter(|length| **length == 0).count();
+            let mut finished = before;
+            for (score, _) in scores.iter_mut().zip(&lengths).filter(|(_, length)| **length == 0) {
+                // Two empty texts and a tokenizer without special tokens: nothing to score.
+                *score = 0.0;
+                finished += 1;
+            }
             self.pool.for_each(
                 plan.len(),
                 |index, share| self.run_batch(plan.batch(index), share, &tokens),
                 |index, batch_scores| {
                     let batch = plan.batch(index);
                     for (score, pair) in batch_scores.iter().zip(batch) {
-                        scores[before + pair] = *score;
+                        scores[*pair] = *score;
                     }
                     finished += batch.len();
-                    done(finished);
+                    done(finished)
                 },
             )?;
+            before += pairs.len();
         }
-        Ok(scores)
+        Ok(())
     }
 
     fn run_batch(&self, batch: &[usize], share: Share, tokens: &[Tokens]) -> Result<Vec<f32>, EncoderError> {

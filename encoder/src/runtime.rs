@@ -29,6 +29,21 @@ pub fn init() -> Result<(), EncoderError> {
     environment().map(|_| ())
 }
 
+/// As [`init`], with a library that the caller knows, by its file or the folder it lies in, before all places but
+/// `ORT_DYLIB_PATH`. Does nothing if ONNX Runtime is loaded already: a process has one.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_with(library: &Path) -> Result<(), EncoderError> {
+    loaded(|| {
+        let mut search = Search::from_environment();
+        let file = if library.is_dir() { library_in(library) } else { Some(library.to_path_buf()) };
+        search.first = file;
+        search
+    })
+    .map(|_| ())
+}
+
 /// The build of ONNX Runtime that is loaded, as it describes itself.
 ///
 /// # Errors
@@ -39,6 +54,10 @@ pub fn build_info() -> Result<&'static str, EncoderError> {
 }
 
 pub(crate) fn environment() -> Result<&'static Environment, EncoderError> {
+    loaded(Search::from_environment)
+}
+
+fn loaded(search: impl FnOnce() -> Search) -> Result<&'static Environment, EncoderError> {
     if let Some(environment) = ENVIRONMENT.get() {
         return Ok(environment);
     }
@@ -46,12 +65,11 @@ pub(crate) fn environment() -> Result<&'static Environment, EncoderError> {
     if let Some(environment) = ENVIRONMENT.get() {
         return Ok(environment);
     }
-    let environment = load()?;
+    let environment = load(&search())?;
     Ok(ENVIRONMENT.get_or_init(|| environment))
 }
 
-fn load() -> Result<Environment, EncoderError> {
-    let search = Search::from_environment();
+fn load(search: &Search) -> Result<Environment, EncoderError> {
     let mut faults = Vec::new();
     for path in search.files() {
         match ort::init_from(&path) {
@@ -84,6 +102,8 @@ fn library_name() -> String {
 struct Search {
     /// Named outright, as a file or as the folder it lies in: nothing else is tried.
     named: Option<PathBuf>,
+    /// A file that the program knows of; tried first where none is named.
+    first: Option<PathBuf>,
     places: Vec<PathBuf>,
 }
 
@@ -121,14 +141,17 @@ impl Search {
         ] {
             places.push(PathBuf::from(lib));
         }
-        Self { named: variable("ORT_DYLIB_PATH"), places }
+        Self { named: variable("ORT_DYLIB_PATH"), first: None, places }
     }
 
     /// Library files that exist, in the order of the places.
     fn files(&self) -> Vec<PathBuf> {
         match &self.named {
             Some(path) if !path.is_dir() => vec![path.clone()],
-            _ => self.places().iter().filter_map(|place| library_in(place)).collect(),
+            named => {
+                let first = self.first.iter().filter(|_| named.is_none()).cloned();
+                first.chain(self.places().iter().filter_map(|place| library_in(place))).collect()
+            }
         }
     }
 
@@ -215,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_named_file_is_the_only_one_tried() {
-        let search = Search { named: Some(PathBuf::from("nowhere.so")), places: vec![PathBuf::from("/usr/lib")] };
+        let search =
+            Search { named: Some(PathBuf::from("nowhere.so")), first: None, places: vec![PathBuf::from("/usr/lib")] };
         assert_eq!(search.files(), [PathBuf::from("nowhere.so")]);
     }
 
@@ -225,7 +249,8 @@ mod tests {
         let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let name = library_name();
         std::fs::write(other.path().join(&name), b"").unwrap();
-        let search = Search { named: Some(folder.path().to_path_buf()), places: vec![other.path().to_path_buf()] };
+        let search =
+            Search { named: Some(folder.path().to_path_buf()), first: None, places: vec![other.path().to_path_buf()] };
         assert!(search.files().is_empty());
         assert_eq!(search.places(), [folder.path()]);
         let library = folder.path().join(format!("{name}.1.24.1"));

@@ -1,5 +1,6 @@
 //! One vector for a text.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use ndarray::{Array2, ArrayView2};
@@ -136,39 +137,62 @@ impl SentenceEncoder {
         kind: TextKind,
         done: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<f32>>, EncoderError> {
+        let mut rows = vec![0.0; texts.len() * self.dimension];
+        self.encode_into(texts, kind, &mut rows, &mut |finished| {
+            done(finished);
+            ControlFlow::Continue(())
+        })?;
+        Ok(rows.chunks_exact(self.dimension).map(<[f32]>::to_vec).collect())
+    }
+
+    /// Encodes into memory of the caller: `rows` is `texts.len()` x [`dimension`](TextEncoder::dimension) values, one row for each
+    /// text, in the order given. `done` hears how many texts are finished after each batch, and ends the work by a break.
+    ///
+    /// # Errors
+    /// As [`encode`](TextEncoder::encode), and [`EncoderError::Rows`] where `rows` has another length, [`EncoderError::Stopped`]
+    /// after a break. Some rows may be written then, and others not.
+    pub fn encode_into(
+        &self,
+        texts: &[&str],
+        kind: TextKind,
+        rows: &mut [f32],
+        done: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<(), EncoderError> {
+        if Some(rows.len()) != texts.len().checked_mul(self.dimension) {
+            return Err(EncoderError::Rows { values: rows.len(), texts: texts.len(), width: self.dimension });
+        }
         let prompt = self.prompts.of(kind);
         let prompt_tokens = self.prompt_tokens[usize::from(kind == TextKind::Document)];
         let window = (WINDOW_TOKENS / self.tokenizer.max_length()).clamp(256, 16_384);
-        let mut vectors = Vec::with_capacity(texts.len());
-        for texts in texts.chunks(window) {
+        let mut before = 0;
+        for (texts, rows) in texts.chunks(window).zip(rows.chunks_mut(window * self.dimension)) {
             let encode = |text: &&str| self.tokenizer.encode(prompt, prompt_tokens, text);
-            let tokens = self.tokenizer.for_all(texts, vectors.len(), encode)?;
+            let tokens = self.tokenizer.for_all(texts, before, encode)?;
             let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
             let plan = Plan::by_length(&lengths, self.batch_tokens);
-            let before = vectors.len();
-            // A text without a token, which only a tokenizer without special tokens leaves, is never run: its vector
-            // is zero.
-            vectors.resize(before + texts.len(), Vec::new());
-            let mut finished = before + lengths.iter().filter(|length| **length == 0).count();
+            let mut finished = before;
+            for (row, _) in rows.chunks_exact_mut(self.dimension).zip(&lengths).filter(|(_, length)| **length == 0) {
+                // A text without a token, which only a tokenizer without special tokens leaves, is never run: its vector is
+                // zero.
+                row.fill(0.0);
+                finished += 1;
+            }
             self.pool.for_each(
                 plan.len(),
                 |index, share| self.run_batch(plan.batch(index), share, &tokens),
-                |index, rows| {
+                |index, vectors| {
                     let batch = plan.batch(index);
-                    for (row, text) in rows.rows().into_iter().zip(batch) {
-                        vectors[before + text] = row.to_vec();
+                    for (vector, text) in vectors.rows().into_iter().zip(batch) {
+                        let row = &mut rows[text * self.dimension..][..self.dimension];
+                        row.iter_mut().zip(vector).for_each(|(value, made)| *value = *made);
                     }
                     finished += batch.len();
-                    done(finished);
+                    done(finished)
                 },
             )?;
-            for vector in &mut vectors[before..] {
-                if vector.is_empty() {
-                    *vector = vec![0.0; self.dimension];
-                }
-            }
+            before += texts.len();
         }
-        Ok(vectors)
+        Ok(())
     }
 
     fn run_batch(&self, batch: &[usize], share: Share, tokens: &[Tokens]) -> Result<Array2<f32>, EncoderError> {

@@ -1,6 +1,7 @@
 //! Running a model: ONNX Runtime sessions in a pool, since one session runs one batch at a time.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
@@ -231,13 +232,17 @@ impl SessionPool {
     }
 
     /// Runs `work` for each of `0..count`, on as many threads as there are sessions, and hands each result to `done`
-    /// on the calling thread as it comes. The first error stops the rest.
+    /// on the calling thread as it comes. The first error stops the rest, and so does a `done` that breaks.
     pub(crate) fn for_each<T: Send>(
         &self,
         count: usize,
         work: impl Fn(usize, Share) -> Result<T, EncoderError> + Sync,
-        mut done: impl FnMut(usize, T),
+        mut done: impl FnMut(usize, T) -> ControlFlow<()>,
     ) -> Result<(), EncoderError> {
+        let mut finish = |index, value| match done(index, value) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(EncoderError::Stopped),
+        };
         let work = |index, share| {
             guarded(|| work(index, share), |problem| EncoderError::Panicked { path: self.path.clone(), problem })
         };
@@ -245,7 +250,7 @@ impl SessionPool {
         let share = if count == 1 { Share::Whole } else { Share::One };
         if threads <= 1 {
             for index in 0..count {
-                done(index, work(index, share)?);
+                finish(index, work(index, share)?)?;
             }
             return Ok(());
         }
@@ -269,18 +274,11 @@ impl SessionPool {
             }
             drop(sender);
             for (index, result) in receiver {
-                match result {
-                    Ok(value) => {
-                        if outcome.is_ok() {
-                            done(index, value);
-                        }
-                    }
-                    Err(error) => {
-                        stop.store(true, Ordering::Relaxed);
-                        if outcome.is_ok() {
-                            outcome = Err(error);
-                        }
-                    }
+                if outcome.is_ok() {
+                    outcome = result.and_then(|value| finish(index, value));
+                }
+                if outcome.is_err() {
+                    stop.store(true, Ordering::Relaxed);
                 }
             }
         });
