@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use adam_plugin::engine::{Boost, Document, Grouping};
+use adam_plugin::engine::{Boost, Direction, Document, Facet, FacetCounts, Grouping, Sorting};
 use adam_plugin::{Chunking, Engine, Hit, Mode, SearchRequest, WriterSettings};
 use common::Words;
 use serde_json::{Value, json};
@@ -246,6 +246,23 @@ fn what_makes_no_sense_is_refused_with_its_name() {
         (plain().group(Grouping::new("brand").size(0)), "groups of 0 hits"),
         (plain().group(Grouping::new("brand").size(5000)), "multiplied"),
         (plain().group(Grouping::new("brand")).rerank(3), "do one of the two"),
+        (plain().facet(Facet::new("brnd")), "field `brnd` is in no document; there are `brand`"),
+        (plain().facet(Facet::new("brand").size(0)), "has 0 values"),
+        (plain().facet(Facet::new("brand")).facet(Facet::new("brand")), "the facet `brand` twice"),
+        (plain().aggregations(json!([])), "must be an object of names"),
+        (plain().aggregations(json!({"a": {"terms": {"field": "brnd"}}})), "field `brnd` is in no document"),
+        (plain().aggregations(json!({"a": {"trms": {"field": "brand"}}})), "trms"),
+        (plain().aggregations(json!({"a": {"histogram": {"field": "stars", "interval": -1}}})), "interval"),
+        (
+            plain().aggregations(json!({"a": {"terms": {"field": "brand", "size": 4_000_000_000u32}}})),
+            "cannot be computed",
+        ),
+        (plain().sort(Sorting::new("strs", Direction::Asc)), "field `strs` is in no document"),
+        (plain().sort(Sorting::new("stars", Direction::Asc)).rerank(3), "sorts hits by a field and re-ranks"),
+        (plain().sort(Sorting::new("stars", Direction::Asc)).diversity(0.5), "do one of the two"),
+        (plain().diversity(0.5).rerank(3), "makes hits diverse and re-ranks"),
+        (plain().diversity(1.5), "lambda of diversity must lie in 0..=1, and is 1.5"),
+        (plain().diversity(f32::NAN), "is NaN"),
         (plain().min_score(f32::NAN), "least score must be a number"),
         (plain().min_similarity(f32::INFINITY), "least similarity must be a number"),
         (plain().boosts(vec![boost("log; field=stars"); 33]), "33 boosts; it can have 32"),
@@ -263,4 +280,114 @@ fn what_makes_no_sense_is_refused_with_its_name() {
     let engine = Engine::builder(empty.path()).encoder(Arc::new(Words::new())).open_or_create().unwrap();
     let request = plain().boost(boost("log; field=stars")).group(Grouping::new("brand"));
     assert!(engine.search(&request).unwrap().hits.is_empty());
+}
+
+#[test]
+fn facets_and_aggregations_count_what_a_search_can_reach_in_every_mode() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            for filter in ["stars:*", "stars:1..3", "maker.city:city 1 OR brand:brand 2"] {
+                let request = SearchRequest::new("crow").mode(mode).filter(filter.parse().unwrap());
+                let reached = all(&engine, &request);
+                let counted = |value: &dyn Fn(&Value) -> Option<Value>, size: usize| {
+                    let mut counts: BTreeMap<String, (Value, u64)> = BTreeMap::new();
+                    for value in reached.iter().filter_map(|hit| value(&metadata(number(hit)))) {
+                        counts.entry(value.to_string()).or_insert((value, 0)).1 += 1;
+                    }
+                    let mut counts: Vec<(Value, u64)> = counts.into_values().collect();
+                    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.to_string().cmp(&b.0.to_string())));
+                    let others = counts.split_off(size.min(counts.len())).iter().map(|(_, count)| count).sum::<u64>();
+                    (counts, others)
+                };
+                let found = engine
+                    .search(
+                        &request
+                            .facets([Facet::new("brand").size(4), Facet::new("stars"), Facet::new("maker.city").size(1000)])
+                            .aggregations(json!({
+                                "cities": {"terms": {"field": "maker.city"}, "aggs": {"n": {"value_count": {"field": "released"}}}},
+                                "facet 0 0": {"cardinality": {"field": "brand"}},
+                            }))
+                            .top(1),
+                    )
+                    .unwrap();
+                let facets = found.facets.unwrap();
+                let values = |facet: &FacetCounts| {
+                    let values: Vec<(Value, u64)> =
+                        facet.values.iter().map(|value| (value.value.clone(), value.documents)).collect();
+                    (values, facet.others)
+                };
+                assert_eq!(values(&facets["brand"]), counted(&|meta| meta.get("brand").cloned(), 4), "{mode} {filter}");
+                assert_eq!(values(&facets["stars"]), {
+                    let (mut all, others) = counted(&|meta| meta.get("stars").cloned(), 1000);
+                    let cut: u64 = all.split_off(10.min(all.len())).iter().map(|(_, count)| count).sum();
+                    (all, others + cut)
+                });
+                let cities = counted(&|meta| meta["maker"].get("city").cloned(), 1000);
+                assert_eq!(values(&facets["maker.city"]), cities);
+                let aggregations = found.aggregations.unwrap();
+                let buckets = aggregations["cities"]["buckets"].as_array().unwrap();
+                assert_eq!(buckets.len(), cities.0.len());
+                for (city, count) in &cities.0 {
+                    let bucket = buckets.iter().find(|bucket| bucket["key"] == *city).unwrap();
+                    assert_eq!(
+                        (bucket["doc_count"].as_u64(), bucket["n"]["value"].as_f64()),
+                        (Some(*count), Some(*count as f64))
+                    );
+                }
+                assert_eq!(aggregations.as_object().unwrap().len(), 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn hits_are_sorted_by_metadata_within_the_window() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            let plain = SearchRequest::new("crow wire tool").mode(mode);
+            let best: Vec<String> = engine
+                .search(&plain.clone().window(30).top(1000))
+                .unwrap()
+                .hits
+                .into_iter()
+                .map(|hit| hit.id)
+                .collect();
+            for order in [Direction::Asc, Direction::Desc] {
+                let sorted = plain.clone().window(30).sort(Sorting::new("released", order));
+                let hits = engine.search(&sorted.clone().top(1000)).unwrap().hits;
+                assert!(hits.len() >= 30 && hits.iter().all(|hit| best.contains(&hit.id)), "{mode}");
+                let released = |hit: &Hit| metadata(number(hit))["released"].as_str().unwrap().to_owned();
+                for pair in hits.windows(2) {
+                    let (a, b) = (released(&pair[0]), released(&pair[1]));
+                    assert!(if order == Direction::Asc { a <= b } else { a >= b }, "{a} {b}");
+                    assert!(a != b || pair[0].score >= pair[1].score);
+                }
+                let page = engine.search(&sorted.top(5).offset(7)).unwrap().hits;
+                assert_eq!(page, hits[7..12]);
+            }
+        }
+    }
+}
+
+#[test]
+fn diverse_hits_are_the_same_documents_in_another_order() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            let plain = SearchRequest::new("crow wire tool").mode(mode);
+            let ranked = all(&engine, &plain);
+            let diverse = all(&engine, &plain.clone().diversity(0.3));
+            let ids = |hits: &[Hit]| hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>();
+            let set = |hits: &[Hit]| hits.iter().map(|hit| hit.id.clone()).collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(set(&ranked), set(&diverse), "{mode}");
+            assert_eq!(ranked[0].id, diverse[0].id);
+            assert_ne!(ids(&ranked), ids(&diverse));
+            assert_eq!(ids(&ranked), ids(&all(&engine, &plain.diversity(1.0))));
+        }
+    }
 }

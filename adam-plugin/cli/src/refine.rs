@@ -1,8 +1,12 @@
 //! Options of `adam search` for what comes after the ranking and beside it.
 
-use adam_plugin::SearchRequest;
-use adam_plugin::engine::{Boost, Grouping};
+use adam_plugin::engine::{Boost, Facet, FacetCounts, Grouping, Sorting};
+use adam_plugin::{SearchRequest, SearchResponse};
 use clap::Args;
+use serde_json::Value;
+
+use crate::screen::one_line;
+use crate::values;
 
 /// Boosts, least scores and groups.
 #[derive(Clone, Debug, Args)]
@@ -22,6 +26,22 @@ pub(crate) struct RefineArgs {
     /// One hit for each value of a field; FIELD:N for N hits of each. --top and --offset then count groups.
     #[arg(long, value_name = "FIELD")]
     group: Option<Grouping>,
+    /// Order the documents of the window by a field: FIELD, FIELD:desc. The ranking ends with them; --window widens it.
+    #[arg(long, value_name = "FIELD", conflicts_with = "diversity")]
+    sort: Option<Sorting>,
+    /// Put hits forward that differ from those before them: 0 to 1, where 1 leaves the order as it is; 0.7 is a good start.
+    #[arg(long, value_name = "LAMBDA", value_parser = values::share)]
+    diversity: Option<f32>,
+    /// Count the most frequent values of a field among all documents that match; FIELD:N for N values. Repeatable.
+    #[arg(long = "facet", alias = "facets", value_name = "FIELD")]
+    facets: Vec<Facet>,
+    /// Aggregations as JSON, as tantivy and Elasticsearch have them: '{"years": {"histogram": {"field": "year", "interval": 10}}}'.
+    #[arg(long, value_name = "JSON", value_parser = aggregations)]
+    aggregations: Option<Value>,
+}
+
+fn aggregations(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|fault| format!("this is no JSON: {fault}"))
 }
 
 impl RefineArgs {
@@ -32,5 +52,28 @@ impl RefineArgs {
             .min_score(self.min_score)
             .min_similarity(self.min_similarity)
             .group(self.group.clone())
+            .sort(self.sort.clone())
+            .diversity(self.diversity)
+            .facets(self.facets.clone())
+            .aggregations(self.aggregations.clone())
     }
+}
+
+/// What was counted, below the hits.
+pub(crate) fn counts(response: &SearchResponse) -> String {
+    let mut out = String::new();
+    for (name, FacetCounts { values, others }) in response.facets.iter().flatten() {
+        let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), one_line);
+        let mut counts: Vec<String> =
+            values.iter().map(|value| format!("{} {}", shown(&value.value), value.documents)).collect();
+        if *others > 0 {
+            counts.push(format!("others {others}"));
+        }
+        let counts = if counts.is_empty() { "no values".to_owned() } else { counts.join(", ") };
+        out.push_str(&format!("{}: {counts}\n", one_line(name)));
+    }
+    if let Some(aggregations) = &response.aggregations {
+        out.push_str(&format!("{aggregations:#}\n"));
+    }
+    out
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::model::{DeviceArgs, RerankArgs, RuntimeArgs};
-use crate::refine::RefineArgs;
+use crate::refine::{self, RefineArgs};
 use crate::screen::{coloured, counted, one_line, say_exactly, say_json, tell};
 use crate::values;
 
@@ -170,6 +170,7 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
             tree(explanation, 5, &mut out);
         }
     }
+    out.push_str(&refine::counts(response));
     out
 }
 

@@ -172,14 +172,16 @@ fn aliases(document: &mut Value) {
     if let Some(filters) = document.pointer(&format!("{search}/properties/filters")).cloned() {
         put(document, &format!("{search}/properties/filter"), filters);
     }
-    if let Some(boosts) = document.pointer(&format!("{search}/properties/boosts")).cloned() {
-        put(document, &format!("{search}/properties/boost"), boosts);
+    for (name, other) in [("boosts", "boost"), ("facets", "facet")] {
+        if let Some(schema) = document.pointer(&format!("{search}/properties/{name}")).cloned() {
+            put(document, &format!("{search}/properties/{other}"), schema);
+        }
     }
-    let twice = json!({"anyOf": [{"required": ["filter", "filters"]}, {"required": ["boost", "boosts"]}]});
-    put(document, &format!("{search}/not"), twice);
+    let twice = [["filter", "filters"], ["boost", "boosts"], ["facet", "facets"]].map(|both| json!({"required": both}));
+    put(document, &format!("{search}/not"), json!({"anyOf": twice}));
     let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);
     if let Some(parameters) = parameters {
-        for (name, other) in [("query", "q"), ("filters", "filter"), ("boosts", "boost")] {
+        for (name, other) in [("query", "q"), ("filters", "filter"), ("boosts", "boost"), ("facets", "facet")] {
             let Some(at) = parameters.iter().position(|parameter| parameter["name"] == name) else { continue };
             parameters[at]["required"] = json!(false);
             let mut alias = parameters[at].clone();

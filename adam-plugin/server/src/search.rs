@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
-use adam_plugin::engine::{Boost, FusionName, Grouping, MAX_HITS, Mode, SearchRequest, SearchResponse};
+use adam_plugin::engine::{Boost, Facet, FusionName, Grouping, MAX_HITS, Mode, SearchRequest, SearchResponse, Sorting};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::api_error::ApiError;
@@ -78,6 +79,23 @@ pub(crate) struct SearchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Grouping, required = false)]
     group: Option<Grouping>,
+    /// Order the documents of the window by a field; the ranking ends with them.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Sorting, required = false)]
+    sort: Option<Sorting>,
+    /// Put hits forward that differ from those before them, by maximal marginal relevance over the vectors; the number is its lambda, and with 1
+    /// the order stays as it is.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = f32, minimum = 0, maximum = 1, required = false)]
+    diversity: Option<f32>,
+    /// Count the most frequent values of fields among all documents that the search can reach.
+    #[serde(default, alias = "facet", deserialize_with = "present")]
+    #[schema(value_type = Vec<Facet>, required = false)]
+    facets: Option<Vec<Facet>>,
+    /// Aggregations by name, as tantivy and Elasticsearch read them, over the same documents. Where they say `field`, a name in metadata may stand.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Object, required = false)]
+    aggregations: Option<Map<String, Value>>,
     /// Say where every score comes from.
     #[serde(default)]
     explain: bool,
@@ -112,6 +130,10 @@ pub(crate) async fn by_body(
            ("min_score" = Option<f32>, Query, description = "Leave out hits with a lower score", nullable = false),
            ("min_similarity" = Option<f32>, Query, description = "The least similarity by which vectors find a document", nullable = false),
            ("group" = Option<String>, Query, description = "One hit for each value of a field, or N of each: `FIELD`, `FIELD:N`", nullable = false),
+           ("sort" = Option<String>, Query, description = "Order the documents of the window by a field: `FIELD`, `FIELD:desc`", nullable = false),
+           ("diversity" = Option<f32>, Query, description = "Put hits forward that differ from those before them", nullable = false, minimum = 0, maximum = 1),
+           ("facets" = Option<Vec<String>>, Query, description = "Count the most frequent values of a field: `FIELD`, `FIELD:N`"),
+           ("aggregations" = Option<String>, Query, description = "Aggregations as JSON", nullable = false),
            ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
            ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
     responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
@@ -123,7 +145,7 @@ pub(crate) async fn by_link(
 }
 
 /// What may come several times in a query string.
-const REPEATABLE: [&str; 2] = ["filters", "boosts"];
+const REPEATABLE: [&str; 3] = ["filters", "boosts", "facets"];
 
 /// A query string as a search; serde cannot read repeated names.
 fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
@@ -135,6 +157,7 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
             "q" => "query".to_owned(),
             "filter" => "filters".to_owned(),
             "boost" => "boosts".to_owned(),
+            "facet" => "facets".to_owned(),
             _ => name,
         };
         if !REPEATABLE.contains(&name.as_str()) && seen.contains(&name) {
@@ -155,12 +178,20 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
             "min_score" => body.min_score = Some(read(&name, &value)?),
             "min_similarity" => body.min_similarity = Some(read(&name, &value)?),
             "group" => body.group = Some(read(&name, &value)?),
+            "sort" => body.sort = Some(read(&name, &value)?),
+            "diversity" => body.diversity = Some(read(&name, &value)?),
+            "facets" => body.facets.get_or_insert_default().push(read(&name, &value)?),
+            "aggregations" => {
+                let read = serde_json::from_str(&value);
+                body.aggregations =
+                    Some(read.map_err(|fault| ApiError::validation(format!("`aggregations`: {fault}")))?);
+            }
             "explain" => body.explain = read(&name, &value)?,
             "snippets" => body.snippets = read(&name, &value)?,
             _ => {
                 let name: String = name.chars().take(100).collect();
                 return Err(ApiError::validation(format!(
-                    "there is no `{name}`; there are query, mode, top, offset, window, total, filters, weight, fusion, rerank, boosts, min_score, min_similarity, group, explain and snippets"
+                    "there is no `{name}`; there are query, mode, top, offset, window, total, filters, weight, fusion, rerank, boosts, min_score, min_similarity, group, sort, diversity, facets, aggregations, explain and snippets"
                 )));
             }
         }
@@ -234,6 +265,10 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
         .min_score(body.min_score)
         .min_similarity(body.min_similarity)
         .group(body.group)
+        .sort(body.sort)
+        .diversity(body.diversity)
+        .facets(body.facets.unwrap_or_default())
+        .aggregations(body.aggregations.map(Value::Object))
         .explain(body.explain)
         .snippets(body.snippets);
     let engine = service.engine().clone();

@@ -113,6 +113,9 @@ fn bodies() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"query": "wire", "fusion": "dbsf", "filters": ["year:2002", "kind:\u{9ce5}"]}),
                 json!({"query": "wire", "boosts": [{"function": "log", "field": "year", "factor": 2, "weight": 0.5}], "min_score": 0.01}),
                 json!({"query": "wire", "boost": [{"filter": "kind:bird", "factor": 1.5}], "min_similarity": -1, "group": {"field": "kind", "size": 2}}),
+                json!({"query": "wire", "sort": {"field": "year", "order": "desc"}, "facets": [{"field": "kind"}, {"field": "year", "size": 3}]}),
+                json!({"query": "wire", "sort": {"field": "year"}, "facet": [{"field": "kind", "size": 1000}], "aggregations": {"y": {"avg": {"field": "year"}}}}),
+                json!({"query": "wire", "diversity": 0.5}),
                 json!({"query": "wire", "group": {"field": "kind"}, "total": true, "boosts": [
                     {"function": "linear", "field": "year", "origin": 2000, "scale": 10, "offset": 1, "decay": 0.4, "missing": 0.1},
                     {"function": "gaussian", "field": "year", "origin": "2000-01-01", "scale": "3y", "combine": "add"},
@@ -188,6 +191,13 @@ const LINKS: [(&str, &str, &[&[(&str, &str)]]); 5] = [
                 ("min_similarity", "-0.5"),
                 ("group", "kind:2"),
             ],
+            &[("query", "wire"), ("sort", "year:desc"), ("facets", "kind"), ("facets", "year:3")],
+            &[
+                ("query", "wire"),
+                ("diversity", "0.5"),
+                ("facet", "kind"),
+                ("aggregations", "{\"y\": {\"avg\": {\"field\": \"year\"}}}"),
+            ],
             &[("query", "wire"), ("boost", "exponential; field=year; origin=2000; scale=5"), ("group", "kind")],
         ],
     ),
@@ -257,7 +267,8 @@ fn what_is_taken_is_described() {
         let mut tried = BTreeSet::new();
         for link in links {
             let twice = link.iter().enumerate().find(|(at, (name, _))| {
-                !["filters", "boosts"].contains(name) && link[..*at].iter().any(|(earlier, _)| earlier == name)
+                !["filters", "boosts", "facets"].contains(name)
+                    && link[..*at].iter().any(|(earlier, _)| earlier == name)
             });
             let query: Vec<String> = link.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
             let address = format!("{}?{}", path.replace("{id}", "x"), query.join("&"));
