@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use adam_plugin::engine::{Boost, Direction, Document, Facet, FacetCounts, Grouping, Sorting};
+use adam_plugin::engine::{Boost, Direction, Document, Example, Facet, FacetCounts, Grouping, Sorting};
 use adam_plugin::{Chunking, Engine, Hit, Mode, SearchRequest, WriterSettings};
 use common::Words;
 use serde_json::{Value, json};
@@ -389,5 +389,182 @@ fn diverse_hits_are_the_same_documents_in_another_order() {
             assert_ne!(ids(&ranked), ids(&diverse));
             assert_eq!(ids(&ranked), ids(&all(&engine, &plain.diversity(1.0))));
         }
+    }
+}
+
+/// The vectors of documents as the model makes them.
+fn unit(vector: &[f32]) -> Vec<f32> {
+    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+    vector.iter().map(|value| value / length).collect()
+}
+
+#[test]
+fn more_like_this_is_the_search_for_the_mean_of_the_examples() {
+    let model = Words::new();
+    let folder = tempfile::tempdir().unwrap();
+    let engine = shop(folder.path(), None);
+    let text = |id: &str| {
+        let document = engine.get(id).unwrap().unwrap();
+        format!("{} {}", document.title, document.text)
+    };
+    let vector = |id: &str| unit(&model.vector(&text(id)));
+    let request = SearchRequest::more_like([Example::new("d1"), Example::new("d2").weight(3.0)]).unlike(["d7", "d8"]);
+    let mut wanted = vec![0.0f32; 48];
+    for (id, weight) in [("d1", 0.25), ("d2", 0.75), ("d7", -0.25), ("d8", -0.25)] {
+        wanted.iter_mut().zip(vector(id)).for_each(|(sum, value)| *sum += weight * value);
+    }
+    let wanted = unit(&wanted);
+    let mut expected: Vec<(String, f32)> = (0..DOCUMENTS)
+        .filter(|number| number % 11 != 5 && ![1, 2, 7, 8].contains(number))
+        .map(|number| format!("d{number}"))
+        .map(|id| (id.clone(), common::cosine(&wanted, &vector(&id))))
+        .collect();
+    expected.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let hits = all(&engine, &request.clone().mode(Mode::Dense));
+    assert_eq!(hits.len(), expected.len());
+    for (hit, (_, similarity)) in hits.iter().zip(&expected) {
+        assert!((hit.score - similarity).abs() < 1e-4, "{} {}", hit.score, similarity);
+    }
+    // Pages fit together, and the same vector brought along finds the same.
+    let page = engine.search(&request.clone().mode(Mode::Dense).window(10_000).top(5).offset(10)).unwrap();
+    assert_eq!(page.hits, hits[10..15]);
+    let brought = SearchRequest::new("").vector(wanted).mode(Mode::Dense);
+    let by_vector: Vec<Hit> =
+        all(&engine, &brought).into_iter().filter(|hit| !["d1", "d2", "d7", "d8"].contains(&hit.id.as_str())).collect();
+    for (a, b) in by_vector.iter().zip(&hits) {
+        assert!((a.score - b.score).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn examples_lead_words_and_chunks_as_well_and_are_no_hits() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            // The 8th is long, and so in several chunks where there are any.
+            let request = SearchRequest::more_like([Example::new("d8"), Example::new("d3")]).unlike(["d9"]).mode(mode);
+            let hits = all(&engine, &request);
+            assert!(hits.len() > 20, "{mode}");
+            assert!(hits.iter().all(|hit| !["d8", "d3", "d9"].contains(&hit.id.as_str())), "{mode}");
+            let with_query = all(&engine, &request.clone().mode(mode).top(5));
+            assert_eq!(with_query, hits);
+            let filtered = all(&engine, &request.clone().filter("stars:1".parse().unwrap()));
+            let wanted: Vec<&str> = hits
+                .iter()
+                .filter(|hit| metadata(number(hit))["stars"].to_string().trim_matches('"') == "1")
+                .map(|hit| hit.id.as_str())
+                .collect();
+            let mut found: Vec<&str> = filtered.iter().map(|hit| hit.id.as_str()).collect();
+            let mut wanted = wanted;
+            found.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(found, wanted, "{mode}");
+            let total = engine.search(&request.clone().total(true).facet(Facet::new("stars"))).unwrap();
+            assert_eq!(total.total, Some(hits.len() as u64), "{mode}");
+            assert!(total.warnings.is_empty(), "{:?}", total.warnings);
+            assert_eq!(engine.rank(&request.top(7)).unwrap().len(), 7);
+        }
+        // The number in the title is the word that tells most of a document, and only one has it.
+        let alone =
+            engine.search(&SearchRequest::more_like([Example::new("d8")]).mode(Mode::Bm25).explain(true)).unwrap();
+        let tree = alone.hits[0].explanation.as_ref().unwrap().to_string();
+        assert!(
+            tree.contains("crow") || tree.contains("wire") || tree.contains("snow") || tree.contains("glass"),
+            "{tree}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let engine = shop(folder.path(), None);
+    let like = |ids: &[&str]| SearchRequest::more_like(ids.iter().map(|id| Example::new(*id)));
+    for (request, said) in [
+        (like(&["nobody"]), "the example `nobody` is no document"),
+        (like(&["d1"]).unlike(["nobody"]), "the example `nobody` is no document"),
+        (like(&["d1", "d1"]), "has `d1` twice"),
+        (like(&["d1"]).unlike(["d1"]), "has `d1` twice"),
+        (like(&["d5"]), "the example `d5` is no document"),
+        (SearchRequest::more_like([Example::new("d1").weight(0.0)]), "must be above 0, and is 0"),
+        (SearchRequest::more_like([Example::new("d1").weight(f32::NAN)]), "NaN"),
+        (like(&["d1"]).rerank(3), "needs the text of a query"),
+        (SearchRequest::new("").vector(vec![1.0]), "its vector has 1 values; the index takes 48"),
+        (SearchRequest::new("").vector(vec![0.0; 48]), "all zeros"),
+        (SearchRequest::new("").unlike(["d1"]), "is empty"),
+        (SearchRequest::more_like(Vec::new()), "is empty"),
+    ] {
+        let error = engine.search(&request).unwrap_err().to_string();
+        assert!(error.contains(said), "{said}: {error}");
+    }
+}
+
+#[test]
+fn a_cursor_goes_over_all_pages_of_one_request_and_one_state_of_the_index() {
+    for chunks in chunkings() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = shop(folder.path(), chunks);
+        for mode in Mode::ALL {
+            let plain = SearchRequest::new("crow wire tool")
+                .mode(mode)
+                .window(20)
+                .boost(boost("gaussian; field=released; scale=90d"));
+            let whole = engine.search(&plain.clone().top(1000)).unwrap().hits;
+            let (mut hits, mut cursor) = (Vec::new(), Some("*".to_owned()));
+            while let Some(at) = cursor {
+                // How much is shown may change from page to page.
+                let page =
+                    engine.search(&plain.clone().cursor(at).top(7 + hits.len() % 3).total(hits.is_empty())).unwrap();
+                hits.extend(page.hits);
+                cursor = page.cursor;
+            }
+            let ids = |hits: &[Hit]| hits.iter().map(|hit| hit.id.clone()).collect::<Vec<_>>();
+            assert_eq!(ids(&hits), ids(&whole), "{mode}");
+            let groups = plain.clone().group(Grouping::new("stars").size(2));
+            let all_groups = engine.search(&groups.clone().top(1000)).unwrap().hits;
+            let (mut hits, mut cursor) = (Vec::new(), Some("*".to_owned()));
+            while let Some(at) = cursor {
+                let page = engine.search(&groups.clone().cursor(at).top(3)).unwrap();
+                hits.extend(page.hits);
+                cursor = page.cursor;
+            }
+            assert_eq!(ids(&hits), ids(&all_groups), "{mode}");
+        }
+        let request = SearchRequest::new("crow wire tool").top(5);
+        assert_eq!(engine.search(&request).unwrap().cursor, None);
+        let next = engine.search(&request.clone().cursor("*".to_owned())).unwrap().cursor.unwrap();
+        let other = SearchRequest::new("glass").top(5);
+        let deep = next.replacen("5-", "99999-", 1);
+        for (request, said) in [
+            (other.cursor(next.clone()), "is of another request"),
+            (request.clone().weight(0.3).cursor(next.clone()), "is of another request"),
+            (request.clone().offset(3).cursor(next.clone()), "an offset and a cursor"),
+            (request.clone().cursor("page 2".to_owned()), "its cursor is none"),
+            (request.clone().cursor(format!("{next}-")), "its cursor is none"),
+            (request.clone().cursor(deep), "beyond 100000 hits"),
+        ] {
+            let error = engine.search(&request).unwrap_err().to_string();
+            assert!(error.contains(said), "{said}: {error}");
+        }
+        let mut writer = engine.writer(15_000_000, WriterSettings::default()).unwrap();
+        writer.delete_term(engine.key_term("d3")).unwrap();
+        writer.commit().unwrap();
+        engine.reload().unwrap();
+        let error = engine.search(&request.cursor(next)).unwrap_err().to_string();
+        assert!(error.contains("the index has changed"), "{error}");
+    }
+}
+
+#[test]
+fn words_are_marked_in_every_field_of_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = shop(folder.path(), None);
+    for mode in Mode::ALL {
+        let found = engine.search(&SearchRequest::new("item crow").mode(mode).highlight(true)).unwrap();
+        let marked = found.hits[0].highlights.as_ref().unwrap();
+        for (field, word) in [("title", "item"), ("text", "crow")] {
+            let snippet = &marked[field][0];
+            let words: Vec<&str> = snippet.highlights.iter().map(|&(start, end)| &snippet.text[start..end]).collect();
+            assert!(!words.is_empty() && words.iter().all(|found| *found == word), "{mode} {field}: {words:?}");
+        }
+        assert_eq!(marked.len(), 2);
+        assert!(engine.search(&SearchRequest::new("crow").mode(mode)).unwrap().hits[0].highlights.is_none());
     }
 }

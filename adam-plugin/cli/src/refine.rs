@@ -1,7 +1,8 @@
 //! Options of `adam search` for what comes after the ranking and beside it.
 
-use adam_plugin::engine::{Boost, Facet, FacetCounts, Grouping, Sorting};
+use adam_plugin::engine::{Boost, Example, Facet, FacetCounts, Grouping, Sorting};
 use adam_plugin::{SearchRequest, SearchResponse};
+use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::Value;
 
@@ -26,6 +27,18 @@ pub(crate) struct RefineArgs {
     /// One hit for each value of a field; FIELD:N for N hits of each. --top and --offset then count groups.
     #[arg(long, value_name = "FIELD")]
     group: Option<Grouping>,
+    /// Hits like the document with this id, which is no hit itself; the query may then be left out. Repeatable.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    like: Vec<String>,
+    /// How much each --like counts, in their order: numbers above 0. By default all the same.
+    #[arg(long, value_name = "W", requires = "like")]
+    like_weight: Vec<f32>,
+    /// Hits unlike the document with this id, which is no hit itself. Repeatable.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    unlike: Vec<String>,
+    /// A vector of the index's model to search for, as a JSON array, or a file of one after an @. The query may then be left out.
+    #[arg(long, value_name = "[..]|@FILE", value_parser = vector, allow_hyphen_values = true)]
+    vector: Option<Values>,
     /// Order the documents of the window by a field: FIELD, FIELD:desc. The ranking ends with them; --window widens it.
     #[arg(long, value_name = "FIELD", conflicts_with = "diversity")]
     sort: Option<Sorting>,
@@ -35,19 +48,49 @@ pub(crate) struct RefineArgs {
     /// Count the most frequent values of a field among all documents that match; FIELD:N for N values. Repeatable.
     #[arg(long = "facet", alias = "facets", value_name = "FIELD")]
     facets: Vec<Facet>,
+    /// Show every stored field of text in which the query's words come, with these marked.
+    #[arg(long)]
+    highlight: bool,
+    /// Go over pages by a cursor: * for the first, then the cursor that the answer before ends with. Refused once the index has changed.
+    #[arg(long, value_name = "CURSOR", conflicts_with = "offset")]
+    cursor: Option<String>,
     /// Aggregations as JSON, as tantivy and Elasticsearch have them: '{"years": {"histogram": {"field": "year", "interval": 10}}}'.
     #[arg(long, value_name = "JSON", value_parser = aggregations)]
     aggregations: Option<Value>,
 }
 
-fn aggregations(text: &str) -> Result<Value, String> {
+/// A vector from the command line.
+#[derive(Clone, Debug)]
+struct Values(Vec<f32>);
+
+fn vector(text: &str) -> std::result::Result<Values, String> {
+    let read = match text.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(|fault| format!("cannot read {path}: {fault}"))?,
+        None => text.to_owned(),
+    };
+    serde_json::from_str(&read).map(Values).map_err(|fault| format!("this is no JSON array of numbers: {fault}"))
+}
+
+fn aggregations(text: &str) -> std::result::Result<Value, String> {
     serde_json::from_str(text).map_err(|fault| format!("this is no JSON: {fault}"))
 }
 
 impl RefineArgs {
     /// The request with these options.
-    pub(crate) fn apply(&self, request: SearchRequest) -> SearchRequest {
-        request
+    ///
+    /// # Errors
+    /// When there are weights that no example has.
+    pub(crate) fn apply(&self, request: SearchRequest) -> Result<SearchRequest> {
+        let (ids, weights) = (self.like.len(), self.like_weight.len());
+        if weights > ids {
+            bail!("--like-weight is given {weights} times, and --like {ids} times; give one for each example");
+        }
+        let weights = self.like_weight.iter().copied().chain(std::iter::repeat(1.0));
+        let examples = self.like.iter().zip(weights).map(|(id, weight)| Example::new(id).weight(weight));
+        Ok(request
+            .like(examples)
+            .unlike(self.unlike.clone())
+            .vector(self.vector.as_ref().map(|values| values.0.clone()))
             .boosts(self.boosts.clone())
             .min_score(self.min_score)
             .min_similarity(self.min_similarity)
@@ -56,6 +99,8 @@ impl RefineArgs {
             .diversity(self.diversity)
             .facets(self.facets.clone())
             .aggregations(self.aggregations.clone())
+            .highlight(self.highlight)
+            .cursor(self.cursor.clone()))
     }
 }
 
@@ -74,6 +119,9 @@ pub(crate) fn counts(response: &SearchResponse) -> String {
     }
     if let Some(aggregations) = &response.aggregations {
         out.push_str(&format!("{aggregations:#}\n"));
+    }
+    if let Some(cursor) = &response.cursor {
+        out.push_str(&format!("next page: --cursor {cursor}\n"));
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adam_plugin::engine::{FusionName, HitGroup};
+use adam_plugin::engine::{FusionName, HitGroup, Snippet};
 use adam_plugin::{Filter, Mode, SearchRequest, SearchResponse};
 use anyhow::Result;
 use clap::Args;
@@ -74,8 +74,9 @@ pub(crate) struct SearchArgs {
     searching: DeviceArgs,
     #[command(flatten)]
     refine: RefineArgs,
-    /// What to search for.
-    query: String,
+    /// What to search for. May be left out with --like and --vector.
+    #[arg(required_unless_present_any = ["like", "vector"])]
+    query: Option<String>,
 }
 
 /// Characters shown of a chunk.
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     let response = engine.search(
         &args
             .refine
-            .apply(SearchRequest::new(&args.query))
+            .apply(SearchRequest::new(args.query.as_deref().unwrap_or_default()))?
             .mode(args.mode)
             .top(args.top)
             .offset(args.offset)
@@ -124,7 +125,7 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
         },
         args.mode,
         response.took_ms,
-        one_line(&args.query)
+        args.query.as_deref().map_or_else(|| "examples".to_owned(), one_line)
     );
     let mut group = 0;
     for (position, hit) in (args.offset + 1..).zip(&response.hits) {
@@ -147,14 +148,7 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
         out.push_str(&format!("{plain}\n"));
         if let Some(snippet) = hit.snippet.as_ref().filter(|snippet| !snippet.text.is_empty()) {
             out.push_str("     ");
-            let mut at = 0;
-            for &(start, end) in &snippet.highlights {
-                // Ranges come in order; one that overlaps the one before is left unmarked.
-                if let (Some(before), Some(word)) = (snippet.text.get(at..start), snippet.text.get(start..end)) {
-                    out.push_str(&format!("{}{bold}{}{plain}", one_line(before), one_line(word)));
-                    at = end;
-                }
-            }
+            let at = marked(snippet, &mut out);
             let rest = one_line(snippet.text.get(at..).unwrap_or_default());
             match (snippet.chunk, rest.char_indices().nth(SHOWN)) {
                 // A chunk may be as long as the model reads.
@@ -166,12 +160,33 @@ fn describe(args: &SearchArgs, response: &SearchResponse) -> String {
             }
             out.push('\n');
         }
+        for (field, snippets) in hit.highlights.iter().flatten() {
+            for snippet in snippets {
+                out.push_str(&format!("     {dim}{}:{plain} ", one_line(field)));
+                let at = marked(snippet, &mut out);
+                out.push_str(&format!("{}\n", one_line(snippet.text.get(at..).unwrap_or_default())));
+            }
+        }
         if let Some(explanation) = &hit.explanation {
             tree(explanation, 5, &mut out);
         }
     }
     out.push_str(&refine::counts(response));
     out
+}
+
+/// Writes a snippet with its words marked, up to the last of them; gives where that ends.
+fn marked(snippet: &Snippet, out: &mut String) -> usize {
+    let (bold, plain) = if coloured() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let mut at = 0;
+    for &(start, end) in &snippet.highlights {
+        // Ranges come in order; one that overlaps the one before is left unmarked.
+        if let (Some(before), Some(word)) = (snippet.text.get(at..start), snippet.text.get(start..end)) {
+            out.push_str(&format!("{}{bold}{}{plain}", one_line(before), one_line(word)));
+            at = end;
+        }
+    }
+    at
 }
 
 /// The line above the hits of a group.

@@ -111,7 +111,7 @@ fn constrain(document: &mut Value, service: &Service) {
     });
     let schemas = "/components/schemas";
     put(document, &format!("{schemas}/Texts"), texts);
-    put(document, &format!("{schemas}/DocumentBody/properties/vector"), vector);
+    put(document, &format!("{schemas}/DocumentBody/properties/vector"), vector.clone());
     let id = json!({
         "oneOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": r"\S"}, {"type": "integer"}],
         "description": "Its id; a whole number is taken with its digits.",
@@ -121,6 +121,19 @@ fn constrain(document: &mut Value, service: &Service) {
     // Either name will do, or another that `id_field` says.
     put(document, &format!("{schemas}/DocumentBody/required"), json!([]));
     put(document, &format!("{schemas}/SearchBody/properties/filters"), filters.clone());
+    let example = json!({"oneOf": [{"type": "string", "minLength": 1, "maxLength": MAX_ID}, {
+        "type": "object", "required": ["id"], "additionalProperties": true, "properties": {
+            "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID},
+            "weight": {"type": "number", "format": "float", "exclusiveMinimum": 0, "description": "How much it counts; 1 if absent."},
+        },
+    }]});
+    put(document, &format!("{schemas}/SearchBody/properties/like/items"), example);
+    let mut values = vector.clone();
+    values["type"] = json!("array");
+    values["description"] = json!("A vector of the index's model to search for. The query may then be left out.");
+    put(document, &format!("{schemas}/SearchBody/properties/vector"), values);
+    let led = ["query", "like", "vector"].map(|name| json!({"required": [name]}));
+    put(document, &format!("{schemas}/SearchBody/anyOf"), json!(led));
     put(document, &format!("{schemas}/SearchBody/properties/top/maximum"), json!(limits.hits));
     put(document, &format!("{schemas}/SearchBody/properties/offset/maximum"), json!(MAX_HITS - limits.hits));
     put(document, &format!("{schemas}/DeleteBody/minProperties"), json!(1));

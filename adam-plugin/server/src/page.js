@@ -100,6 +100,41 @@ function metadata(hit) {
   return [make("p", entries.map(said).join(" \u00b7 "), "metadata")];
 }
 
+// Which group a hit stands for, and how many documents are in it.
+function group(hit) {
+  if (!hit.group || hit.group.value === undefined) return [];
+  return [make("p", `${asText(hit.group.value)}: ${counted(hit.group.documents, "document")}`, "metadata")];
+}
+
+// Values to choose from: how many documents have each. A chosen one is a filter of all three columns.
+const chosen = new Map();
+let names = [];
+const asText = (value) => (typeof value === "string" ? value : String(value));
+const quoted = (text) => `"${text.replace(/[\\"]/g, "\\$&")}"`;
+
+function facets(counts) {
+  const rows = Object.entries(counts).map(([name, facet]) => {
+    const row = make("div");
+    row.append(make("span", `${name}:`));
+    const values = facet.values.map(({ value, documents }) => [asText(value), documents]);
+    const picked = chosen.get(name);
+    if (picked !== undefined && !values.some(([text]) => text === picked)) values.push([picked, 0]);
+    values.forEach(([text, documents]) => {
+      const button = make("button", `${text} ${documents}`);
+      button.type = "button";
+      button.setAttribute("aria-pressed", String(picked === text));
+      button.addEventListener("click", () => {
+        if (chosen.get(name) === text) chosen.delete(name); else chosen.set(name, text);
+        search();
+      });
+      row.append(button);
+    });
+    return row;
+  });
+  byId("facets").replaceChildren(...rows.filter((row) => row.children.length > 1));
+  byId("facets").hidden = byId("facets").children.length === 0;
+}
+
 const PAGE = 10;
 const latest = {};
 // The hits from `offset` on; behind those that are shown, or in their place.
@@ -109,7 +144,12 @@ async function ask(mode, offset = 0) {
   const more = column.querySelector("button");
   const turn = (latest[mode] = (latest[mode] || 0) + 1);
   const request = { query: byId("query").value, mode, top: PAGE, offset, explain: true, snippets: true };
-  if (mode === "hybrid") request.weight = Number(byId("weight").value);
+  if (mode === "hybrid") {
+    request.weight = Number(byId("weight").value);
+    if (names.length > 0) request.facets = names.map((field) => ({ field, size: 8 }));
+  }
+  if (byId("group").value) request.group = { field: byId("group").value };
+  if (chosen.size > 0) request.filters = [...chosen].map(([name, value]) => `${name}:${quoted(value)}`);
   if (offset > 0) {
     // The next page of what is shown, whatever was typed since.
     Object.assign(request, column.shown, { offset });
@@ -124,10 +164,11 @@ async function ask(mode, offset = 0) {
     });
     said = `${counted(offset + answer.hits.length, "hit")}, ${number(answer.took_ms, 1)} ms`;
     full = answer.hits.length === PAGE;
+    if (answer.facets && turn === latest[mode]) facets(answer.facets);
     shown = answer.hits.map((hit, i) => {
       const item = make("li");
       item.dataset.id = hit.id;
-      item.append(make("h3", `${offset + i + 1}. ${hit.title || hit.id}`), snippet(hit), ...metadata(hit), reasons(hit));
+      item.append(make("h3", `${offset + i + 1}. ${hit.title || hit.id}`), ...group(hit), snippet(hit), ...metadata(hit), reasons(hit));
       return item;
     });
     if (shown.length === 0 && offset === 0) shown = [make("li", "nothing found")];
@@ -147,6 +188,7 @@ async function ask(mode, offset = 0) {
 function search() {
   if (!byId("query").value.trim()) return;
   const link = new URLSearchParams({ q: byId("query").value, weight: byId("weight").value });
+  if (byId("group").value) link.set("group", byId("group").value);
   history.replaceState(null, "", `?${link}`);
   ["bm25", "dense", "hybrid"].forEach((mode) => ask(mode));
 }
@@ -164,6 +206,8 @@ function showWeight() {
   byId(mode).append(more);
 });
 
+byId("group").addEventListener("change", search);
+
 let waiting;
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); search(); });
 byId("weight").addEventListener("input", () => {
@@ -175,6 +219,15 @@ byId("weight").addEventListener("input", () => {
 unlock().then((info) => {
   byId("about").textContent = `${counted(info.documents, "document")}, ${info.model_id}, ${info.dimension} dimensions`;
   const link = new URLSearchParams(location.search);
+  // The first few names of metadata.
+  names = info.metadata.map((one) => one.name).slice(0, 5);
+  names.forEach((name) => {
+    const option = make("option", name);
+    option.value = name;
+    byId("group").append(option);
+  });
+  byId("grouping").hidden = names.length === 0;
+  byId("group").value = names.includes(link.get("group")) ? link.get("group") : "";
   byId("weight").value = link.get("weight") || info.weight;
   showWeight();
   byId("query").value = link.get("q") || byId("query").value;

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use adam_plugin::engine::{Boost, Facet, FusionName, Grouping, MAX_HITS, Mode, SearchRequest, SearchResponse, Sorting};
+use adam_plugin::engine::{
+    Boost, Example, Facet, FusionName, Grouping, MAX_HITS, Mode, SearchRequest, SearchResponse, Sorting,
+};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -24,7 +26,22 @@ pub(crate) struct SearchBody {
         min_length = 1,
         pattern = "[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u180b-\\u180f\\u200c-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff]"
     )]
-    query: String,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false)]
+    query: Option<String>,
+    /// Documents of the index that hits shall be like, by id: `"crow"`, or with a weight beside others `{"id": "crow", "weight": 2}`. They are no
+    /// hits themselves. The query may then be left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<Object>, required = false)]
+    like: Option<Vec<Example>>,
+    /// Ids of documents that hits shall be unlike. They are no hits themselves.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false)]
+    unlike: Option<Vec<String>>,
+    /// A vector of the index's model to search for. The query may then be left out.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<f32>, required = false)]
+    vector: Option<Vec<f32>>,
     /// What is searched by; both (`hybrid`) if absent.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Mode, required = false)]
@@ -96,6 +113,14 @@ pub(crate) struct SearchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Object, required = false)]
     aggregations: Option<Map<String, Value>>,
+    /// Give every stored field of text in which the query's words come, with these marked.
+    #[serde(default)]
+    highlight: bool,
+    /// Go over pages by a cursor, in place of `offset`: `*` for the first, then the cursor of the answer before. It reaches 100,000 hits, and is refused
+    /// once the index has changed.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = String, required = false)]
+    cursor: Option<String>,
     /// Say where every score comes from.
     #[serde(default)]
     explain: bool,
@@ -117,6 +142,8 @@ pub(crate) async fn by_body(
 /// Searches, with everything in the query string; `filters` may come several times.
 #[utoipa::path(get, path = "/search", tag = "search",
     params(("query" = String, Query, description = "What the user typed"),
+           ("like" = Option<Vec<String>>, Query, description = "Ids of documents that hits shall be like; the query may then be left out"),
+           ("unlike" = Option<Vec<String>>, Query, description = "Ids of documents that hits shall be unlike"),
            ("mode" = Option<Mode>, Query, description = "What is searched by", nullable = false),
            ("top" = Option<usize>, Query, description = "Hits wanted", minimum = 1),
            ("offset" = Option<usize>, Query, description = "Number of hits before the first that is shown"),
@@ -134,6 +161,8 @@ pub(crate) async fn by_body(
            ("diversity" = Option<f32>, Query, description = "Put hits forward that differ from those before them", nullable = false, minimum = 0, maximum = 1),
            ("facets" = Option<Vec<String>>, Query, description = "Count the most frequent values of a field: `FIELD`, `FIELD:N`"),
            ("aggregations" = Option<String>, Query, description = "Aggregations as JSON", nullable = false),
+           ("highlight" = Option<bool>, Query, description = "Give every field of text in which the query's words come"),
+           ("cursor" = Option<String>, Query, description = "Go over pages: `*`, then the cursor of the answer before", nullable = false),
            ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
            ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
     responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
@@ -145,7 +174,7 @@ pub(crate) async fn by_link(
 }
 
 /// What may come several times in a query string.
-const REPEATABLE: [&str; 3] = ["filters", "boosts", "facets"];
+const REPEATABLE: [&str; 5] = ["filters", "boosts", "facets", "like", "unlike"];
 
 /// A query string as a search; serde cannot read repeated names.
 fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
@@ -164,7 +193,9 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
             return Err(ApiError::validation(format!("`{name}` comes twice")));
         }
         match name.as_str() {
-            "query" => body.query = value,
+            "query" => body.query = Some(value),
+            "like" => body.like.get_or_insert_default().push(Example::new(value)),
+            "unlike" => body.unlike.get_or_insert_default().push(value),
             "mode" => body.mode = Some(read(&name, &value)?),
             "top" => body.top = Some(read_whole(&name, &value)?),
             "offset" => body.offset = Some(read_whole(&name, &value)?),
@@ -186,19 +217,18 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
                 body.aggregations =
                     Some(read.map_err(|fault| ApiError::validation(format!("`aggregations`: {fault}")))?);
             }
+            "highlight" => body.highlight = read(&name, &value)?,
+            "cursor" => body.cursor = Some(value),
             "explain" => body.explain = read(&name, &value)?,
             "snippets" => body.snippets = read(&name, &value)?,
             _ => {
                 let name: String = name.chars().take(100).collect();
                 return Err(ApiError::validation(format!(
-                    "there is no `{name}`; there are query, mode, top, offset, window, total, filters, weight, fusion, rerank, boosts, min_score, min_similarity, group, sort, diversity, facets, aggregations, explain and snippets"
+                    "there is no `{name}`; there are query, like, unlike, mode, top, offset, window, total, filters, weight, fusion, rerank, boosts, min_score, min_similarity, group, sort, diversity, facets, aggregations, highlight, cursor, explain and snippets"
                 )));
             }
         }
         seen.push(name);
-    }
-    if !seen.iter().any(|name| name == "query") {
-        return Err(ApiError::validation("`query` is missing"));
     }
     Ok(body)
 }
@@ -235,7 +265,11 @@ const RERANKED: usize = 1 << 10;
 
 async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchResponse>, ApiError> {
     let limits = service.limits();
-    limits.check_text("the query", &body.query)?;
+    let leads = body.like.as_ref().is_some_and(|like| !like.is_empty()) || body.vector.is_some();
+    let Some(query) = body.query.or(leads.then(String::new)) else {
+        return Err(ApiError::validation("`query` is missing; only with `like` or `vector` it may be left out"));
+    };
+    limits.check_text("the query", &query)?;
     let filters = parse_filters(&body.filters.unwrap_or_default())?;
     let rerank = check_rerank(service, body.rerank)?;
     let (top, offset) = (body.top.unwrap_or(TOP.min(limits.hits)), body.offset.unwrap_or(0));
@@ -251,7 +285,7 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
     {
         return Err(ApiError::validation(format!("`window` is {window}; it can be 1 to {MAX_HITS}")));
     }
-    let request = SearchRequest::new(body.query)
+    let request = SearchRequest::new(query)
         .mode(body.mode.unwrap_or_default())
         .top(top)
         .offset(offset)
@@ -261,6 +295,9 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
         .rerank(rerank)
         .window(body.window)
         .total(body.total)
+        .like(body.like.unwrap_or_default())
+        .unlike(body.unlike.unwrap_or_default())
+        .vector(body.vector)
         .boosts(body.boosts.unwrap_or_default())
         .min_score(body.min_score)
         .min_similarity(body.min_similarity)
@@ -269,6 +306,8 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
         .diversity(body.diversity)
         .facets(body.facets.unwrap_or_default())
         .aggregations(body.aggregations.map(Value::Object))
+        .highlight(body.highlight)
+        .cursor(body.cursor)
         .explain(body.explain)
         .snippets(body.snippets);
     let engine = service.engine().clone();

@@ -41,7 +41,9 @@ pub use document::{Document, MAX_ID_CHARS, check_id, check_metadata};
 pub use known_names::{MetadataName, MetadataNames};
 pub use language::Language;
 pub(crate) use language::{of_query, renewed};
-pub use refine::{Boost, BoostFunction, Combination, Direction, Facet, Grouping, NumberOrText, Sorting};
+pub use refine::{
+    Boost, BoostFunction, Combination, Direction, Example, Facet, Grouping, MAX_DEEP_HITS, NumberOrText, Sorting,
+};
 pub use request::{FusionName, MAX_HITS, Mode, SearchRequest, WEIGHT};
 pub use response::{ArmScore, FacetCounts, FacetValue, Hit, HitGroup, SearchResponse, Snippet};
 #[cfg(test)]

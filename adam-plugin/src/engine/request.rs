@@ -259,7 +259,7 @@ impl SearchRequest {
         if let Some(weight) = self.weight.filter(|weight| !(0.0..=1.0).contains(weight)) {
             return refuse(format!("the weight of the vectors must lie in 0..=1, and is {weight}"));
         }
-        if is_blank(&self.query) {
+        if is_blank(&self.query) && !self.refinement.examples.leads() {
             return refuse("is empty".to_owned());
         }
         match self.window {

@@ -20,6 +20,9 @@ pub struct Hit {
     /// A piece of its text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snippet: Option<Snippet>,
+    /// Its fields of text in which the query's words come, with these marked, by name, if asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub highlights: Option<BTreeMap<String, Vec<Snippet>>>,
     /// What else is known of it, where the index keeps metadata.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
@@ -117,6 +120,9 @@ pub struct SearchResponse {
     /// Groups on all pages together, where hits are grouped and the total was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<u64>,
+    /// The cursor of the next page, where the request has one and there may be another page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// The facets that were asked for, by the names they were asked by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facets: Option<BTreeMap<String, FacetCounts>>,

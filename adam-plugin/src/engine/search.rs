@@ -15,6 +15,7 @@ use super::Engine;
 use super::analysis::is_blank;
 use super::chunked::{DocumentStatistics, NearestChunk};
 use super::order::RankedHit;
+use super::refine::{Guides, at_cursor, next};
 use super::request::{MAX_HITS, Mode, SearchRequest};
 use super::response::{ArmScore, Hit, SearchResponse};
 use super::warnings;
@@ -62,13 +63,16 @@ impl Engine {
         request.check()?;
         self.check_folder()?;
         let searcher = self.reader.searcher();
+        let placed = at_cursor(&searcher, request)?;
+        let request = placed.as_ref();
         let words = words(&self.index, &self.fields.searched, &request.query)?;
         let mut warnings = Vec::new();
-        if request.mode != Mode::Dense {
+        if request.mode != Mode::Dense && !is_blank(&request.query) {
             warnings = warnings::of_words(&self.index, &self.fields.searched, &request.query, &words, request.mode);
         }
-        let words = words.query;
-        let mut arms = self.arms(request, words.as_ref())?;
+        let guides = self.guides(&searcher, request)?;
+        let words = self.words_of_guides(&searcher, words.query, request, &guides)?;
+        let mut arms = self.arms(&searcher, request, words.as_ref(), &guides)?;
         arms.hybrid = self.refined(&searcher, request, arms.hybrid)?;
         let total = request.total.then(|| self.total(&searcher, request, words.as_ref(), &arms)).transpose()?;
         // Pages behind the re-ranked hits are as they are without re-ranking.
@@ -97,18 +101,28 @@ impl Engine {
         let mut hits = self.hits(&searcher, request, words.as_ref(), &arms, shown)?;
         hits.iter_mut().zip(groups).for_each(|(hit, group)| hit.group = Some(group));
         warnings.extend(self.filter_warnings(&request.filters)?.iter().map(ToString::to_string));
+        let shown =
+            hits.last().and_then(|hit| hit.group.as_ref()).map_or(hits.len(), |group| group.rank - request.offset);
+        let cursor = next(&searcher, request, shown);
         Ok(SearchResponse {
             took_ms: began.elapsed().as_secs_f64() * 1e3,
             hits,
             total,
             groups: group_total,
+            cursor,
             facets: counts.facets,
             aggregations: counts.aggregations,
             warnings,
         })
     }
 
-    fn arms(&self, request: &SearchRequest, words: &dyn Query) -> Result<Arms, PluginError> {
+    fn arms(
+        &self,
+        searcher: &Searcher,
+        request: &SearchRequest,
+        words: &dyn Query,
+        guides: &Guides,
+    ) -> Result<Arms, PluginError> {
         let (text_weight, vector_weight) = weights(request, self.hybrid_weight());
         let mut hybrid = Hybrid::new();
         if let Some(weight) = text_weight {
@@ -122,7 +136,7 @@ impl Engine {
         let mut chunks = None;
         let mut nearest = None;
         if let Some(weight) = vector_weight {
-            let vector = self.query_vector(&request.query)?;
+            let vector = self.vector_of_request(searcher, request, guides)?;
             let mut knn = KnnQuery::all(&self.dense, self.fields.vector.clone(), vector);
             if let Some(similarity) = request.refinement.min_similarity {
                 knn = knn.min_similarity(similarity);
@@ -151,6 +165,10 @@ impl Engine {
             }
         };
         let filter = all_of(&request.filters, &self.index, self.manifest.layout.metadata.as_deref())?;
+        let filter: Option<Box<dyn Query>> = match (filter, guides.exclusion(self)) {
+            (Some(filter), Some(exclusion)) => Some(Box::new(BooleanQuery::intersection(vec![filter, exclusion]))),
+            (filter, exclusion) => filter.or(exclusion),
+        };
         if let Some(filter) = &filter {
             hybrid = hybrid.filter(filter.box_clone());
         }
@@ -166,7 +184,8 @@ impl Engine {
         arms: &Arms,
         shown: Vec<RankedHit<'_>>,
     ) -> Result<Vec<Hit>, PluginError> {
-        let snippets = if request.snippets { self.snippets(searcher, words)? } else { Vec::new() };
+        let snippets =
+            if request.snippets || request.refinement.highlight { self.snippets(searcher, words)? } else { Vec::new() };
         let explained: Vec<FusedHit> =
             shown.iter().filter(|_| request.explain).map(|ranked| ranked.hit.clone()).collect();
         let mut explanations = arms.hybrid.explain_all(searcher, &explained)?.into_iter();
@@ -186,6 +205,7 @@ impl Engine {
                 (Some(_), true) => Some(self.chunk_snippet(&document, chunk)),
                 (None, true) => Some(self.snippet(&snippets, &document)),
             };
+            let highlights = request.refinement.highlight.then(|| self.highlights(&snippets, &document));
             let text = |field| document.get_first(field).and_then(|value| value.as_str().map(str::to_owned));
             let mut arms: Vec<ArmScore> = hit.arms.iter().cloned().map(ArmScore::from).collect();
             arms.extend(logit.map(|(rank, logit)| ArmScore {
@@ -202,6 +222,7 @@ impl Engine {
                 snippet,
                 metadata: self.metadata(&document),
                 arms,
+                highlights,
                 group: None,
                 explanation,
             });
@@ -271,7 +292,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::search`].
     pub fn rank(&self, request: &SearchRequest) -> Result<Vec<(String, f64)>, PluginError> {
-        if is_blank(&request.query) {
+        if is_blank(&request.query) && !request.refinement.examples.leads() {
             return Ok(Vec::new());
         }
         let mut request = request.clone();
@@ -293,7 +314,7 @@ impl Engine {
             .collect())
     }
 
-    fn query_vector(&self, query: &str) -> Result<Vec<f32>, PluginError> {
+    pub(super) fn query_vector(&self, query: &str) -> Result<Vec<f32>, PluginError> {
         let encoded = self.need_encoder("a search by vectors")?.encode_checked(&[query], TextKind::Query);
         // There is only one text, so that its position says nothing.
         let vectors = encoded.map_err(|fault| match fault {

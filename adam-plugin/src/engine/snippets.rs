@@ -1,5 +1,6 @@
 //! Pieces of text that show why a document was found.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use tantivy::query::Query;
@@ -34,6 +35,30 @@ impl Engine {
             generators.push(generator);
         }
         Ok(generators)
+    }
+
+    /// Every stored field of text in which the query's words come, by name; of each value, the piece with the most.
+    pub(super) fn highlights(
+        &self,
+        generators: &[SnippetGenerator],
+        document: &TantivyDocument,
+    ) -> BTreeMap<String, Vec<Snippet>> {
+        let schema = self.index.schema();
+        let mut marked: BTreeMap<String, Vec<Snippet>> = BTreeMap::new();
+        for (field, value) in document.field_values().filter(|(field, _)| *field != self.fields.key) {
+            let Some(text) = value.as_str() else { continue };
+            let snippets = generators.iter().map(|generator| generator.snippet(text));
+            if let Some(snippet) = snippets.max_by_key(|snippet| snippet.highlighted().len())
+                && !snippet.highlighted().is_empty()
+            {
+                marked.entry(schema.get_field_name(field).to_owned()).or_default().push(Snippet {
+                    highlights: joined(snippet.highlighted()),
+                    text: snippet.fragment().to_owned(),
+                    chunk: None,
+                });
+            }
+        }
+        marked
     }
 
     pub(super) fn snippet(&self, generators: &[SnippetGenerator], document: &TantivyDocument) -> Snippet {

@@ -8,7 +8,7 @@
 //! | `--dimension` | values per vector | 384 |
 //! | `--queries` | different queries | 100 |
 //! | `--rounds` | times that each is asked each way | 3 |
-//! | `--parts` | of `exact,hnsw,ivf,hybrid,indexing` | all |
+//! | `--parts` | of `exact,hnsw,ivf,hybrid,refine,indexing` | all |
 #![allow(missing_docs, unreachable_pub, clippy::panic, reason = "a program that measures")]
 
 mod ann;
@@ -19,6 +19,7 @@ mod hybrid;
 mod index;
 mod indexing;
 mod raw;
+mod refine;
 mod table;
 
 use std::time::Instant;
@@ -41,7 +42,7 @@ fn number(name: &str, otherwise: usize) -> usize {
 fn main() {
     let (rows, dimension) = (number("--rows", 50_000), number("--dimension", 384));
     let (queries, rounds) = (number("--queries", 100), number("--rounds", 3));
-    let parts = argument("--parts").unwrap_or_else(|| "exact,hnsw,ivf,hybrid,indexing".to_owned());
+    let parts = argument("--parts").unwrap_or_else(|| "exact,hnsw,ivf,hybrid,refine,indexing".to_owned());
     let wanted = |part: &str| parts.split(',').any(|wanted| wanted == part);
     println!("# {rows} vectors of {dimension} values\n");
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -64,6 +65,9 @@ fn main() {
     }
     if wanted("hybrid") {
         hybrid::run(&data, rounds);
+    }
+    if wanted("refine") {
+        refine::run(&data, rounds);
     }
     if wanted("indexing") {
         indexing::run(&data, rounds);

@@ -92,6 +92,27 @@ def check(browser, address, folder):
     settled(page)
     assert ids(page, "hybrid") == ids(page, "dense"), (ids(page, "hybrid"), ids(page, "dense"))
 
+    # A value chosen narrows all columns, by keyboard; chosen again, it is let go.
+    until(page, "document.querySelector('#facets button')")
+    assert "year:" in page.inner_text("#facets"), page.inner_text("#facets")
+    page.focus("#facets button:has-text('2002')")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('#facets button[aria-pressed=true]')")
+    settled(page)
+    assert ids(page, "dense") == ["crow"] and ids(page, "hybrid") == ["crow"], ids(page, "dense")
+    page.click("#facets button[aria-pressed=true]")
+    until(page, "document.querySelectorAll('#dense li').length === 6")
+    settled(page)
+
+    # Groups: each document has a year of its own, so all stay, and each says which group it stands for.
+    page.select_option("#group", "year")
+    until(page, "document.querySelector('#dense li').textContent.includes('1 document')")
+    settled(page)
+    assert len(ids(page, "dense")) == 6 and "group=year" in page.url
+    page.select_option("#group", "")
+    until(page, "!document.querySelector('#dense li').textContent.includes('1 document')")
+    settled(page)
+
     # Tab goes from the box to the button to the slider.
     page.focus("#query")
     order = []

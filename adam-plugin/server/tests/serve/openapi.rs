@@ -67,6 +67,7 @@ fn is_valid(document: &Value, schema: &Value, value: &Value) -> bool {
         "minLength" | "maxLength" => {
             value.as_str().is_none_or(|text| size(text.chars().count(), "minLength", "maxLength"))
         }
+        "exclusiveMinimum" => number.is_none_or(|number| number > said.as_f64().unwrap()),
         "minimum" => number.is_none_or(|number| number >= said.as_f64().unwrap()),
         "maximum" => number.is_none_or(|number| number <= said.as_f64().unwrap()),
         "description" | "title" | "format" | "default" | "example" | "examples" | "prefixItems" | "writeOnly"
@@ -115,7 +116,9 @@ fn bodies() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"query": "wire", "boost": [{"filter": "kind:bird", "factor": 1.5}], "min_similarity": -1, "group": {"field": "kind", "size": 2}}),
                 json!({"query": "wire", "sort": {"field": "year", "order": "desc"}, "facets": [{"field": "kind"}, {"field": "year", "size": 3}]}),
                 json!({"query": "wire", "sort": {"field": "year"}, "facet": [{"field": "kind", "size": 1000}], "aggregations": {"y": {"avg": {"field": "year"}}}}),
-                json!({"query": "wire", "diversity": 0.5}),
+                json!({"query": "wire", "diversity": 0.5, "cursor": "*", "highlight": true}),
+                json!({"like": ["crow", {"id": "glass", "weight": 0.5}], "unlike": ["raven"]}),
+                json!({"vector": vector.clone(), "mode": "dense"}),
                 json!({"query": "wire", "group": {"field": "kind"}, "total": true, "boosts": [
                     {"function": "linear", "field": "year", "origin": 2000, "scale": 10, "offset": 1, "decay": 0.4, "missing": 0.1},
                     {"function": "gaussian", "field": "year", "origin": "2000-01-01", "scale": "3y", "combine": "add"},
@@ -191,6 +194,7 @@ const LINKS: [(&str, &str, &[&[(&str, &str)]]); 5] = [
                 ("min_similarity", "-0.5"),
                 ("group", "kind:2"),
             ],
+            &[("like", "crow"), ("like", "glass"), ("unlike", "raven"), ("mode", "dense")],
             &[("query", "wire"), ("sort", "year:desc"), ("facets", "kind"), ("facets", "year:3")],
             &[
                 ("query", "wire"),
@@ -267,7 +271,7 @@ fn what_is_taken_is_described() {
         let mut tried = BTreeSet::new();
         for link in links {
             let twice = link.iter().enumerate().find(|(at, (name, _))| {
-                !["filters", "boosts", "facets"].contains(name)
+                !["filters", "boosts", "facets", "like", "unlike"].contains(name)
                     && link[..*at].iter().any(|(earlier, _)| earlier == name)
             });
             let query: Vec<String> = link.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();

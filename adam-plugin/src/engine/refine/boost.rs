@@ -165,10 +165,17 @@ impl FromStr for Boost {
 
 impl Engine {
     /// A request's boost for an index.
-    pub(super) fn boost(&self, searcher: &Searcher, boost: &Boost) -> Result<ScoreBoost, PluginError> {
+    pub(super) fn boost(
+        &self,
+        searcher: &Searcher,
+        boost: &Boost,
+        now: Option<i64>,
+    ) -> Result<ScoreBoost, PluginError> {
         let refuse = |problem: String| PluginError::Query { problem: format!("a boost {problem}") };
         let made = match (boost.function, &boost.field, &boost.filter) {
-            (Some(function), Some(field), None) => self.boost_by_value(searcher, boost, function, field, &refuse)?,
+            (Some(function), Some(field), None) => {
+                self.boost_by_value(searcher, (boost, now), function, field, &refuse)?
+            }
             (None, None, Some(source)) => {
                 boost.only(&["filter", "factor"]).map_err(&refuse)?;
                 let factor = boost.factor.ok_or_else(|| refuse("by a filter needs its `factor`".to_owned()))?;
@@ -197,7 +204,7 @@ impl Engine {
     fn boost_by_value(
         &self,
         searcher: &Searcher,
-        boost: &Boost,
+        (boost, now): (&Boost, Option<i64>),
         function: BoostFunction,
         field: &str,
         refuse: &dyn Fn(String) -> PluginError,
@@ -226,7 +233,7 @@ impl Engine {
         let (decay, kind) = if is_time {
             let origin = boost.origin.as_ref().map_or_else(|| "now".to_owned(), NumberOrText::text);
             let scale = duration::parse(&scale.text()).map_err(|problem| by(format!("`scale`: {problem}")))?;
-            let mut decay = Decay::from_date(curve, instant(&origin).map_err(&by)?, scale);
+            let mut decay = Decay::from_date(curve, instant(&origin, now).map_err(&by)?, scale);
             if let Some(offset) = &boost.offset {
                 let offset = match offset {
                     NumberOrText::Number(0.0) => std::time::Duration::ZERO,
@@ -280,11 +287,14 @@ impl Boost {
     }
 }
 
-/// A date, or now.
-fn instant(text: &str) -> Result<DateTime, String> {
+/// A date, or now, which a walk over pages keeps.
+fn instant(text: &str, now: Option<i64>) -> Result<DateTime, String> {
     if text == "now" {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        return Ok(DateTime::from_timestamp_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX)));
+        let since = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        // tantivy's dates end in 2262.
+        const LAST: i64 = 9_000_000_000;
+        let seconds = now.unwrap_or_else(|| i64::try_from(since()).unwrap_or(LAST));
+        return Ok(DateTime::from_timestamp_secs(seconds.clamp(-LAST, LAST)));
     }
     filter::instant(text).ok_or_else(|| {
         format!(

@@ -1,7 +1,9 @@
 //! What happens after the ranking and beside it: boosts, least score, groups, order, counts.
 
 mod boost;
+mod cursor;
 mod duration;
+mod examples;
 mod facets;
 mod fields;
 mod grouping;
@@ -16,6 +18,10 @@ use super::request::SearchRequest;
 use crate::error::PluginError;
 
 pub use boost::{Boost, BoostFunction, Combination, NumberOrText};
+pub use cursor::MAX_DEEP_HITS;
+pub(super) use cursor::{at_cursor, next};
+pub use examples::Example;
+pub(super) use examples::Guides;
 pub use facets::Facet;
 pub use grouping::Grouping;
 pub(super) use request::Refinement;
@@ -32,7 +38,7 @@ impl Engine {
         let refinement = &request.refinement;
         let mut hybrid = hybrid.least_score(refinement.min_score);
         for boost in &refinement.boosts {
-            hybrid = hybrid.boost(self.boost(searcher, boost)?);
+            hybrid = hybrid.boost(self.boost(searcher, boost, refinement.now)?);
         }
         if let Some(sorting) = &refinement.sorting {
             let field = self.value_field(searcher, &sorting.field, fields::Kind::Any)?;

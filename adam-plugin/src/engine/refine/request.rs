@@ -3,9 +3,11 @@
 use serde_json::Value;
 
 use super::boost::Boost;
+use super::examples::{Example, Examples};
 use super::facets::{Facet, MAX_VALUES};
 use super::grouping::Grouping;
 use super::sorting::Sorting;
+use crate::engine::analysis::is_blank;
 use crate::engine::request::{MAX_HITS, SearchRequest};
 use crate::error::PluginError;
 
@@ -25,6 +27,11 @@ pub(in crate::engine) struct Refinement {
     pub(in crate::engine) diversity: Option<f32>,
     pub(in crate::engine) facets: Vec<Facet>,
     pub(in crate::engine) aggregations: Option<Value>,
+    pub(in crate::engine) examples: Examples,
+    pub(in crate::engine) highlight: bool,
+    pub(in crate::engine) cursor: Option<String>,
+    /// What `now` is, in seconds since 1970; the time of the search if not said.
+    pub(in crate::engine) now: Option<i64>,
 }
 
 impl Refinement {
@@ -124,6 +131,56 @@ impl SearchRequest {
         self
     }
 
+    /// More like documents of the index: a request without a query, led by them. They are no hits themselves, and each counts by its weight. By
+    /// vectors the weighted mean of theirs is searched for, by words those of theirs that tell most, in a hybrid search both.
+    ///
+    /// ```
+    /// use adam_plugin::SearchRequest;
+    /// use adam_plugin::engine::Example;
+    ///
+    /// let request = SearchRequest::more_like([Example::new("crow"), Example::new("raven").weight(0.5)]).unlike(["glass"]);
+    /// ```
+    pub fn more_like(examples: impl IntoIterator<Item = Example>) -> Self {
+        Self::new("").like(examples)
+    }
+
+    /// Hits like documents of the index, in addition to the query: see [`more_like`](Self::more_like).
+    #[must_use]
+    pub fn like(mut self, examples: impl IntoIterator<Item = Example>) -> Self {
+        self.refinement.examples.like.extend(examples);
+        self
+    }
+
+    /// Away from documents of the index, which are no hits themselves: half the mean of their vectors is taken from what is searched for, and
+    /// words of [examples](Self::more_like) that they have as well count less.
+    #[must_use]
+    pub fn unlike<Id: Into<String>>(mut self, ids: impl IntoIterator<Item = Id>) -> Self {
+        self.refinement.examples.unlike.extend(ids.into_iter().map(Into::into));
+        self
+    }
+
+    /// A vector of the index's own model to search for, alone or with a query and examples. Words are not found by it.
+    #[must_use]
+    pub fn vector(mut self, vector: impl Into<Option<Vec<f32>>>) -> Self {
+        self.refinement.examples.vector = vector.into();
+        self
+    }
+
+    /// Whether hits come with the matching words marked in each of their stored fields of text. Default: false.
+    #[must_use]
+    pub fn highlight(mut self, highlight: bool) -> Self {
+        self.refinement.highlight = highlight;
+        self
+    }
+
+    /// Goes over pages by a cursor: `*` for the first, then the cursor of the response before. It takes the place of [`offset`](Self::offset), reaches
+    /// 100,000 hits, and is refused once the index has changed or with another request, where pages would not fit together.
+    #[must_use]
+    pub fn cursor(mut self, cursor: impl Into<Option<String>>) -> Self {
+        self.refinement.cursor = cursor.into();
+        self
+    }
+
     /// Refuses what is out of bounds or does not go together.
     pub(in crate::engine) fn check_refinement(&self) -> Result<(), PluginError> {
         let refuse = |problem: String| Err(PluginError::Query { problem });
@@ -157,6 +214,13 @@ impl SearchRequest {
         }
         if let Some(lambda) = refinement.diversity.filter(|lambda| !(0.0..=1.0).contains(lambda)) {
             return refuse(format!("the lambda of diversity must lie in 0..=1, and is {lambda}"));
+        }
+        refinement.examples.check().or_else(refuse)?;
+        if refinement.cursor.is_some() && self.offset > 0 {
+            return refuse("has an offset and a cursor; the cursor says where the page begins".to_owned());
+        }
+        if self.rerank.is_some() && is_blank(&self.query) {
+            return refuse("re-ranks hits, which needs the text of a query".to_owned());
         }
         if refinement.facets.len() > MAX_FACETS {
             return refuse(format!("has {} facets; it can have {MAX_FACETS}", refinement.facets.len()));
