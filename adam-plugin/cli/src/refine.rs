@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+use crate::error::WrongCall;
 use crate::screen::one_line;
 use crate::values;
 
@@ -83,7 +84,9 @@ impl RefineArgs {
     pub(crate) fn apply(&self, request: SearchRequest) -> Result<SearchRequest> {
         let (ids, weights) = (self.like.len(), self.like_weight.len());
         if weights > ids {
-            bail!("--like-weight is given {weights} times, and --like {ids} times; give one for each example");
+            let problem =
+                format!("--like-weight is given {weights} times, and --like {ids} times; give one for each example");
+            bail!(WrongCall(problem));
         }
         let weights = self.like_weight.iter().copied().chain(std::iter::repeat(1.0));
         let examples = self.like.iter().zip(weights).map(|(id, weight)| Example::new(id).weight(weight));

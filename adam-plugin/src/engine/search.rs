@@ -15,7 +15,7 @@ use super::Engine;
 use super::analysis::is_blank;
 use super::chunked::{DocumentStatistics, NearestChunk};
 use super::order::RankedHit;
-use super::refine::{Guides, at_cursor, next};
+use super::refine::{GroupPage, Guides, at_cursor, next};
 use super::request::{MAX_HITS, Mode, SearchRequest};
 use super::response::{ArmScore, Hit, SearchResponse};
 use super::warnings;
@@ -70,8 +70,8 @@ impl Engine {
         if request.mode != Mode::Dense && !is_blank(&request.query) {
             warnings = warnings::of_words(&self.index, &self.fields.searched, &request.query, &words, request.mode);
         }
-        let guides = self.guides(&searcher, request)?;
-        let words = self.words_of_guides(&searcher, words.query, request, &guides)?;
+        let guides = self.guides(&searcher, &request.refinement.examples)?;
+        let words = self.words_of_guides(&searcher, words.query, &request.query, &guides)?;
         let mut arms = self.arms(&searcher, request, words.as_ref(), &guides)?;
         arms.hybrid = self.refined(&searcher, request, arms.hybrid)?;
         let total = request.total.then(|| self.total(&searcher, request, words.as_ref(), &arms)).transpose()?;
@@ -80,13 +80,16 @@ impl Engine {
         let (mut groups, mut group_total) = (Vec::new(), None);
         let found = match &request.refinement.grouping {
             Some(grouping) => {
-                let grouped = self.grouped(&searcher, request, grouping, &arms.hybrid)?;
+                let has_least = request.refinement.min_score.is_some();
+                let page = GroupPage { offset: request.offset, top: request.top, total: request.total, has_least };
+                let grouped = self.grouped(&searcher, grouping, &arms.hybrid, &page)?;
                 (groups, group_total) = (grouped.groups, grouped.total);
                 grouped.hits
             }
             None => arms.hybrid.search(&searcher, (request.offset + request.top).max(depth))?,
         };
-        let counts = self.counts(&searcher, request, &arms.hybrid)?;
+        let refinement = &request.refinement;
+        let counts = self.counts(&searcher, &refinement.facets, refinement.aggregations.as_ref(), &arms.hybrid)?;
         if found.is_empty() {
             warnings.extend(self.warn_of_least_score(&searcher, request, &arms.hybrid)?);
         }
@@ -136,7 +139,7 @@ impl Engine {
         let mut chunks = None;
         let mut nearest = None;
         if let Some(weight) = vector_weight {
-            let vector = self.vector_of_request(searcher, request, guides)?;
+            let vector = self.vector_of_request(searcher, &request.query, &request.refinement.examples, guides)?;
             let mut knn = KnnQuery::all(&self.dense, self.fields.vector.clone(), vector);
             if let Some(similarity) = request.refinement.min_similarity {
                 knn = knn.min_similarity(similarity);

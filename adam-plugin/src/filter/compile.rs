@@ -45,32 +45,6 @@ pub(super) struct Compiler<'a> {
     lookups: usize,
 }
 
-/// The columns that hold the values of a name.
-pub(crate) struct ColumnNames {
-    /// In tantivy's notation.
-    pub(crate) names: Vec<String>,
-    /// Whether the name is one in metadata, and no field of the schema.
-    pub(crate) is_metadata: bool,
-}
-
-/// The columns of a name, as a filter has it.
-pub(crate) fn columns_of(index: &Index, metadata: Option<&str>, name: &str) -> Result<ColumnNames, String> {
-    let schema = index.schema();
-    let not_fast =
-        |field: &str| format!("is not kept in columns (`{field}` is not FAST), so that its values cannot be read");
-    match Compiler::new(index, &schema, metadata)
-        .target(&Path::written(name))
-        .map_err(|problem| format!("is unknown: {problem}"))?
-    {
-        Target::Field(_, entry) if !entry.is_fast() => Err(not_fast(entry.name())),
-        Target::Field(_, entry) => Ok(ColumnNames { names: vec![escaped(entry.name())], is_metadata: false }),
-        Target::Keys { name, options, .. } if !options.is_fast() => Err(not_fast(name)),
-        Target::Keys { name, keys, .. } => {
-            Ok(ColumnNames { names: keys.iter().map(|keys| column(name, keys)).collect(), is_metadata: true })
-        }
-    }
-}
-
 type QueryResult = Result<Box<dyn Query>, String>;
 
 impl<'a> Compiler<'a> {

@@ -102,19 +102,6 @@ impl Path {
         Self { parts: keys.into_iter().map(|key| Part { text: key.into(), is_quoted: true }).collect() }
     }
 
-    /// A name as a filter has it, with quotes where it needs them: `maker.city`, `"dc.title"`.
-    pub(super) fn written(name: &str) -> Self {
-        let quoted = super::Filter::parse(&format!("{name}:*")).ok();
-        match quoted.as_ref().map(super::Filter::expression) {
-            Some(Expression::Condition(Condition { path, comparison: Comparison::Exists, others, .. }))
-                if others.is_empty() =>
-            {
-                path.clone()
-            }
-            _ => Self::new(name),
-        }
-    }
-
     /// The name as text, dots between its parts.
     pub(super) fn joined(&self) -> String {
         self.parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(".")

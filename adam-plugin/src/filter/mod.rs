@@ -12,6 +12,7 @@ mod number;
 mod parse;
 mod range;
 mod report;
+mod values;
 
 use std::fmt;
 use std::ops::Bound;
@@ -24,7 +25,7 @@ use tantivy::schema::Schema;
 use crate::chunk::is_shared;
 use crate::error::PluginError;
 use compile::Compiler;
-pub(crate) use compile::{ColumnNames, column, columns_of};
+pub(crate) use compile::column;
 pub(crate) use date::instant;
 pub use expression::{Comparison, Condition, Expression, Path};
 pub(crate) use names::{Contents, kinds, names, written};
@@ -32,6 +33,7 @@ pub(crate) use number::number;
 pub use parse::MAX_BYTES;
 pub use report::FilterWarning;
 pub(crate) use report::{nearest, warnings};
+pub(crate) use values::{ColumnNames, columns_of};
 
 /// Conditions on documents.
 ///

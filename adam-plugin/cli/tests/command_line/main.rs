@@ -9,6 +9,7 @@ mod evaluation;
 mod files;
 mod models;
 mod ranking;
+mod refine;
 mod signals;
 mod terminal;
 

@@ -9,6 +9,7 @@ mod filters;
 mod http;
 mod lifetime;
 mod openapi;
+mod refine;
 mod refusals;
 mod routes;
 

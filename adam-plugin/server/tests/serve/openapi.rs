@@ -195,6 +195,7 @@ const LINKS: [(&str, &str, &[&[(&str, &str)]]); 5] = [
                 ("group", "kind:2"),
             ],
             &[("like", "crow"), ("like", "glass"), ("unlike", "raven"), ("mode", "dense")],
+            &[("query", "wire"), ("cursor", "*"), ("highlight", "true")],
             &[("query", "wire"), ("sort", "year:desc"), ("facets", "kind"), ("facets", "year:3")],
             &[
                 ("query", "wire"),

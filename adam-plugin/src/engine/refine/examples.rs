@@ -16,7 +16,6 @@ use tantivy_dense::Metric;
 
 use crate::engine::Engine;
 use crate::engine::analysis::is_blank;
-use crate::engine::request::SearchRequest;
 use crate::engine::vector::check_vector;
 use crate::error::PluginError;
 use crate::lookup::documents_with;
@@ -119,12 +118,7 @@ pub(in crate::engine) struct Guides(Vec<(String, DocAddress, f32)>);
 
 impl Engine {
     /// Finds the examples of a request.
-    pub(in crate::engine) fn guides(
-        &self,
-        searcher: &Searcher,
-        request: &SearchRequest,
-    ) -> Result<Guides, PluginError> {
-        let examples = &request.refinement.examples;
+    pub(in crate::engine) fn guides(&self, searcher: &Searcher, examples: &Examples) -> Result<Guides, PluginError> {
         let sum: f32 = examples.like.iter().map(|example| example.weight).sum();
         let like = examples.like.iter().map(|example| (&example.id, example.weight / sum));
         let unlike = examples.unlike.iter().map(|id| (id, -AWAY / examples.unlike.len() as f32));
@@ -144,7 +138,7 @@ impl Engine {
         &self,
         searcher: &Searcher,
         query: Box<dyn Query>,
-        request: &SearchRequest,
+        text: &str,
         guides: &Guides,
     ) -> Result<Box<dyn Query>, PluginError> {
         if guides.0.is_empty() {
@@ -153,9 +147,9 @@ impl Engine {
         let mut weights: HashMap<Term, f32> = HashMap::new();
         for (_, address, weight) in &guides.0 {
             let document: TantivyDocument = searcher.doc(*address)?;
-            let text = self.fields.template.render(&document).unwrap_or_default();
-            let end = text.floor_char_boundary(READ.min(text.len()));
-            for (term, count) in self.terms(&text[..end])? {
+            let own = self.fields.template.render(&document).unwrap_or_default();
+            let end = own.floor_char_boundary(READ.min(own.len()));
+            for (term, count) in self.terms(&own[..end])? {
                 // A word that comes ten times says hardly more than one that comes five times.
                 *weights.entry(term).or_default() += weight * (1.0 + (count as f32).ln());
             }
@@ -181,7 +175,7 @@ impl Engine {
                 boosted
             })
             .collect();
-        if !is_blank(&request.query) {
+        if !is_blank(text) {
             clauses.push(query);
         }
         Ok(match clauses.len() {
@@ -207,12 +201,12 @@ impl Engine {
     pub(in crate::engine) fn vector_of_request(
         &self,
         searcher: &Searcher,
-        request: &SearchRequest,
+        text: &str,
+        examples: &Examples,
         guides: &Guides,
     ) -> Result<Vec<f32>, PluginError> {
-        let examples = &request.refinement.examples;
         if guides.0.is_empty() && examples.vector.is_none() {
-            return self.query_vector(&request.query);
+            return self.query_vector(text);
         }
         let by_direction = self.fields.vector.options().metric() == Metric::Cosine;
         let dimension = self.fields.vector.options().dimension();
@@ -228,10 +222,10 @@ impl Engine {
                 .map_err(|problem| refuse(format!("its vector {problem}")))?;
             add(vector.clone(), 1.0);
         }
-        if !is_blank(&request.query) {
-            add(self.query_vector(&request.query)?, 1.0);
+        if !is_blank(text) {
+            add(self.query_vector(text)?, 1.0);
         }
-        let mut any = examples.vector.is_some() || !is_blank(&request.query);
+        let mut any = examples.vector.is_some() || !is_blank(text);
         for (id, address, weight) in &guides.0 {
             let mut parts = vec![*address];
             if let Some(chunks) = self.fields.chunks {

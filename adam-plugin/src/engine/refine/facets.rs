@@ -11,8 +11,8 @@ use tantivy::aggregation::{AggContextParams, AggregationCollector, AggregationLi
 use tantivy::schema::{Facet as Path, FieldType};
 use tantivy_dense::hybrid::Hybrid;
 
+use super::named::named_number;
 use crate::engine::Engine;
-use crate::engine::request::SearchRequest;
 use crate::engine::response::{FacetCounts, FacetValue};
 use crate::error::PluginError;
 
@@ -64,7 +64,7 @@ impl FromStr for Facet {
     type Err = PluginError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (field, size) = super::named_number(text).unwrap_or((text, VALUES));
+        let (field, size) = named_number(text).unwrap_or((text, VALUES));
         if field.trim().is_empty() || !(1..=MAX_VALUES).contains(&size) {
             let problem = format!(
                 "`{text}` is no facet; write a field, or a field and a number of values from 1 to {MAX_VALUES}, such as brand:20"
@@ -87,22 +87,22 @@ impl Engine {
     pub(in crate::engine) fn counts(
         &self,
         searcher: &Searcher,
-        request: &SearchRequest,
+        facets: &[Facet],
+        aggregations: Option<&Value>,
         hybrid: &Hybrid,
     ) -> Result<Counts, PluginError> {
-        let refinement = &request.refinement;
-        if refinement.facets.is_empty() && refinement.aggregations.is_none() {
+        if facets.is_empty() && aggregations.is_none() {
             return Ok(Counts::default());
         }
         // One pass for all: facets by number, aggregations by their names.
         let mut asked = Map::new();
-        for (at, facet) in refinement.facets.iter().enumerate() {
+        for (at, facet) in facets.iter().enumerate() {
             for (part, column) in self.columns_of(searcher, &facet.field)?.names.into_iter().enumerate() {
                 let terms = json!({"field": column, "size": facet.size, "segment_size": COUNTED});
                 asked.insert(format!("facet {at} {part}"), json!({"terms": terms}));
             }
         }
-        if let Some(aggregations) = &refinement.aggregations {
+        if let Some(aggregations) = aggregations {
             let Value::Object(named) = aggregations else {
                 return Err(refuse(
                     "they must be an object of names, such as {\"years\": {\"terms\": {\"field\": \"year\"}}}",
@@ -116,14 +116,14 @@ impl Engine {
         }
         let mut counted = self.aggregate(searcher, Value::Object(asked), hybrid)?;
         let mut counts = Counts::default();
-        for (at, facet) in refinement.facets.iter().enumerate() {
+        for (at, facet) in facets.iter().enumerate() {
             let prefix = format!("facet {at} ");
             let parts = counted.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, result)| result);
             let of_paths = self.is_facet(&facet.field);
             let merged = merged(parts, facet.size, of_paths);
             counts.facets.get_or_insert_default().insert(facet.field.clone(), merged);
         }
-        if refinement.aggregations.is_some() {
+        if aggregations.is_some() {
             counted.retain(|name, _| name.starts_with("own "));
             let own = counted.into_iter().map(|(name, result)| (name["own ".len()..].to_owned(), result));
             counts.aggregations = Some(Value::Object(own.collect()));

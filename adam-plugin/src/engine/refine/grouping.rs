@@ -9,8 +9,8 @@ use tantivy::schema::IndexRecordOption;
 use tantivy_dense::hybrid::{FieldValue, FusedHit, GroupBy, GroupCounts, GroupTotals, Hybrid, Number};
 
 use super::fields::Kind;
+use super::named::named_number;
 use crate::engine::Engine;
-use crate::engine::request::SearchRequest;
 use crate::engine::response::HitGroup;
 use crate::error::PluginError;
 
@@ -53,7 +53,7 @@ impl FromStr for Grouping {
     type Err = PluginError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (field, size) = super::named_number(text).unwrap_or((text, 1));
+        let (field, size) = named_number(text).unwrap_or((text, 1));
         if field.trim().is_empty() || size == 0 {
             let problem = format!(
                 "`{text}` names no groups; write a field, or a field and a number of hits of 1 or more, such as brand:3"
@@ -62,6 +62,16 @@ impl FromStr for Grouping {
         }
         Ok(Self { field: field.to_owned(), size })
     }
+}
+
+/// Which groups are wanted.
+pub(in crate::engine) struct GroupPage {
+    pub(in crate::engine) offset: usize,
+    pub(in crate::engine) top: usize,
+    /// Whether all groups are counted.
+    pub(in crate::engine) total: bool,
+    /// Whether a least score leaves some out.
+    pub(in crate::engine) has_least: bool,
 }
 
 /// Hits in groups, in a row.
@@ -78,20 +88,20 @@ impl Engine {
     pub(in crate::engine) fn grouped(
         &self,
         searcher: &Searcher,
-        request: &SearchRequest,
         grouping: &Grouping,
         hybrid: &Hybrid,
+        page: &GroupPage,
     ) -> Result<Grouped, PluginError> {
         let by = GroupBy::new(self.value_field(searcher, &grouping.field, Kind::Any)?).size(grouping.size);
-        let groups = hybrid.groups(searcher, &by, request.offset, request.top)?;
+        let groups = hybrid.groups(searcher, &by, page.offset, page.top)?;
         let values: Vec<FieldValue> = groups.iter().filter_map(|group| group.value.clone()).collect();
-        let counts = GroupCounts::new(searcher, &by, values)?.total(request.total);
+        let counts = GroupCounts::new(searcher, &by, values)?.total(page.total);
         let mut totals: GroupTotals = searcher.search(self.matching(hybrid)?.as_ref(), &counts)?;
-        if request.refinement.min_score.is_some() && request.total {
+        if page.has_least && page.total {
             totals.groups = Some(hybrid.groups(searcher, &by, 0, usize::MAX)?.len() as u64);
         }
         let mut grouped = Grouped { hits: Vec::new(), groups: Vec::new(), total: totals.groups };
-        for (rank, group) in (request.offset + 1..).zip(groups) {
+        for (rank, group) in (page.offset + 1..).zip(groups) {
             let documents = group.value.as_ref().map_or(1, |value| totals.documents.get(value).copied().unwrap_or(0));
             let of = HitGroup { rank, value: group.value.as_ref().map(json), documents };
             for hit in group.hits {

@@ -7,6 +7,8 @@ mod examples;
 mod facets;
 mod fields;
 mod grouping;
+mod named;
+mod refinement;
 mod request;
 mod sorting;
 
@@ -23,8 +25,9 @@ pub(super) use cursor::{at_cursor, next};
 pub use examples::Example;
 pub(super) use examples::Guides;
 pub use facets::Facet;
+pub(super) use grouping::GroupPage;
 pub use grouping::Grouping;
-pub(super) use request::Refinement;
+pub(super) use refinement::Refinement;
 pub use sorting::{Direction, Sorting};
 
 impl Engine {
@@ -63,10 +66,4 @@ impl Engine {
         let best = hybrid.clone().least_score(None).sort(None).diversity(None).search(searcher, 1)?;
         Ok(best.first().map(|best| format!("no document has a score of {least} or more; the best has {}", best.score)))
     }
-}
-
-/// `NAME:NUMBER` as a name and a number; none where there is no number.
-fn named_number(text: &str) -> Option<(&str, usize)> {
-    let (name, number) = text.rsplit_once(':')?;
-    Some((name, number.parse().ok()?))
 }
