@@ -30,7 +30,7 @@ pub enum PluginError {
         /// What is missing, and what to do.
         problem: String,
     },
-    /// The manifest of an index (which model, which fields) is damaged or from a later version.
+    /// The manifest of an index or a shard, or the list of shards, is damaged, from a later version, or does not fit the rest.
     #[error("{}: {problem}", path.display())]
     Manifest {
         /// The file.
@@ -163,6 +163,20 @@ pub enum PluginError {
         /// The folder.
         index: PathBuf,
         /// What happened to it.
+        problem: String,
+    },
+    /// An index of several shards was to be written to as if it were one folder.
+    #[error("{} is an index of several shards, and each is written in its own folder", index.display())]
+    Sharded {
+        /// The index.
+        index: PathBuf,
+    },
+    /// A file of the index is not what was written.
+    #[error("{} is damaged: {problem}; restore the index from a copy, or make it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
         problem: String,
     },
     /// tantivy's writer failed, and this is why.

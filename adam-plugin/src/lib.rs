@@ -57,6 +57,8 @@ mod lookup;
 mod manifest;
 mod query;
 mod rerank;
+pub mod shards;
+mod signed;
 mod template;
 mod writer;
 

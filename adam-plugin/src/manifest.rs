@@ -1,22 +1,16 @@
 //! The manifest of an index: which model made its vectors, and which field is for what.
 //!
-//! It lies in the index's folder as `.adam.json`; tantivy never collects a file whose name begins with a dot. The file
-//! is JSON with a version, followed by a line with the SHA-256 of what stands before it:
-//!
-//! ```text
-//! { "version": 1, "made_by": ..., "model": {...}, "layout": {...} }
-//! sha256 <64 hexadecimal digits>
-//! ```
+//! It lies in the index's folder as `.adam.json`; tantivy never collects a file whose name begins with a dot. It
+//! is JSON with a checksum: `{ "version": 1, "made_by": ..., "model": {...}, "layout": {...} }`.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use adam_encoder::{Precision, TextEncoder};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::chunk::Chunking;
 use crate::error::PluginError;
+use crate::signed;
 
 /// Name of the file.
 pub const MANIFEST_FILE: &str = ".adam.json";
@@ -152,37 +146,7 @@ impl Manifest {
     /// # Errors
     /// When it cannot be read, is damaged, or was written by a later version.
     pub fn read(index: impl AsRef<Path>) -> Result<Option<Self>, PluginError> {
-        let path = index.as_ref().join(MANIFEST_FILE);
-        let refuse = |problem: &str| PluginError::Manifest { path: path.clone(), problem: problem.to_owned() };
-        let bytes = match durable::read(&path, MAX_SIZE) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
-                return Err(refuse("larger than any manifest of an index; this is another file"));
-            }
-            Err(source) => return Err(PluginError::io("read", path, source)),
-        };
-        let damaged = || {
-            refuse("the manifest of the index is damaged (its checksum is wrong); restore it, or make the index again")
-        };
-        let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
-        let (body, sum) = text.trim_end().rsplit_once("\nsha256 ").ok_or_else(damaged)?;
-        if digest(body) != sum {
-            return Err(damaged());
-        }
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let Version { version } = serde_json::from_str(body).map_err(|_| damaged())?;
-        if version > VERSION {
-            return Err(refuse(&format!(
-                "written by a later version of adam (manifest version {version}; this one reads up to {VERSION})"
-            )));
-        }
-        serde_json::from_str(body)
-            .map(Some)
-            .map_err(|fault| refuse(&format!("the manifest of the index cannot be read: {fault}")))
+        signed::read(&index.as_ref().join(MANIFEST_FILE), "the manifest of the index", VERSION, MAX_SIZE)
     }
 
     /// Writes the manifest, whole or not at all. When it returns, the manifest is on disk.
@@ -190,11 +154,7 @@ impl Manifest {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn write(&self, index: impl AsRef<Path>) -> Result<(), PluginError> {
-        let path = index.as_ref().join(MANIFEST_FILE);
-        let body = serde_json::to_string_pretty(self)
-            .map_err(|fault| PluginError::io("write", &path, std::io::Error::other(fault)))?;
-        let whole = format!("{body}\nsha256 {}\n", digest(&body));
-        durable::replace(&path, whole.as_bytes()).map_err(|source| PluginError::io("write", path, source))
+        signed::write(&index.as_ref().join(MANIFEST_FILE), self)
     }
 
     /// Whether vectors and fields of an index with the other manifest mean the same as with this one.
@@ -204,13 +164,10 @@ impl Manifest {
     }
 }
 
-fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::signed::digest;
 
     pub(crate) fn manifest() -> Manifest {
         let model = PinnedModel {

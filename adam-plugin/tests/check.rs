@@ -3,8 +3,12 @@
 
 mod common;
 
-use adam_plugin::MANIFEST_FILE;
+use std::sync::Arc;
+
 use adam_plugin::check::{CheckReport, Severity, check};
+use adam_plugin::engine::Document;
+use adam_plugin::{Engine, MANIFEST_FILE, PluginError, WriterSettings};
+use common::Words;
 use common::indexes::{BIRDS, EXTENSIONS, TREES, files, index};
 use tempfile::TempDir;
 
@@ -56,6 +60,55 @@ fn every_damaged_file_is_named() {
         std::fs::write(&file, &whole).unwrap();
     }
     assert_eq!(damage(&check(&path).unwrap()), Vec::<String>::new());
+}
+
+/// A search would answer from such a file, in a wrong order if it is `.fieldnorm`, and say nothing.
+#[test]
+fn an_engine_names_a_damaged_file_and_does_not_answer_from_it() {
+    let home = home();
+    let path = index(home.path(), "index", &BIRDS);
+    for extension in EXTENSIONS.into_iter().chain(["del"]) {
+        for file in files(&path, extension) {
+            let whole = std::fs::read(&file).unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap();
+            // Behind the content is tantivy's footer, with the checksum and its own length.
+            let footer =
+                whole.last_chunk::<8>().map(|end| u32::from_le_bytes([end[0], end[1], end[2], end[3]])).unwrap();
+            let content = whole.len() - 8 - footer as usize;
+            for at in [0, content / 2, content - 1] {
+                let mut flipped = whole.clone();
+                flipped[at] ^= 4;
+                std::fs::remove_file(&file).unwrap();
+                std::fs::write(&file, &flipped).unwrap();
+                let fault = Engine::open(&path).err().unwrap_or_else(|| panic!("byte {at} of {name} is believed"));
+                assert!(fault.to_string().contains(name), "{name}: {fault}");
+            }
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, &whole).unwrap();
+        }
+    }
+    assert_eq!(Engine::open(&path).unwrap().num_docs(), 5);
+}
+
+/// An engine that only reads sees what others commit, and compares that too.
+#[test]
+fn segments_that_come_later_are_compared_too() {
+    let home = home();
+    let path = index(home.path(), "index", &BIRDS);
+    let engine = Engine::open(&path).unwrap();
+    let before = files(&path, "fieldnorm");
+    let writing = Engine::builder(&path).encoder(Arc::new(Words::new())).open().unwrap();
+    let mut writer = writing.writer(15_000_000, WriterSettings::default()).unwrap();
+    let document = Document { id: "late".to_owned(), text: "an owl reads".to_owned(), ..Document::default() };
+    writer.update_document(writing.document(document).unwrap()).unwrap();
+    writer.commit().unwrap();
+    let new = files(&path, "fieldnorm").into_iter().find(|file| !before.contains(file)).unwrap();
+    let mut content = std::fs::read(&new).unwrap();
+    content[0] ^= 1;
+    std::fs::remove_file(&new).unwrap();
+    std::fs::write(&new, content).unwrap();
+    let fault = engine.reload().unwrap_err();
+    assert!(matches!(fault, PluginError::Damaged { .. }), "{fault}");
 }
 
 #[test]

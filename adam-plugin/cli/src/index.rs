@@ -168,7 +168,7 @@ fn model(args: &IndexArgs) -> Result<(Arc<SentenceEncoder>, PinnedModel)> {
 }
 
 /// Refuses a document that was read well and that the index cannot take: one with fields of its own wants metadata of their types.
-fn fits(record: &Record, index: Option<&Engine>, dimension: usize) -> Result<(), String> {
+pub(crate) fn fits(record: &Record, index: Option<&Engine>, dimension: usize) -> Result<(), String> {
     let id = &record.document.id;
     if let Some(vector) = &record.vector {
         check_vector(vector.iter().copied(), dimension).map_err(|problem| format!("the vector of `{id}` {problem}"))?;
@@ -184,7 +184,7 @@ fn fits(record: &Record, index: Option<&Engine>, dimension: usize) -> Result<(),
     }
 }
 
-fn document(record: Record, vector: Option<Vec<f32>>) -> Document {
+pub(crate) fn document(record: Record, vector: Option<Vec<f32>>) -> Document {
     let vector = record.vector.or(vector);
     let beir_eval::Document { id, title, text } = record.document;
     Document { id, title, text, metadata: (!record.metadata.is_empty()).then_some(record.metadata), vector }

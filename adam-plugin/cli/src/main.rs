@@ -17,6 +17,7 @@ mod refine;
 mod screen;
 mod search;
 mod serve;
+mod shard;
 mod shell;
 mod signal;
 mod tip;
@@ -80,6 +81,7 @@ const LOG: &str = "error,adam=warn,adam_plugin=warn,adam_server=warn,adam_encode
 #[derive(Subcommand)]
 enum Command {
     Index(index::IndexArgs),
+    Shard(Box<shard::ShardArgs>),
     Search(search::SearchArgs),
     Eval(eval::EvalArgs),
     Encode(encode::EncodeArgs),
@@ -129,6 +131,7 @@ fn main() -> ExitCode {
     let index = matches.subcommand().and_then(|(_, words)| words.try_get_one::<PathBuf>("index").ok().flatten());
     let done = panics::caught(index.map(PathBuf::as_path), || match line.command {
         Command::Index(args) => index::run(&args),
+        Command::Shard(args) => shard::run(&args),
         Command::Search(args) => search::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Encode(args) => encode::run(&args),

@@ -12,6 +12,7 @@ pub(crate) fn tip(error: &anyhow::Error) -> Option<&'static str> {
     });
     match fault? {
         PluginError::OtherModel { .. } => Some("`adam reembed` makes an index with the vectors of another model"),
+        PluginError::Damaged { .. } => Some("`adam check INDEX` reads all files and names every one that is damaged"),
         // tantivy tells of damage in many ways, and seldom names the file.
         PluginError::Tantivy(
             TantivyError::DataCorruption(_)

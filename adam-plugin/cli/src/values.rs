@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use adam_encoder::{Precision, Provider};
 use adam_plugin::engine::FusionName;
+use adam_plugin::shards::Part;
 use adam_plugin::{Language, Mode, OnFailure};
 use beir_eval::OnWrongLine;
 use clap::builder::{PossibleValue, TypedValueParser};
@@ -82,6 +83,11 @@ pub(crate) fn provider() -> NameParser<Provider> {
 
 pub(crate) fn device() -> NameParser<Device> {
     offered(&["gpu", "host"])
+}
+
+/// One shard of several.
+pub(crate) fn part(text: &str) -> Result<Part, String> {
+    text.parse().map_err(|fault: adam_plugin::PluginError| fault.to_string())
 }
 
 /// A share of a whole, 0 to 1.

@@ -15,13 +15,10 @@ use tantivy::{DocId, DocSet, Index, InvertedIndexReader, SegmentReader, TantivyD
 use tantivy_dense::Dense;
 
 use super::report::{CheckReport, Kind};
-use crate::engine::Engine;
+use crate::engine::{EXTENSIONS, Engine};
 use crate::error::PluginError;
 use crate::folder::{Contents, FILE_LIST, IndexFolder, MAX_META, META, is_leftover, segment_of};
 use crate::manifest::{MANIFEST_FILE, Manifest};
-
-/// The files that every segment has.
-const EXTENSIONS: [&str; 7] = ["term", "idx", "pos", "store", "fast", "fieldnorm", "vec"];
 
 /// Words of a field that are looked up for each document.
 const WORDS: u32 = 4;
@@ -181,7 +178,8 @@ fn check_names(folder: &Path, metas: &[SegmentMeta], report: &mut CheckReport) -
 /// Checksums of tantivy's files of one segment.
 fn check_segment(folder: &Path, index: &Index, meta: &SegmentMeta, report: &mut CheckReport) {
     let id = meta.id().uuid_string();
-    let mut names: Vec<String> = EXTENSIONS.iter().map(|extension| format!("{id}.{extension}")).collect();
+    let mut names: Vec<String> =
+        EXTENSIONS.iter().chain(&["vec"]).map(|extension| format!("{id}.{extension}")).collect();
     if let (true, Some(stamp)) = (meta.has_deletes(), meta.delete_opstamp()) {
         names.push(format!("{id}.{stamp}.del"));
     }
@@ -209,7 +207,8 @@ fn check_segment(folder: &Path, index: &Index, meta: &SegmentMeta, report: &mut 
 /// Whether the stored text of each document is found by its own words: files of several indexes, each whole, may have been mixed.
 fn check_words(folder: &Path, report: &mut CheckReport) {
     let checked = caught(|| {
-        let engine = Engine::open(folder)?;
+        // Damage to single files is in the report already.
+        let engine = Engine::builder(folder).verify(false).open()?;
         let key = engine.index().schema().get_field(&engine.manifest().layout.key)?;
         let mut mixed = Vec::new();
         let mut documents = 0;

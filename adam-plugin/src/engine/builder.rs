@@ -10,13 +10,14 @@ use tantivy::Index;
 use tantivy::schema::Schema;
 use tantivy_dense::{Dense, DenseOptions, Device};
 
+use super::checksums::Checksums;
 use super::language::Language;
 use super::schema::{self, Fields};
 use super::{Creation, Engine};
 use crate::MANIFEST_FILE;
 use crate::chunk::Chunking;
 use crate::error::PluginError;
-use crate::folder::{Contents, IndexFolder};
+use crate::folder::{Contents, Home, IndexFolder};
 use crate::manifest::{Layout, Manifest, PinnedModel};
 use crate::rerank::Reranker;
 
@@ -51,6 +52,7 @@ pub struct EngineBuilder {
     pinned: Option<PinnedModel>,
     reranker: Option<Arc<Reranker>>,
     dense: DenseOptions,
+    verify: bool,
     language: Option<Language>,
     chunks: Option<Chunking>,
     fields: Option<(Schema, Layout)>,
@@ -75,6 +77,7 @@ impl Engine {
             pinned: None,
             reranker: None,
             dense: DenseOptions::default(),
+            verify: true,
             language: None,
             chunks: None,
             fields: None,
@@ -125,9 +128,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Whether the checksums of all vectors are compared when a segment is opened, see [`DenseOptions::verify_on_open`]. Default:
-    /// true.
+    /// Whether the checksums of all files are compared when the index is opened: those of tantivy, and those of the vectors (see
+    /// [`DenseOptions::verify_on_open`]). It reads the index once. Default: true.
     pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
         self.dense = self.dense.verify_on_open(verify);
         self
     }
@@ -159,7 +163,7 @@ impl EngineBuilder {
     /// When the folder holds no index of `adam`, its model is another or cannot be opened, or it was made with other options.
     pub fn open(self) -> Result<Engine, PluginError> {
         let dense = Dense::with_options(self.dense.clone());
-        let (index, folder) = IndexFolder::open_index(&self.path, &dense)?;
+        let (index, folder) = Home::open_index(&self.path, &dense)?;
         self.engine(dense, index, folder, None)
     }
 
@@ -186,23 +190,23 @@ impl EngineBuilder {
             }
         };
         Fields::of(&schema, &layout)?;
-        let contents = Contents::of(&self.path)?;
-        contents.check_free(&self.path)?;
         let dense = Dense::with_options(self.dense.clone());
-        if contents == Contents::Index {
-            let (index, folder) = IndexFolder::open_index(&self.path, &dense)?;
+        if !Engine::exists(&self.path)? {
+            Contents::of(&self.path)?.check_free(&self.path)?;
+        } else {
+            let (index, folder) = Home::open_index(&self.path, &dense)?;
             return self.engine(dense, index, folder, None);
         }
         let model = self.pinned.clone().unwrap_or_else(|| PinnedModel::of(encoder.as_ref()));
         let (index, folder, created) = create(&self.path, &dense, &Manifest::new(model, layout), schema)?;
-        self.engine(dense, index, folder, created)
+        self.engine(dense, index, Home::One(folder), created)
     }
 
     fn engine(
         self,
         dense: Dense,
         index: Index,
-        folder: IndexFolder,
+        folder: Home,
         created: Option<Creation>,
     ) -> Result<Engine, PluginError> {
         let manifest = folder.manifest().ok_or_else(|| PluginError::NotAnIndex {
@@ -223,7 +227,10 @@ impl EngineBuilder {
         }
         Language::register_all(&index);
         let fields = Fields::of(&index.schema(), &manifest.layout)?;
-        // Here the segments are opened, and their checksums compared.
+        // Before tantivy reads it: damage is easier to name here than where a search meets it.
+        let checksums = Checksums::new(self.verify);
+        checksums.verify(&folder, &index)?;
+        // Here the segments are opened, and the checksums of their vectors compared.
         let reader = dense.reader(&index)?;
         let engine = Engine {
             path: self.path,
@@ -237,6 +244,7 @@ impl EngineBuilder {
             folder,
             created,
             names: Default::default(),
+            checksums,
         };
         check_options(&engine, self.language, self.chunks)?;
         Ok(engine)

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod builder;
+mod checksums;
 mod chunked;
 mod delete;
 mod document;
@@ -9,6 +10,7 @@ mod fold;
 mod ids;
 mod known_names;
 mod language;
+mod merge;
 mod metadata;
 #[cfg(feature = "onnx")]
 mod model;
@@ -35,6 +37,7 @@ use tantivy::{Index, IndexReader, IndexWriter, SegmentReader};
 use tantivy_dense::Dense;
 
 pub use builder::EngineBuilder;
+pub(crate) use checksums::EXTENSIONS;
 #[cfg(test)]
 pub(crate) use document::owned_object;
 pub use document::{Document, MAX_ID_CHARS, check_id, check_metadata};
@@ -51,10 +54,12 @@ pub(crate) use schema::metadata_options;
 pub use vector::{MAX_VALUE, check_vector};
 
 use crate::error::PluginError;
-use crate::folder::{Contents, IndexFolder};
+use crate::folder::{Contents, Home};
 use crate::manifest::Manifest;
 use crate::rerank::Reranker;
+use crate::shards::SHARDS_FILE;
 use crate::writer::{Embedding, EmbeddingWriter, WriterSettings};
+use checksums::Checksums;
 use known_names::KnownNames;
 use schema::Fields;
 
@@ -68,9 +73,10 @@ pub struct Engine {
     fields: Fields,
     encoder: Option<Arc<dyn TextEncoder>>,
     reranker: Option<Arc<Reranker>>,
-    folder: IndexFolder,
+    folder: Home,
     created: Option<Creation>,
     names: KnownNames,
+    checksums: Checksums,
 }
 
 /// What this engine created, and so may remove again.
@@ -86,7 +92,8 @@ impl Engine {
     /// # Errors
     /// When the folder cannot be looked into.
     pub fn exists(path: impl AsRef<Path>) -> Result<bool, PluginError> {
-        Ok(Contents::of(path.as_ref())? == Contents::Index)
+        let path = path.as_ref();
+        Ok(path.join(SHARDS_FILE).is_file() || Contents::of(path)? == Contents::Index)
     }
 
     /// Removes the index if this engine made it and nothing was committed to it since by any program; says whether it did. The
@@ -100,7 +107,7 @@ impl Engine {
         if self.index.load_metas()?.opstamp > 0 {
             return Ok(false);
         }
-        self.folder.remove(created.with_folder)?;
+        self.folder.writable()?.remove(created.with_folder)?;
         Ok(true)
     }
 
@@ -141,18 +148,19 @@ impl Engine {
         let settings = settings
             .key(self.manifest.layout.key.clone())
             .skip_unchanged(true)
-            .folder(&self.folder)
+            .folder(self.folder.writable()?)
             .reopen(move |index| index.writer(memory));
         EmbeddingWriter::new(&self.dense, writer, encoder, vec![embedding], settings)
     }
 
     /// tantivy's writer of the index.
     fn index_writer(&self, memory: usize) -> Result<IndexWriter, PluginError> {
+        let folder = self.folder.writable()?;
         let writer = self.index.writer(memory).map_err(|fault| match fault.into() {
-            PluginError::Locked { .. } => self.folder.locked(),
+            PluginError::Locked { .. } => folder.locked(),
             fault => fault,
         })?;
-        self.folder.forget_fault();
+        folder.forget_fault();
         Ok(writer)
     }
 
@@ -167,7 +175,9 @@ impl Engine {
     /// tantivy's, and about files that cannot be read.
     pub fn reload(&self) -> Result<(), PluginError> {
         self.check_folder()?;
-        Ok(self.dense.reload(&self.index, &self.reader)?)
+        self.dense.reload(&self.index, &self.reader)?;
+        // What this engine wrote itself is not read again.
+        if self.folder.is_own() { Ok(()) } else { self.checksums.verify(&self.folder, &self.index) }
     }
 
     /// Refuses an index whose folder is not the one that was opened any more: moved, deleted, replaced, with another manifest, or
@@ -187,7 +197,7 @@ impl Engine {
 
     /// Goes over to what was put in the place of the folder, if it is of the same kind.
     fn follow(&self, changed: PluginError) -> Result<(), PluginError> {
-        let Ok((index, folder)) = IndexFolder::open_index(self.folder.path(), &Dense::new()) else {
+        let Ok((index, folder)) = Home::open_index(self.folder.path(), &Dense::new()) else {
             return Err(changed);
         };
         let same = folder.manifest().is_some_and(|manifest| manifest.is_compatible(&self.manifest));

@@ -69,6 +69,8 @@ pub(crate) fn own_content(schema: &Schema) -> Option<(Field, Language)> {
 #[derive(Clone, Debug)]
 pub(crate) struct Fields {
     pub(crate) key: Field,
+    /// Whether the key is a column of text.
+    pub(crate) key_is_column: bool,
     pub(crate) searched: Vec<Field>,
     pub(crate) title: Option<Field>,
     pub(crate) shown: Vec<Field>,
@@ -85,8 +87,11 @@ impl Fields {
                 PluginError::field(name, "is named in the index's manifest, and the index has none of that name")
             })
         };
+        let key = field(&layout.key)?;
+        let entry = schema.get_field_entry(key);
         Ok(Self {
-            key: field(&layout.key)?,
+            key,
+            key_is_column: entry.is_fast() && matches!(entry.field_type(), FieldType::Str(_)),
             searched: layout.searched.iter().map(field).collect::<Result<_, _>>()?,
             title: layout.title.as_ref().map(field).transpose()?,
             shown: layout.shown.iter().map(field).collect::<Result<_, _>>()?,

@@ -167,6 +167,10 @@ impl Engine {
                 hybrid.fusion(Fusion::Sum).window(request.window.unwrap_or(window))
             }
         };
+        // Then neither merges nor shards change the order of equal hits.
+        if self.fields.key_is_column {
+            hybrid = hybrid.ties_by(&self.manifest.layout.key);
+        }
         let filter = all_of(&request.filters, &self.index, self.manifest.layout.metadata.as_deref())?;
         let filter: Option<Box<dyn Query>> = match (filter, guides.exclusion(self)) {
             (Some(filter), Some(exclusion)) => Some(Box::new(BooleanQuery::intersection(vec![filter, exclusion]))),

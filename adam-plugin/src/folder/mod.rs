@@ -2,6 +2,7 @@
 //! is checked to be the folder that was opened before any search and any write.
 
 mod contents;
+mod home;
 mod identity;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -20,6 +21,7 @@ use tantivy_dense::{Dense, DurableDirectory};
 pub(crate) use contents::{
     Contents, FILE_LIST, MAX_META, META, SOURCE_FILE, is_leftover, is_lock, is_segment_file, segment_of,
 };
+pub(crate) use home::Home;
 use identity::{FileId, Identity, WriterLockState};
 
 use crate::error::PluginError;

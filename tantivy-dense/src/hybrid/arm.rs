@@ -138,6 +138,37 @@ impl Arm {
         matches!(self.0, Kind::Vector(..))
     }
 
+    /// Whether it scores words.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.0, Kind::Text(..))
+    }
+
+    /// Whether its list depends on more than the scores: one from a graph or from inverted lists.
+    pub(super) fn is_approximate(&self, searcher: &Searcher) -> Result<bool, DenseError> {
+        match &self.0 {
+            Kind::Vector(query, _) => Ok(!query.is_exact(searcher)?),
+            Kind::Text(..) | Kind::Own(..) => Ok(false),
+        }
+    }
+
+    /// Hits with the scores that [`complete`](Self::complete) gives them.
+    pub(super) fn rescored(
+        &self,
+        searcher: &Searcher,
+        mut hits: Vec<(DocAddress, f32)>,
+    ) -> Result<Vec<(DocAddress, f32)>, DenseError> {
+        let Kind::Text(query, statistics) = &self.0 else { return Ok(hits) };
+        hits.sort_unstable_by_key(|hit| hit.0);
+        let documents: Vec<DocAddress> = hits.iter().map(|hit| hit.0).collect();
+        let scores = with_scoring(statistics.as_deref(), searcher, |scoring| {
+            seek::scores(query.as_ref(), searcher, scoring, &documents)
+        })?;
+        for (hit, score) in hits.iter_mut().zip(scores) {
+            hit.1 = score.unwrap_or(hit.1);
+        }
+        Ok(hits)
+    }
+
     /// Whether a larger window always begins with what a smaller one gives, bit for bit. Of words that is not so: tantivy sums up the
     /// scores of terms in an order that depends on what it can skip, so nearly equal documents may change places.
     pub(super) fn is_prefix_stable(&self, searcher: &Searcher) -> Result<bool, DenseError> {

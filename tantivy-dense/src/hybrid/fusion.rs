@@ -85,9 +85,12 @@ impl Fusion {
             Fusion::Convex => between(column.lower_bound().unwrap_or(lowest).min(lowest)),
             Fusion::MinMax => between(lowest),
             Fusion::ZScore | Fusion::Dbsf => {
-                let count = found().count().max(1) as f64;
-                let mean = found().map(f64::from).sum::<f64>() / count;
-                let deviation = (found().map(|raw| (f64::from(raw) - mean).powi(2)).sum::<f64>() / count).sqrt();
+                // Summed up from the lowest: the order of candidates must not change the last bits.
+                let mut sorted: Vec<f32> = found().collect();
+                sorted.sort_unstable_by(f32::total_cmp);
+                let count = sorted.len().max(1) as f64;
+                let mean = sorted.iter().copied().map(f64::from).sum::<f64>() / count;
+                let deviation = (sorted.iter().map(|&raw| (f64::from(raw) - mean).powi(2)).sum::<f64>() / count).sqrt();
                 // The sum of equal scores is rounded, and would leave a deviation that is none.
                 let differ = highest > lowest && deviation > 0.0;
                 let z = move |raw: f32| if differ { ((f64::from(raw) - mean) / deviation) as f32 } else { 0.0 };

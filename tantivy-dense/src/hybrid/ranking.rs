@@ -14,6 +14,7 @@ use super::arm::{Arm, Top};
 use super::fusion::Fusion;
 use super::hit::{ArmHit, Block, FusedHit};
 use super::matrix::{Column, Matrix};
+use super::ties::{MARGIN, Ties};
 use super::{Hybrid, shaping};
 use crate::DenseError;
 
@@ -26,6 +27,8 @@ struct Arms<'a> {
     arms: Vec<Finder>,
     /// The longest window that will be wanted.
     depth: usize,
+    /// How equal scores are ordered, if not by address.
+    ties: Option<&'a Ties>,
 }
 
 struct Finder {
@@ -34,6 +37,8 @@ struct Finder {
     finds: bool,
     /// Whether its shorter lists are beginnings of its longer ones.
     stable: bool,
+    /// Whether its lists are ordered by its scores alone.
+    exact: bool,
     /// The list of a long window, with the window, once a stable arm has given it.
     kept: Option<(usize, Top)>,
 }
@@ -145,7 +150,7 @@ impl<'a> Walk<'a> {
         let mut fused = hybrid.fusion.fuse(&matrix, &weights)?;
         let unshaped = fused.scores.clone();
         let effects = shaping::shape(&hybrid.boosts, self.searcher, matrix.candidates(), &mut fused.scores)?;
-        let lowered = lower(matrix.candidates(), &mut fused.scores, self.last);
+        let lowered = lower(matrix.candidates(), &mut fused.scores, self.last, hybrid.ties.is_some());
         let ranks: Vec<Vec<Option<usize>>> = matrix.columns().iter().map(Column::ranks).collect();
         let found: Vec<HashSet<DocAddress>> =
             tops.iter().map(|top| top.hits.iter().map(|&(address, _)| address).collect()).collect();
@@ -154,6 +159,9 @@ impl<'a> Walk<'a> {
         let mut order: Vec<usize> = (0..matrix.candidates().len()).collect();
         // Candidates are in the order of addresses, so a stable sort settles ties.
         order.sort_by(|&a, &b| fused.scores[b].total_cmp(&fused.scores[a]));
+        if let Some(ties) = &hybrid.ties {
+            ties.order(self.searcher, &mut order, |&at| (matrix.candidates()[at], fused.scores[at]))?;
+        }
         let hit = |candidate: usize| {
             let address = matrix.candidates()[candidate];
             let arm = |(at, arm): (usize, &super::NamedArm)| ArmHit {
@@ -183,12 +191,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Lowers scores by one number, so that the best of them comes after the last hit before: below it, or level with it at a higher
-/// address. Gives that number, 0 where nothing had to be done.
-fn lower(candidates: &[DocAddress], scores: &mut [f32], last: Option<(f32, DocAddress)>) -> f32 {
+/// Lowers scores by one number, so that the best of them comes after the last hit before: below it, or, where addresses order ties, level
+/// with it at a higher address. Gives that number, 0 where nothing had to be done.
+fn lower(candidates: &[DocAddress], scores: &mut [f32], last: Option<(f32, DocAddress)>, by_key: bool) -> f32 {
     let Some((lowest, last)) = last else { return 0.0 };
     let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let level = |(address, score): (&DocAddress, &f32)| *score == lowest && *address < last;
+    let level = |(address, score): (&DocAddress, &f32)| *score == lowest && (by_key || *address < last);
     if best < lowest || (best == lowest && !candidates.iter().zip(scores.iter()).any(level)) {
         return 0.0;
     }
@@ -214,31 +222,42 @@ fn documents(searcher: &Searcher) -> usize {
 }
 
 impl<'a> Arms<'a> {
-    fn new(hybrid: &Hybrid, searcher: &'a Searcher, depth: usize) -> Result<Arms<'a>, DenseError> {
+    fn new(hybrid: &'a Hybrid, searcher: &'a Searcher, depth: usize) -> Result<Arms<'a>, DenseError> {
         if let Some(arm) = hybrid.arms.iter().find(|arm| !(arm.weight.is_finite() && arm.weight >= 0.0)) {
             let (name, weight) = (arm.name.clone(), arm.weight);
             return Err(DenseError::Fusion {
                 why: format!("the weight of the arm `{name}` must be 0 or more, and is {weight}"),
             });
         }
+        if let Some(ties) = &hybrid.ties {
+            ties.check(searcher)?;
+        }
         let weightless = hybrid.arms.iter().all(|arm| arm.weight == 0.0);
         let finder = |named: &super::NamedArm| -> Result<Finder, DenseError> {
             let arm = named.arm.filtered(hybrid.filter.as_deref());
             let stable = arm.is_prefix_stable(searcher)?;
-            Ok(Finder { arm, finds: weightless || named.weight > 0.0, stable, kept: None })
+            let exact = !arm.is_approximate(searcher)?;
+            Ok(Finder { arm, finds: weightless || named.weight > 0.0, stable, exact, kept: None })
         };
-        Ok(Arms { searcher, arms: hybrid.arms.iter().map(finder).collect::<Result<_, _>>()?, depth })
+        Ok(Arms {
+            searcher,
+            arms: hybrid.arms.iter().map(finder).collect::<Result<_, _>>()?,
+            depth,
+            ties: hybrid.ties.as_ref(),
+        })
     }
 
     /// The best documents of every arm.
     fn tops(&mut self, window: usize) -> Result<Vec<Top>, DenseError> {
-        let (searcher, depth) = (self.searcher, self.depth.max(window));
+        let (searcher, depth, ties) = (self.searcher, self.depth.max(window), self.ties);
         let waits = |finder: &Finder| finder.finds && finder.arm.is_vector();
         let has = |finder: &Finder| finder.kept.as_ref().is_some_and(|(long, _)| *long >= window);
         let mut tops = in_parallel(&self.arms, waits, |finder| match finder {
             Finder { finds: false, .. } => Ok(Top::default()),
             kept if has(kept) => Ok(Top::default()),
+            Finder { arm, stable: true, .. } if ties.is_some() => arm.top(searcher, depth.saturating_add(MARGIN)),
             Finder { arm, stable: true, .. } => arm.top(searcher, depth),
+            Finder { arm, exact: true, .. } if let Some(ties) = ties => ties.top(arm, searcher, window),
             Finder { arm, .. } => arm.top(searcher, window),
         })?;
         for (finder, top) in self.arms.iter_mut().zip(&mut tops) {
@@ -246,7 +265,16 @@ impl<'a> Arms<'a> {
                 // Beginnings of a longer list are what a shorter one has, so that the longer takes its place.
                 let kept = finder.kept.take().filter(|(long, _)| *long >= window);
                 let kept = finder.kept.insert(kept.unwrap_or_else(|| (depth, std::mem::take(top))));
-                *top = kept.1.head(window);
+                *top = match ties {
+                    None => kept.1.head(window),
+                    Some(ties) => {
+                        let asked = kept.0.saturating_add(MARGIN);
+                        match ties.cut(&finder.arm, searcher, &kept.1, window, asked)? {
+                            Some(cut) => cut,
+                            None => ties.top(&finder.arm, searcher, window)?,
+                        }
+                    }
+                };
             }
         }
         Ok(tops)
