@@ -93,6 +93,16 @@ pub enum PluginError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file of synonyms cannot be used.
+    #[error("{} line {line}: {problem}", file.display())]
+    Synonyms {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
     /// A query cannot be used.
     #[error("query: {problem}")]
     Query {

@@ -60,6 +60,7 @@ mod rerank;
 pub mod shards;
 mod signed;
 mod template;
+mod words;
 mod writer;
 
 pub use {adam_encoder, tantivy, tantivy_dense};
@@ -73,4 +74,5 @@ pub use manifest::{Layout, MANIFEST_FILE, Manifest, PinnedModel};
 pub use query::{MAX_QUERY, text_query};
 pub use rerank::Reranker;
 pub use template::Template;
+pub use words::{FieldWeight, Synonyms, Typos};
 pub use writer::{Embedding, EmbeddingWriter, Failure, OnFailure, PendingCommit, Progress, Pulse, WriterSettings};

@@ -18,6 +18,7 @@ use crate::error::WrongCall;
 use crate::model::{DeviceArgs, RerankArgs, RuntimeArgs};
 use crate::screen::{Progress, counted, has_folder, one_line, say_exactly, table, tell};
 use crate::values;
+use crate::words::SynonymArgs;
 
 const METRICS: [Metric; 4] = [Metric::Ndcg(10), Metric::Mrr(10), Metric::Recall(100), Metric::Map(100)];
 /// Hits judged for each query.
@@ -75,6 +76,8 @@ pub(crate) struct EvalArgs {
     running: RuntimeArgs,
     #[command(flatten)]
     searching: DeviceArgs,
+    #[command(flatten)]
+    synonyms: SynonymArgs,
 }
 
 /// A row of the table.
@@ -90,7 +93,7 @@ fn named_file(text: &str) -> Result<(String, PathBuf), String> {
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let outputs = Outputs::of(args)?;
-    let mut engine = args.searching.builder(&args.index).open()?;
+    let mut engine = args.synonyms.apply(args.searching.builder(&args.index).open()?)?;
     let collection = Collection::open(&args.data)?;
     let queries = collection.queries()?;
     let qrels = collection.qrels(&args.split)?;

@@ -23,6 +23,7 @@ mod signal;
 mod tip;
 mod values;
 mod vectors;
+mod words;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -12,6 +12,7 @@ use crate::model::{DeviceArgs, RerankArgs, RuntimeArgs};
 use crate::refine::{self, RefineArgs};
 use crate::screen::{coloured, counted, one_line, say_exactly, say_json, tell};
 use crate::values;
+use crate::words::WordArgs;
 
 /// Search an index by BM25, by vectors (dense), or by both (hybrid).
 #[derive(Clone, Debug, Args)]
@@ -21,6 +22,7 @@ Examples:
   adam search --index scifact-index --mode bm25 --filter year:2019 --json \"insulin\"
   adam search --index scifact-index --filter year:2015.. --filter lang:en \"statins\"
   adam search --index scifact-index --filter 'year >= 2015 AND (lang:(en, de) OR NOT lang:*)' \"statins\"
+  adam search --index scifact-index --mode bm25 --typos --synonyms medicine.txt \"vitamine D and influenza\"
   adam search --index scifact-index --explain --weight 0.7 \"sleep and body weight\"
   adam search --index shop-index --boost \"gaussian; field=released; scale=90d; weight=0.5\" --group brand \"kettle\"
   adam search --index scifact-index --rerank ms-marco-MiniLM-L6-v2 --rerank-top 20 \"do crows use tools\"
@@ -74,6 +76,8 @@ pub(crate) struct SearchArgs {
     searching: DeviceArgs,
     #[command(flatten)]
     refine: RefineArgs,
+    #[command(flatten)]
+    words: WordArgs,
     /// What to search for. May be left out with --like and --vector.
     #[arg(required_unless_present_any = ["like", "vector"])]
     query: Option<String>,
@@ -87,14 +91,14 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
     if args.mode != Mode::Bm25 {
         builder = builder.pinned_encoder(args.model.as_deref(), args.running.options_for_one());
     }
-    let mut engine = builder.open()?;
+    let mut engine = args.words.synonyms.apply(builder.open()?)?;
     if let Some(reranker) = args.rerank.open(&args.running)? {
         engine = engine.with_reranker(reranker);
     }
     let response = engine.search(
         &args
             .refine
-            .apply(SearchRequest::new(args.query.as_deref().unwrap_or_default()))?
+            .apply(args.words.apply(SearchRequest::new(args.query.as_deref().unwrap_or_default())))?
             .mode(args.mode)
             .top(args.top)
             .offset(args.offset)
@@ -107,6 +111,9 @@ pub(crate) fn run(args: &SearchArgs) -> Result<()> {
             .snippets(true)
             .rerank(args.rerank.depth()),
     )?;
+    if let Some(meant) = &response.did_you_mean {
+        tell(&format!("search: did you mean: {}", one_line(meant)));
+    }
     for warning in &response.warnings {
         tell(&format!("search: warning: {}", one_line(warning)));
     }

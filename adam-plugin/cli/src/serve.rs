@@ -15,6 +15,7 @@ use crate::model::{ComputeArgs, DeviceArgs};
 use crate::screen::{counted, tell};
 use crate::signal::{Signal, Stop};
 use crate::values;
+use crate::words::SynonymArgs;
 
 /// Serve an index over HTTP: documents in, searches and embeddings out, and a page to try it at `/`.
 ///
@@ -36,7 +37,7 @@ Routes:
   GET, POST /search
   POST /documents, /delete, /commit
   GET, DELETE /documents/{id}
-  POST /embed, /, /v1/embeddings
+  POST /embed, /, /v1/embeddings, /rerank
   GET /info, /health, /ready, /metrics
   GET /openapi.json describes them all.")]
 pub(crate) struct ServeArgs {
@@ -106,6 +107,8 @@ pub(crate) struct ServeArgs {
     computing: ComputeArgs,
     #[command(flatten)]
     searching: DeviceArgs,
+    #[command(flatten)]
+    synonyms: SynonymArgs,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -120,7 +123,8 @@ fn pause(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &ServeArgs) -> Result<()> {
-    let (mut engine, encoder) = open(args)?;
+    let (engine, encoder) = open(args)?;
+    let mut engine = args.synonyms.apply(engine)?;
     if let Some(model) = &args.rerank {
         engine = engine.with_reranker(Arc::new(Reranker::open(model, &args.computing.running.options())?));
     }

@@ -25,12 +25,13 @@
 //! | route | does |
 //! |---|---|
 //! | `GET /` | a page: one box, three columns (BM25, dense, hybrid) |
-//! | `POST /search`, `GET /search?query=...` | a search: `mode` bm25, dense or hybrid; `top`, `offset`, `filters`, `weight`, `fusion`, `rerank`, `explain`, `snippets` |
+//! | `POST /search`, `GET /search?query=...` | a search: `mode` bm25, dense or hybrid; `top`, `offset`, `filters`, `weight`, `fusion`, `fields`, `typos`, `synonyms`, `suggest`, `rerank`, `explain`, `snippets` |
 //! | `POST /documents[?commit=true]` | takes one document, a JSON array, or lines (`application/x-ndjson`) |
 //! | `GET`, `DELETE /documents/{id}` | one document |
 //! | `POST /delete` | deletes by `ids` and by `filters` |
 //! | `POST /commit` | makes everything accepted safe on disk and findable |
 //! | `POST /embed`, `POST /` | vectors, as text-embeddings-inference's clients ask for them |
+//! | `POST /rerank` | texts of the request in the order in which they answer a query, as text-embeddings-inference does it |
 //! | `POST /v1/embeddings`, `GET /v1/models` | vectors, as OpenAI's clients ask for them |
 //! | `GET /info`, `/metrics`, `/openapi.json` | the model and limits; Prometheus' counters; all of this for machines |
 //! | `GET /health`, `/ready` | whether the process is alive (else restart it); whether it can answer and write now (else send requests elsewhere), with the reason |
@@ -90,6 +91,7 @@ mod metrics;
 mod openapi;
 mod options;
 mod page;
+mod rerank;
 mod search;
 mod server;
 mod state;
@@ -125,6 +127,7 @@ fn routes(service: Service) -> Router {
         .route("/commit", post(documents::commit))
         .route("/", post(embed::embed_at_root))
         .route("/embed", post(embed::embed))
+        .route("/rerank", post(rerank::rerank))
         .route("/v1/embeddings", post(embed::openai))
         .route_layer(from_fn_with_state(limits::Gate::new(limits), limits::pass))
         // A body is read before a place is taken: who sends slowly keeps nobody else out.

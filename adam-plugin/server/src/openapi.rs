@@ -12,7 +12,7 @@ use utoipa::OpenApi;
 use crate::api_error::{ApiError, ErrorBody, OpenAiErrorBody};
 use crate::documents::{MAX_FILTERS, MAX_ID};
 use crate::state::Service;
-use crate::{about, documents, embed, search};
+use crate::{about, documents, embed, rerank, search};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,7 +20,7 @@ use crate::{about, documents, embed, search};
     paths(
         search::by_body, search::by_link,
         documents::add, documents::get, documents::delete_one, documents::delete_many, documents::commit,
-        embed::embed, embed::embed_at_root, embed::openai, about::models,
+        rerank::rerank, embed::embed, embed::embed_at_root, embed::openai, about::models,
         about::info, about::health, about::ready, about::metrics
     ),
     components(schemas(ErrorBody, OpenAiErrorBody)),
@@ -30,6 +30,9 @@ use crate::{about, documents, embed, search};
          (name = "server", description = "What it is and how it does"))
 )]
 struct Document;
+
+/// Most fields of one search.
+const MAX_FIELDS: usize = 64;
 
 /// The paths of this document that need no key.
 const OPEN: [&str; 2] = ["/health", "/ready"];
@@ -134,6 +137,10 @@ fn constrain(document: &mut Value, service: &Service) {
     put(document, &format!("{schemas}/SearchBody/properties/vector"), values);
     let led = ["query", "like", "vector"].map(|name| json!({"required": [name]}));
     put(document, &format!("{schemas}/SearchBody/anyOf"), json!(led));
+    let fields = json!({"type": "array", "maxItems": MAX_FIELDS, "items": {
+        "type": "string", "minLength": 1, "format": "adam-field", "examples": ["title^3", "text"],
+    }, "description": "Fields in which words are searched, with their weights in the lexical score, such as `title^3`; by default those of the index."});
+    put(document, &format!("{schemas}/SearchBody/properties/fields"), fields.clone());
     put(document, &format!("{schemas}/SearchBody/properties/top/maximum"), json!(limits.hits));
     put(document, &format!("{schemas}/SearchBody/properties/offset/maximum"), json!(MAX_HITS - limits.hits));
     put(document, &format!("{schemas}/DeleteBody/minProperties"), json!(1));
@@ -160,6 +167,9 @@ fn constrain(document: &mut Value, service: &Service) {
     } else if let Some(body) = document.pointer_mut("/components/schemas/SearchBody/properties") {
         // Requests for what this server lacks are always refused.
         body.as_object_mut().map(|properties| properties.remove("rerank"));
+        if let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) {
+            paths.remove("/rerank");
+        }
     }
     let parameters = document.pointer_mut("/paths/~1search/get/parameters").and_then(Value::as_array_mut);
     let parameters = parameters.into_iter().flat_map(|list| {
@@ -169,6 +179,7 @@ fn constrain(document: &mut Value, service: &Service) {
     for parameter in parameters {
         match parameter["name"].as_str() {
             Some("filters") => parameter["schema"] = filters.clone(),
+            Some("fields") => parameter["schema"] = fields.clone(),
             Some("top") => parameter["schema"]["maximum"] = json!(limits.hits),
             Some("rerank") => parameter["schema"]["maximum"] = json!(limits.rerank),
             Some("offset") => parameter["schema"]["maximum"] = json!(MAX_HITS - limits.hits),

@@ -144,6 +144,7 @@ async function ask(mode, offset = 0) {
   const more = column.querySelector("button");
   const turn = (latest[mode] = (latest[mode] || 0) + 1);
   const request = { query: byId("query").value, mode, top: PAGE, offset, explain: true, snippets: true };
+  if (mode === "bm25" && offset === 0) request.suggest = true;
   if (mode === "hybrid") {
     request.weight = Number(byId("weight").value);
     if (names.length > 0) request.facets = names.map((field) => ({ field, size: 8 }));
@@ -155,6 +156,7 @@ async function ask(mode, offset = 0) {
     Object.assign(request, column.shown, { offset });
   }
   let shown;
+  let meant;
   let said = "";
   let full = false;
   more.disabled = true;
@@ -165,6 +167,7 @@ async function ask(mode, offset = 0) {
     said = `${counted(offset + answer.hits.length, "hit")}, ${number(answer.took_ms, 1)} ms`;
     full = answer.hits.length === PAGE;
     if (answer.facets && turn === latest[mode]) facets(answer.facets);
+    meant = answer.did_you_mean;
     shown = answer.hits.map((hit, i) => {
       const item = make("li");
       item.dataset.id = hit.id;
@@ -178,11 +181,18 @@ async function ask(mode, offset = 0) {
   }
   // A slower answer to an earlier question must not replace a later one.
   if (turn !== latest[mode]) return;
+  if (request.suggest) suggest(meant);
   column.shown = request;
   column.querySelector("span").textContent = said;
   if (offset > 0) list.append(...shown); else list.replaceChildren(...shown);
   more.hidden = !full;
   more.disabled = false;
+}
+
+// Other words that the index has, a click away.
+function suggest(meant) {
+  byId("meant").hidden = !meant;
+  byId("meant").querySelector("a").textContent = meant || "";
 }
 
 function search() {
@@ -210,6 +220,11 @@ byId("group").addEventListener("change", search);
 
 let waiting;
 byId("ask").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+byId("meant").querySelector("a").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("query").value = event.target.textContent;
+  search();
+});
 byId("weight").addEventListener("input", () => {
   showWeight();
   clearTimeout(waiting);

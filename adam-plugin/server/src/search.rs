@@ -5,6 +5,7 @@ use std::str::FromStr;
 use adam_plugin::engine::{
     Boost, Example, Facet, FusionName, Grouping, MAX_HITS, Mode, SearchRequest, SearchResponse, Sorting,
 };
+use adam_plugin::{FieldWeight, Typos};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -121,6 +122,21 @@ pub(crate) struct SearchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false)]
     cursor: Option<String>,
+    /// Fields in which words are searched, with their weights in the lexical score, such as `title^3`; those of the index, 1 each, if
+    /// absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<String>, required = false)]
+    fields: Option<Vec<String>>,
+    /// Find words of the index that are like those of the query, too: one typing error in words of 4 letters and more, two from 8 on.
+    #[serde(default)]
+    typos: bool,
+    /// Use the server's synonyms; true if absent.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = bool, required = false)]
+    synonyms: Option<bool>,
+    /// Say what may have been meant, if the index lacks a word of the query.
+    #[serde(default)]
+    suggest: bool,
     /// Say where every score comes from.
     #[serde(default)]
     explain: bool,
@@ -163,6 +179,10 @@ pub(crate) async fn by_body(
            ("aggregations" = Option<String>, Query, description = "Aggregations as JSON", nullable = false),
            ("highlight" = Option<bool>, Query, description = "Give every field of text in which the query's words come"),
            ("cursor" = Option<String>, Query, description = "Go over pages: `*`, then the cursor of the answer before", nullable = false),
+           ("fields" = Option<Vec<String>>, Query, description = "Fields in which words are searched, with their weights: `title^3`"),
+           ("typos" = Option<bool>, Query, description = "Find words that are like those of the query, too"),
+           ("synonyms" = Option<bool>, Query, description = "Use the server's synonyms; true if absent"),
+           ("suggest" = Option<bool>, Query, description = "Say what may have been meant, if the index lacks a word"),
            ("explain" = Option<bool>, Query, description = "Say where every score comes from"),
            ("snippets" = Option<bool>, Query, description = "Give a piece of each document's text")),
     responses((status = 200, description = "The best hits, best first", body = SearchResponse)))]
@@ -174,7 +194,7 @@ pub(crate) async fn by_link(
 }
 
 /// What may come several times in a query string.
-const REPEATABLE: [&str; 5] = ["filters", "boosts", "facets", "like", "unlike"];
+const REPEATABLE: [&str; 6] = ["filters", "boosts", "facets", "like", "unlike", "fields"];
 
 /// A query string as a search; serde cannot read repeated names.
 fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
@@ -219,12 +239,16 @@ fn from_pairs(pairs: Vec<(String, String)>) -> Result<SearchBody, ApiError> {
             }
             "highlight" => body.highlight = read(&name, &value)?,
             "cursor" => body.cursor = Some(value),
+            "fields" => body.fields.get_or_insert_default().push(value),
+            "typos" => body.typos = read(&name, &value)?,
+            "synonyms" => body.synonyms = Some(read(&name, &value)?),
+            "suggest" => body.suggest = read(&name, &value)?,
             "explain" => body.explain = read(&name, &value)?,
             "snippets" => body.snippets = read(&name, &value)?,
             _ => {
                 let name: String = name.chars().take(100).collect();
                 return Err(ApiError::validation(format!(
-                    "there is no `{name}`; there are query, like, unlike, mode, top, offset, window, total, filters, weight, fusion, rerank, boosts, min_score, min_similarity, group, sort, diversity, facets, aggregations, highlight, cursor, explain and snippets"
+                    "there is no `{name}`; there are query, like, unlike, mode, top, offset, window, total, filters, weight, fusion, rerank, boosts, min_score, min_similarity, group, sort, diversity, facets, aggregations, highlight, cursor, fields, typos, synonyms, suggest, explain and snippets"
                 )));
             }
         }
@@ -285,7 +309,13 @@ async fn search(service: &Service, body: SearchBody) -> Result<Json<SearchRespon
     {
         return Err(ApiError::validation(format!("`window` is {window}; it can be 1 to {MAX_HITS}")));
     }
+    let fields = body.fields.unwrap_or_default();
+    let fields = fields.iter().map(|field| read("fields", field)).collect::<Result<Vec<FieldWeight>, _>>()?;
     let request = SearchRequest::new(query)
+        .fields(fields)
+        .typos(body.typos.then(Typos::default))
+        .synonyms(body.synonyms.unwrap_or(true))
+        .suggest(body.suggest)
         .mode(body.mode.unwrap_or_default())
         .top(top)
         .offset(offset)

@@ -91,7 +91,7 @@ fn hash_of(word: &str) -> String {
 }
 
 /// Whether words of the letter's script are not set apart by spaces, or not by spaces alone.
-pub(super) fn runs_together(letter: char) -> bool {
+pub(crate) fn runs_together(letter: char) -> bool {
     use Script::{
         Bopomofo, Han, Hangul, Hiragana, Katakana, Khmer, Lao, Myanmar, New_Tai_Lue, Tai_Le, Tai_Tham, Tai_Viet, Thai,
     };

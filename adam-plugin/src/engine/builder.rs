@@ -245,6 +245,7 @@ impl EngineBuilder {
             created,
             names: Default::default(),
             checksums,
+            synonyms: Default::default(),
         };
         check_options(&engine, self.language, self.chunks)?;
         Ok(engine)

@@ -6,6 +6,7 @@ mod checksums;
 mod chunked;
 mod delete;
 mod document;
+mod expand;
 mod fold;
 mod ids;
 mod known_names;
@@ -36,6 +37,7 @@ use tantivy::schema::IndexRecordOption;
 use tantivy::{Index, IndexReader, IndexWriter, SegmentReader};
 use tantivy_dense::Dense;
 
+pub(crate) use analysis::runs_together;
 pub use builder::EngineBuilder;
 pub(crate) use checksums::EXTENSIONS;
 #[cfg(test)]
@@ -77,6 +79,7 @@ pub struct Engine {
     created: Option<Creation>,
     names: KnownNames,
     checksums: Checksums,
+    synonyms: expand::SynonymTables,
 }
 
 /// What this engine created, and so may remove again.

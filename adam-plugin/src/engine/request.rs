@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tantivy_dense::hybrid::Fusion;
 
 use super::analysis::is_blank;
+use super::expand::WordOptions;
 use super::refine::Refinement;
 use crate::error::{PluginError, UnknownName};
 use crate::filter::Filter;
@@ -127,6 +128,7 @@ pub struct SearchRequest {
     pub(super) snippets: bool,
     pub(super) rerank: Option<usize>,
     pub(super) refinement: Refinement,
+    pub(super) words: WordOptions,
 }
 
 /// Weight of the vectors in a hybrid search that names none, of an index whose model brings none.
@@ -155,6 +157,7 @@ impl SearchRequest {
             snippets: false,
             rerank: None,
             refinement: Refinement::default(),
+            words: WordOptions::default(),
         }
     }
 
@@ -253,6 +256,7 @@ impl SearchRequest {
     pub(super) fn check(&self) -> Result<(), PluginError> {
         let refuse = |problem: String| Err(PluginError::Query { problem });
         check_length(&self.query)?;
+        self.words.check()?;
         if self.top.saturating_add(self.offset) > MAX_HITS {
             return refuse(format!("asks for more than {MAX_HITS} hits"));
         }

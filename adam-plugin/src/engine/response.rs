@@ -130,6 +130,9 @@ pub struct SearchResponse {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub aggregations: Option<serde_json::Value>,
+    /// The query with words that the index has in place of those it lacks, if asked for and if there are such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub did_you_mean: Option<String>,
     /// Warnings: which parts of the query and its filters find nothing, and why.
     pub warnings: Vec<String>,
 }

@@ -21,7 +21,6 @@ use super::response::{ArmScore, Hit, SearchResponse};
 use super::warnings;
 use crate::error::PluginError;
 use crate::filter::{Filter, all_of};
-use crate::query::words;
 
 /// Candidates taken at once in a lexical or dense search, whose ranking does not depend on it but for approximate indexes.
 const WINDOW_ALONE: usize = 50;
@@ -65,10 +64,10 @@ impl Engine {
         let searcher = self.reader.searcher();
         let placed = at_cursor(&searcher, request)?;
         let request = placed.as_ref();
-        let words = words(&self.index, &self.fields.searched, &request.query)?;
+        let (words, fields) = self.words(&searcher, request)?;
         let mut warnings = Vec::new();
         if request.mode != Mode::Dense && !is_blank(&request.query) {
-            warnings = warnings::of_words(&self.index, &self.fields.searched, &request.query, &words, request.mode);
+            warnings = warnings::of_words(&self.index, &fields, &request.query, &words, request.mode);
         }
         let guides = self.guides(&searcher, &request.refinement.examples)?;
         let words = self.words_of_guides(&searcher, words.query, &request.query, &guides)?;
@@ -107,6 +106,10 @@ impl Engine {
         let shown =
             hits.last().and_then(|hit| hit.group.as_ref()).map_or(hits.len(), |group| group.rank - request.offset);
         let cursor = next(&searcher, request, shown);
+        let did_you_mean = match request.words.suggest && request.mode != Mode::Dense {
+            true => self.suggestion(&searcher, &request.query)?,
+            false => None,
+        };
         Ok(SearchResponse {
             took_ms: began.elapsed().as_secs_f64() * 1e3,
             hits,
@@ -115,6 +118,7 @@ impl Engine {
             cursor,
             facets: counts.facets,
             aggregations: counts.aggregations,
+            did_you_mean,
             warnings,
         })
     }

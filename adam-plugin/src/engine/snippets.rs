@@ -29,7 +29,13 @@ impl Engine {
         words: &dyn Query,
     ) -> Result<Vec<SnippetGenerator>, PluginError> {
         let mut generators = Vec::new();
-        for &field in &self.fields.searched {
+        let mut fields = Vec::new();
+        words.query_terms(&mut |term, _| {
+            if !fields.contains(&term.field()) {
+                fields.push(term.field());
+            }
+        });
+        for field in fields {
             let mut generator = SnippetGenerator::create(searcher, words, field)?;
             generator.set_max_num_chars(SNIPPET);
             generators.push(generator);

@@ -12,6 +12,7 @@ mod openapi;
 mod refine;
 mod refusals;
 mod routes;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -119,6 +119,7 @@ fn bodies() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"query": "wire", "diversity": 0.5, "cursor": "*", "highlight": true}),
                 json!({"like": ["crow", {"id": "glass", "weight": 0.5}], "unlike": ["raven"]}),
                 json!({"vector": vector.clone(), "mode": "dense"}),
+                json!({"query": "wire", "fields": ["content^2.5"], "typos": true, "synonyms": false, "suggest": true}),
                 json!({"query": "wire", "group": {"field": "kind"}, "total": true, "boosts": [
                     {"function": "linear", "field": "year", "origin": 2000, "scale": 10, "offset": 1, "decay": 0.4, "missing": 0.1},
                     {"function": "gaussian", "field": "year", "origin": "2000-01-01", "scale": "3y", "combine": "add"},
@@ -142,6 +143,14 @@ fn bodies() -> Vec<(&'static str, Vec<Value>)> {
                 json!({"ids": ["1", "nobody"]}),
                 json!({"filters": ["kind:bird", "kind:R&D"]}),
                 json!({"ids": ["2"], "filters": ["year:1990..1995"]}),
+            ],
+        ),
+        (
+            "/rerank",
+            vec![
+                json!({"query": "birds", "texts": ["a crow"]}),
+                json!({"query": "birds", "texts": ["a crow", ""], "truncate": true, "truncation_direction": "Right", "raw_scores": true, "return_text": true}),
+                json!({"query": "birds", "texts": ["a"], "truncate": null, "truncation_direction": null, "raw_scores": null, "return_text": null}),
             ],
         ),
         ("/embed", embed.clone()),
@@ -203,6 +212,7 @@ const LINKS: [(&str, &str, &[&[(&str, &str)]]); 5] = [
                 ("facet", "kind"),
                 ("aggregations", "{\"y\": {\"avg\": {\"field\": \"year\"}}}"),
             ],
+            &[("query", "wire"), ("fields", "content^3"), ("typos", "true"), ("synonyms", "true"), ("suggest", "true")],
             &[("query", "wire"), ("boost", "exponential; field=year; origin=2000; scale=5"), ("group", "kind")],
         ],
     ),
@@ -272,7 +282,7 @@ fn what_is_taken_is_described() {
         let mut tried = BTreeSet::new();
         for link in links {
             let twice = link.iter().enumerate().find(|(at, (name, _))| {
-                !["filters", "boosts", "facets", "like", "unlike"].contains(name)
+                !["filters", "boosts", "facets", "like", "unlike", "fields"].contains(name)
                     && link[..*at].iter().any(|(earlier, _)| earlier == name)
             });
             let query: Vec<String> = link.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
