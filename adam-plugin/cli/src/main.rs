@@ -10,6 +10,7 @@ mod filter;
 mod import;
 mod index;
 mod info;
+mod mcp;
 mod model;
 mod panics;
 mod reading;
@@ -92,6 +93,7 @@ enum Command {
     Info(info::InfoArgs),
     Check(check::CheckArgs),
     Serve(Box<serve::ServeArgs>),
+    Mcp(mcp::McpArgs),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
@@ -142,6 +144,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Mcp(args) => mcp::run(&args),
         Command::Completions(args) => shell::completions::<Line>(&args),
         Command::Man(args) => shell::man::<Line>(&args),
     });

@@ -38,6 +38,7 @@ Routes:
   POST /documents, /delete, /commit
   GET, DELETE /documents/{id}
   POST /embed, /, /v1/embeddings, /rerank
+  POST /mcp, for assistants
   GET /info, /health, /ready, /metrics
   GET /openapi.json describes them all.")]
 pub(crate) struct ServeArgs {

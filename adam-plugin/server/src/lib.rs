@@ -33,6 +33,7 @@
 //! | `POST /embed`, `POST /` | vectors, as text-embeddings-inference's clients ask for them |
 //! | `POST /rerank` | texts of the request in the order in which they answer a query, as text-embeddings-inference does it |
 //! | `POST /v1/embeddings`, `GET /v1/models` | vectors, as OpenAI's clients ask for them |
+//! | `POST /mcp` | tools for assistants by the Model Context Protocol: search, fetch, info; see [`serve_stdio`] for standard input and output |
 //! | `GET /info`, `/metrics`, `/openapi.json` | the model and limits; Prometheus' counters; all of this for machines |
 //! | `GET /health`, `/ready` | whether the process is alive (else restart it); whether it can answer and write now (else send requests elsewhere), with the reason |
 //!
@@ -87,6 +88,7 @@ mod ingest;
 mod intake;
 mod limits;
 mod link;
+mod mcp;
 mod metrics;
 mod openapi;
 mod options;
@@ -107,6 +109,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use error::ServeError;
 pub use limits::Limits;
+pub use mcp::serve_stdio;
 pub use options::ServiceOptions;
 pub use server::{Server, StopReport};
 pub use state::Service;
@@ -129,6 +132,7 @@ fn routes(service: Service) -> Router {
         .route("/embed", post(embed::embed))
         .route("/rerank", post(rerank::rerank))
         .route("/v1/embeddings", post(embed::openai))
+        .route_service("/mcp", mcp::over_http(&service))
         .route_layer(from_fn_with_state(limits::Gate::new(limits), limits::pass))
         // A body is read before a place is taken: who sends slowly keeps nobody else out.
         .route_layer(from_fn_with_state(intake::Intake::new(limits), intake::read))

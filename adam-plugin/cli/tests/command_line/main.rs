@@ -1,6 +1,7 @@
 //! The program as a user meets it: files, environment, pipes, exit codes, help.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod assistants;
 #[path = "../common/mod.rs"]
 mod common;
 mod configuration;

@@ -2,6 +2,7 @@
 //! loses nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod assistants;
 mod clients;
 mod documents;
 mod filters;
