@@ -67,7 +67,7 @@ fn an_assistant_searches_and_reads_and_changes_nothing() {
     server.stop();
 
     // The key is asked for here as well.
-    let server = start(folder.path(), by_hand().api_key("secret"));
+    let server = start(folder.path(), by_hand().api_key("secret".to_owned()));
     let mut client = server.client();
     assert_eq!(ask(&mut client, "tools/list", &json!({})).status, 401);
     server.stop();
