@@ -80,6 +80,7 @@ mod about;
 mod api_error;
 mod auth;
 mod body;
+mod boost_schema;
 mod documents;
 mod embed;
 mod error;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use crate::api_error::{ApiError, ErrorBody, OpenAiErrorBody};
+use crate::boost_schema::boost;
 use crate::documents::{MAX_FILTERS, MAX_ID};
 use crate::state::Service;
 use crate::{about, documents, embed, rerank, search};
@@ -135,6 +136,7 @@ fn constrain(document: &mut Value, service: &Service) {
     values["type"] = json!("array");
     values["description"] = json!("A vector of the index's model to search for. The query may then be left out.");
     put(document, &format!("{schemas}/SearchBody/properties/vector"), values);
+    put(document, &format!("{schemas}/Boost"), boost());
     let led = ["query", "like", "vector"].map(|name| json!({"required": [name]}));
     put(document, &format!("{schemas}/SearchBody/anyOf"), json!(led));
     let fields = json!({"type": "array", "maxItems": MAX_FIELDS, "items": {

@@ -234,8 +234,8 @@ byId("weight").addEventListener("input", () => {
 unlock().then((info) => {
   byId("about").textContent = `${counted(info.documents, "document")}, ${info.model_id}, ${info.dimension} dimensions`;
   const link = new URLSearchParams(location.search);
-  // The first few names of metadata.
-  names = info.metadata.map((one) => one.name).slice(0, 5);
+  // The first few names whose values are kept in columns, and so counted.
+  names = info.metadata.filter((one) => one.documents !== undefined).map((one) => one.name).slice(0, 5);
   names.forEach((name) => {
     const option = make("option", name);
     option.value = name;

@@ -142,8 +142,8 @@ pub struct SegmentTotals {
 #[doc(hidden)]
 pub struct SegmentCounter {
     columns: Vec<DynamicColumn>,
-    /// By column of texts: the wanted values by their ordinals.
-    ordinals: Vec<HashMap<u64, usize>>,
+    /// By column of texts, by ordinal: the wanted value.
+    ordinals: Vec<Vec<Option<u32>>>,
     /// By column of texts: which ordinals were seen.
     seen: Vec<Vec<bool>>,
     wanted: Vec<FieldValue>,
@@ -163,8 +163,8 @@ impl SegmentCounter {
             let value = match column {
                 DynamicColumn::Str(texts) => {
                     let Some(ordinal) = texts.ords().first(doc) else { continue };
-                    if let Some(wanted) = self.ordinals[at].get(&ordinal) {
-                        self.counts[*wanted] += 1;
+                    if let Some(Some(wanted)) = self.ordinals[at].get(ordinal as usize) {
+                        self.counts[*wanted as usize] += 1;
                     }
                     if self.total
                         && let Some(seen) = self.seen[at].get_mut(ordinal as usize)
@@ -208,10 +208,10 @@ impl Collector for GroupCounts {
         let mut ordinals = Vec::with_capacity(columns.len());
         let mut seen = Vec::with_capacity(columns.len());
         for column in &columns {
-            let mut wanted = HashMap::new();
+            let mut wanted = Vec::new();
             let mut marks = Vec::new();
             if let DynamicColumn::Str(texts) = column {
-                for (at, value) in self.wanted.iter().enumerate() {
+                for (at, value) in (0u32..).zip(&self.wanted) {
                     let FieldValue::Text(text) = value else { continue };
                     let ordinal = match self.is_facet {
                         true => match Facet::from_text(text) {
@@ -220,7 +220,12 @@ impl Collector for GroupCounts {
                         },
                         false => texts.dictionary().term_ord(text)?,
                     };
-                    wanted.extend(ordinal.map(|ordinal| (ordinal, at)));
+                    if let Some(ordinal) = ordinal {
+                        // No longer than the highest wanted ordinal.
+                        let ordinal = ordinal as usize;
+                        wanted.resize(wanted.len().max(ordinal + 1), None);
+                        wanted[ordinal] = Some(at);
+                    }
                 }
                 if self.total {
                     marks = vec![false; texts.num_terms()];

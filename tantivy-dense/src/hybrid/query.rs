@@ -36,6 +36,8 @@ use crate::query::HitsScorer;
 /// # }
 /// ```
 ///
+/// Sorting and diversity decide which `k` documents these are, and not the order in which a collector by score gives them.
+///
 /// Snippets are of the arms' and the filters' terms ([`Query::query_terms`]), as with a query of words alone.
 #[derive(Clone, Debug)]
 pub struct HybridQuery {

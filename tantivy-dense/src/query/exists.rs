@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tantivy::index::SegmentId;
-use tantivy::query::{EmptyScorer, EnableScoring, Explanation, Query, Scorer, Weight};
+use tantivy::query::{AllScorer, EmptyScorer, EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::{DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError};
 
 use crate::warm::FieldVectors;
@@ -41,6 +41,8 @@ struct VectorExistsWeight(HashMap<SegmentId, Arc<FieldVectors>>);
 impl Weight for VectorExistsWeight {
     fn scorer(&self, reader: &SegmentReader, boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
         Ok(match self.0.get(&reader.segment_id()) {
+            // tantivy leaves out the other clauses of a union beside this one.
+            Some(vectors) if vectors.rows.len() == reader.max_doc() => Box::new(AllScorer::new(reader.max_doc())),
             Some(vectors) => Box::new(VectorDocs::new(Arc::clone(vectors), reader.max_doc(), boost)),
             None => Box::new(EmptyScorer),
         })

@@ -67,6 +67,7 @@ fn is_valid(document: &Value, schema: &Value, value: &Value) -> bool {
         "minLength" | "maxLength" => {
             value.as_str().is_none_or(|text| size(text.chars().count(), "minLength", "maxLength"))
         }
+        "exclusiveMaximum" => number.is_none_or(|number| number < said.as_f64().unwrap()),
         "exclusiveMinimum" => number.is_none_or(|number| number > said.as_f64().unwrap()),
         "minimum" => number.is_none_or(|number| number >= said.as_f64().unwrap()),
         "maximum" => number.is_none_or(|number| number <= said.as_f64().unwrap()),
