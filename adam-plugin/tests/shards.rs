@@ -6,6 +6,7 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adam_plugin::check::check;
 use adam_plugin::engine::{Document, FusionName};
 use adam_plugin::shards::{Content, Part, Placement, ShardJob, ShardManifest, ShardState, Shards};
 use adam_plugin::{Engine, Mode, PluginError, SearchRequest, WriterSettings};
@@ -283,4 +284,35 @@ fn an_open_engine_sees_commits_of_a_shard_and_goes_over_to_a_new_generation() {
     sharded(&index, &documents[..40], 2, Placement::Hash);
     let jobs = index.read_dir().unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
     assert_eq!(jobs, 2);
+}
+
+#[test]
+fn deletions_reach_every_shard_and_a_check_reads_all() {
+    let home = TempDir::new().unwrap();
+    let documents = documents(60);
+    let index = home.path().join("sharded");
+    let list = sharded(&index, &documents, 3, Placement::Hash);
+    let report = check(&index).unwrap();
+    assert_eq!((report.findings.len(), report.documents), (0, 60), "{report:?}");
+    let engine = open(&index).unwrap();
+    let ids: Vec<String> = documents[..10].iter().map(|document| document.id.clone()).collect();
+    assert_eq!(engine.delete(&ids, &[]).unwrap(), 10);
+    assert_eq!(engine.num_docs(), 50);
+    let old = "year < 2005".parse().unwrap();
+    let older =
+        documents[10..].iter().filter(|document| document.metadata.as_ref().unwrap()["year"].as_u64() < Some(2005));
+    assert_eq!(engine.delete(&[], &[old]).unwrap(), older.count() as u64);
+    // Damage of one file of one shard, and a shard that is gone.
+    let folders = list.folders(&index);
+    let file = folders[2].read_dir().unwrap().flatten().map(|entry| entry.path());
+    let file = file.into_iter().find(|path| path.extension().is_some_and(|found| found == "fieldnorm")).unwrap();
+    let mut content = std::fs::read(&file).unwrap();
+    content[0] ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, content).unwrap();
+    assert!(open(&index).err().unwrap().to_string().contains(&file.display().to_string()));
+    std::fs::remove_dir_all(&folders[1]).unwrap();
+    let report = check(&index).unwrap();
+    let damaged: Vec<_> = report.findings.iter().map(|finding| finding.path.clone()).collect();
+    assert!(damaged.contains(&file) && damaged.contains(&folders[1]), "{damaged:?}");
 }

@@ -6,6 +6,7 @@
 mod hashes;
 mod index;
 mod report;
+mod shards;
 
 use std::path::Path;
 
@@ -13,6 +14,7 @@ pub use report::{CheckReport, Finding, Kind, Severity};
 
 use crate::error::PluginError;
 use crate::folder::Contents;
+use crate::shards::SHARDS_FILE;
 
 /// Checks an index, the folder of an exported model, or a run. Damage is not an error but in the report.
 ///
@@ -27,6 +29,7 @@ pub fn check(folder: impl AsRef<Path>) -> Result<CheckReport, PluginError> {
     }
     let contents = Contents::of(folder)?;
     let mut report = match contents {
+        _ if folder.join(SHARDS_FILE).is_file() => shards::check(folder)?,
         Contents::Index | Contents::WithoutMeta | Contents::Begun => index::check(folder, contents)?,
         Contents::Foreign | Contents::Nothing => match hashes::check(folder)? {
             Some(report) => report,

@@ -6,6 +6,7 @@ use tantivy::query::Query;
 use super::Engine;
 use crate::error::PluginError;
 use crate::filter::{Filter, all_of};
+use crate::folder::{Home, IndexFolder};
 use crate::writer::begin;
 
 /// Memory of a writer that only deletes, in bytes.
@@ -22,6 +23,13 @@ impl Engine {
             return Err(PluginError::Query { problem: "names neither ids nor filters; nothing is deleted".to_owned() });
         }
         let matching = self.deletion_query(filters)?;
+        if let Home::Shards(shards) = &self.folder {
+            // One after another: a failure leaves those that come later as they are, and the same call goes on with them.
+            let each = |shard: &IndexFolder| Engine::open(shard.path())?.delete(ids, filters);
+            let deleted = shards.folders().iter().map(each).sum::<Result<u64, PluginError>>()?;
+            self.reload()?;
+            return Ok(deleted);
+        }
         let mut writer = self.index_writer(MEMORY)?;
         begin(&writer)?;
         // Both counts while nobody else can write.

@@ -61,7 +61,7 @@ impl ShardFolders {
     }
 
     /// For work that may wait: nothing waits while it holds the state.
-    fn folders(&self) -> Vec<IndexFolder> {
+    pub(crate) fn folders(&self) -> Vec<IndexFolder> {
         self.state().folders.clone()
     }
 

@@ -11,6 +11,7 @@ mod files;
 mod models;
 mod ranking;
 mod refine;
+mod shards;
 mod signals;
 mod terminal;
 
