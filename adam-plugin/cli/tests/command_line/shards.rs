@@ -63,8 +63,8 @@ fn shards_of_several_processes_answer_as_one_index() {
     // All again: nothing is made, and nothing changes.
     let (code, _, said) = run(&["shard", "--model", &model, "--data", &data, "--index", &sharded, "--shards", "3"]);
     assert_eq!((code, said.matches("done before").count()), (0, 3), "{said}");
-    // Written to as one index, it says what to do.
-    done(&["delete", "--index", &sharded, "--id", "d3", "--id", "d4"]);
+    // Deletions reach the shards.
+    done(&["delete", "--index", &sharded, "d3", "d4"]);
     let info: Value = serde_json::from_str(&done(&["info", "--index", &sharded, "--json"])).unwrap();
     assert_eq!(info["documents"], 398, "{info}");
 }
