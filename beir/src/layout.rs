@@ -43,6 +43,19 @@ impl Entry {
         let plain = |path: &Path| -> Result<Box<dyn Read + Send>, BeirError> {
             Ok(Box::new(File::open(path).map_err(|source| BeirError::io("open", &self.shown, source))?))
         };
+        #[cfg(feature = "parquet")]
+        {
+            let path: Option<&Path> = match &self.origin {
+                Origin::File(path) => Some(path),
+                Origin::Spooled(path) => Some(path),
+                Origin::Zipped { .. } => None,
+            };
+            if let Some(path) = path
+                && Kind::of(&source::head(path)?) == Kind::Parquet
+            {
+                return crate::parquet_lines::open(&self.shown, path);
+            }
+        }
         let raw = match &self.origin {
             Origin::File(path) => plain(path)?,
             Origin::Spooled(path) => plain(path)?,
@@ -253,11 +266,18 @@ impl Layout {
             return self.add_zip(path, spool, shown);
         }
         let unpacked = PACKINGS.iter().rev().find_map(|packing| name.strip_suffix(packing)).unwrap_or(&name);
-        if let Some((end, what)) = NOT_READ.iter().find(|(end, _)| unpacked.ends_with(end)) {
+        let is_parquet = cfg!(feature = "parquet") && kind == Kind::Parquet;
+        if let Some((end, what)) = NOT_READ.iter().find(|(end, _)| unpacked.ends_with(end) && !is_parquet) {
             return Err(refuse(named, format!("{what} ({end}) is not read; {JSON_LINES}")));
         }
         match kind {
             Kind::Pointer => return Err(refuse(named, format!("it {}", source::LFS_ADVICE))),
+            Kind::Parquet if !is_parquet => {
+                return Err(refuse(
+                    named,
+                    "it is a Parquet file, which is read with the feature `parquet` only".to_owned(),
+                ));
+            }
             Kind::Other(what) => {
                 return Err(refuse(named, format!("it is {what}, which is not read; unpack or convert it first")));
             }

@@ -34,6 +34,8 @@ mod layout;
 mod lines;
 mod metric;
 mod options;
+#[cfg(feature = "parquet")]
+mod parquet_lines;
 mod qrels;
 mod record;
 mod run;

@@ -49,6 +49,7 @@ pub(crate) enum Kind {
         little: bool,
     },
     Zip,
+    Parquet,
     Pointer,
     /// Something with a name that is not read.
     Other(&'static str),
@@ -68,7 +69,7 @@ impl Kind {
             (b"7z\xBC\xAF\x27\x1C", Kind::Other("a 7-Zip archive")),
             (b"Rar!\x1A\x07", Kind::Other("a RAR archive")),
             (b"\x04\x22\x4D\x18", Kind::Other("an LZ4 file")),
-            (b"PAR1", Kind::Other("a Parquet file")),
+            (b"PAR1", Kind::Parquet),
             (b"ARROW1", Kind::Other("an Arrow file")),
             (b"\x93NUMPY", Kind::Other("a NumPy file")),
             (b"%PDF-", Kind::Other("a PDF file")),
@@ -158,6 +159,9 @@ pub(crate) fn text_of(name: &Arc<str>, raw: Box<dyn Read + Send>) -> Result<Box<
             Kind::Utf16 { little } => return Ok(Box::new(Utf16::new(whole, little))),
             Kind::Pointer => return Err(refuse(LFS_ADVICE.to_owned())),
             Kind::Zip => return Err(refuse("is a zip archive within another file; unpack it first".to_owned())),
+            Kind::Parquet => {
+                return Err(refuse("is a Parquet file within a packed one; unpack it first".to_owned()));
+            }
             Kind::Other(what) => {
                 return Err(refuse(format!("is {what}, which is not read; unpack or convert it first")));
             }

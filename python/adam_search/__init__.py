@@ -26,6 +26,7 @@ from ._native import (
     compare,
     evaluate,
 )
+from ._train import Training, TrainProgress, export, train
 
 __all__ = [
     "AdamError",
@@ -45,7 +46,11 @@ __all__ = [
     "PairScorer",
     "Snippet",
     "StorageError",
+    "TrainProgress",
+    "Training",
     "__version__",
     "compare",
     "evaluate",
+    "export",
+    "train",
 ]

@@ -11,7 +11,7 @@ use crate::errors::Failure;
 use crate::options::{Names, named};
 use crate::values;
 
-/// A collection: a BEIR folder or .zip, or files of documents (.jsonl, .json, .gz, .bz2, .zst), patterns of them included.
+/// A collection: a BEIR folder or .zip, or files of documents (.jsonl, .json, .parquet, .gz, .bz2, .zst), patterns of them included.
 ///
 /// Args:
 ///     path: The folder or file, or a list of files.

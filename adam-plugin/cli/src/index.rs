@@ -38,7 +38,7 @@ pub(crate) struct IndexArgs {
     /// if its folder has moved.
     #[arg(long, value_name = "STUDENT", env = "ADAM_MODEL")]
     model: Option<PathBuf>,
-    /// Documents: .jsonl, a JSON array (.json), a BEIR folder or .zip, packed or not (.gz, .bz2, .zst). Several, a pattern such
+    /// Documents: .jsonl, a JSON array (.json), .parquet, a BEIR folder or .zip, packed or not (.gz, .bz2, .zst). Several, a pattern such
     /// as 'part-*.jsonl', or - for standard input. Each has _id, title, text and optionally metadata and vector; other names by
     /// --id-field, --title-field, --text-field and --keep.
     #[arg(long, value_name = "DATA", num_args = 1.., required = true)]
@@ -65,10 +65,10 @@ pub(crate) struct IndexArgs {
     /// What happens to a document whose text cannot be encoded: the command fails, skips the document, or indexes its text only.
     #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = values::on_failure())]
     on_failure: OnFailure,
-    /// Vectors of documents that the same model has made (`adam encode`, or the trainer's evaluation), by document id. Other
-    /// documents are encoded.
-    #[arg(long, value_name = "FILE.npy")]
-    vectors: Option<PathBuf>,
+    /// Vectors of documents that the same model has made (`adam encode`, or the trainer's evaluation), by document id; one file or
+    /// the parts of several. They are read as they are needed. Other documents are encoded.
+    #[arg(long, value_name = "FILE.npy", num_args = 1..)]
+    vectors: Vec<PathBuf>,
     /// Memory of the index writer, in MB.
     #[arg(long, value_name = "MB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(15..=65_536))]
     memory: u64,
@@ -123,7 +123,10 @@ pub(crate) fn run(args: &IndexArgs) -> Result<()> {
             args.index.display()
         );
     }
-    let vectors = args.vectors.as_ref().map(|path| Vectors::read(path, encoder.as_ref())).transpose()?;
+    let vectors = match args.vectors.as_slice() {
+        [] => None,
+        paths => Some(Vectors::read(paths, encoder.as_ref())?),
+    };
     let engine = match there {
         Some(engine) => engine,
         None => open()?,
@@ -238,7 +241,10 @@ impl Work<'_> {
             let record = record?;
             let (id, place) = (record.document.id.clone(), record.place.clone());
             let has_text = !(record.document.title.trim().is_empty() && record.document.text.trim().is_empty());
-            let vector = vectors.as_mut().filter(|_| has_text).and_then(|vectors| vectors.take(&id));
+            let vector = match vectors.as_mut().filter(|_| has_text) {
+                Some(vectors) => vectors.take(&id)?,
+                None => None,
+            };
             let document = match engine.document(document(record, vector)) {
                 Ok(document) => document,
                 // Counted already, when all was checked.

@@ -23,6 +23,7 @@ mod shell;
 mod signal;
 mod tip;
 mod values;
+mod vector_output;
 mod vectors;
 mod words;
 

@@ -9,6 +9,7 @@ mod documents;
 mod evaluation;
 mod files;
 mod models;
+mod parts;
 mod ranking;
 mod refine;
 mod shards;
