@@ -17,6 +17,9 @@ pub const MAX_QUERY: usize = 1 << 20;
 /// Most different words of a query that are searched; further ones add time and hardly anything else.
 pub(crate) const MAX_WORDS: usize = 1024;
 
+/// Most words of a query for which similar ones are looked up: each takes a walk through the term dictionaries.
+const MAX_EXPANDED: usize = 32;
+
 /// A query of plain words over text fields: any text is a query, whatever quotes, colons or brackets are in it. Documents with any
 /// of the words match, and each different word counts once.
 ///
@@ -71,7 +74,7 @@ pub(crate) fn words(
         count = count.max(found.count);
         cut |= found.cut;
         let positions = has_positions(index, field);
-        let maker = Maker { field, positions, typos: expansion.typos };
+        let mut maker = Maker { field, positions, typos: expansion.typos };
         let table = expansion.synonyms.and_then(|of| of(field));
         let mut seen: HashSet<&[String]> = HashSet::new();
         let mut rest = found.words.as_slice();
@@ -81,6 +84,9 @@ pub(crate) fn words(
             rest = after;
             // Each different word counts once.
             if seen.insert(piece) {
+                if seen.len() > MAX_EXPANDED {
+                    maker.typos = None;
+                }
                 let clause = maker.clause(piece, matched.map(|(_, found)| found))?;
                 clauses.push(if weight == 1.0 { clause } else { Box::new(BoostQuery::new(clause, weight)) });
             }

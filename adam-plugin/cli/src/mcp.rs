@@ -16,7 +16,10 @@ use crate::words::SynonymArgs;
 /// `adam serve` offers the same at /mcp. Ends when the assistant closes standard input.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
-Example, in the configuration of an assistant that starts its servers itself:
+Examples:
+  adam mcp --index papers-index
+
+In the configuration of an assistant that starts its servers itself:
   {\"mcpServers\": {\"papers\": {\"command\": \"adam\", \"args\": [\"mcp\", \"--index\", \"/data/papers-index\"]}}}")]
 pub(crate) struct McpArgs {
     /// Folder of the index.

@@ -8,7 +8,7 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_script::{Script, UnicodeScript};
 
-use super::fold::{Case, fold, without_marks};
+use super::fold::{Case, fold};
 use super::segment::word_ends;
 
 /// Cuts text into words.
@@ -29,14 +29,13 @@ pub(super) struct WordTokenizer {
     singles: bool,
     segmented: bool,
     case: Case,
-    marks: bool,
     /// In bytes; a longer word is [shortened].
     longest: usize,
 }
 
 impl WordTokenizer {
     pub(super) const fn for_documents() -> Self {
-        Self { singles: true, segmented: false, case: Case::Kept, marks: true, longest: usize::MAX }
+        Self { singles: true, segmented: false, case: Case::Kept, longest: usize::MAX }
     }
 
     pub(super) const fn for_queries() -> Self {
@@ -52,13 +51,6 @@ impl WordTokenizer {
     /// What becomes of upper and lower case. Default: kept.
     pub(super) const fn case(mut self, case: Case) -> Self {
         self.case = case;
-        self
-    }
-
-    /// Leaves out the marks of Latin, Greek and Cyrillic letters: `cafe` for `café`.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for analysers of one's own"))]
-    pub(super) const fn without_marks(mut self) -> Self {
-        self.marks = false;
         self
     }
 
@@ -185,11 +177,6 @@ impl WordStream<'_> {
     fn push(&mut self, mut text: String, from: usize, to: usize) {
         if let Cow::Owned(folded) = fold(&text, self.rules.case) {
             text = folded;
-        }
-        if !self.rules.marks
-            && let Cow::Owned(plain) = without_marks(&text)
-        {
-            text = plain;
         }
         if text.len() > self.rules.longest {
             text = shortened(&text, self.rules.longest);
@@ -344,10 +331,8 @@ mod tests {
         tokens
     }
 
-    const SEGMENTED: WordTokenizer =
-        WordTokenizer::for_documents().segmented().case(Case::Folded).without_marks().shortening(40);
-    const OF_QUERIES: WordTokenizer =
-        WordTokenizer::for_queries().segmented().case(Case::Folded).without_marks().shortening(40);
+    const SEGMENTED: WordTokenizer = WordTokenizer::for_documents().segmented().case(Case::Folded).shortening(40);
+    const OF_QUERIES: WordTokenizer = WordTokenizer::for_queries().segmented().case(Case::Folded).shortening(40);
 
     fn texts(tokenizer: &WordTokenizer, text: &str) -> Vec<String> {
         tokens(tokenizer.clone(), text).into_iter().map(|token| token.text).collect()
@@ -405,12 +390,11 @@ mod tests {
     }
 
     #[test]
-    fn case_marks_and_length_are_as_asked_for() {
-        assert_eq!(texts(&OF_QUERIES, "STRASSE Straße Ὀδυσσεύς Ёлка"), ["strasse", "strasse", "οδυσσευσ", "елка"]);
+    fn case_and_length_are_as_asked_for() {
+        assert_eq!(texts(&OF_QUERIES, "STRASSE Straße Ὀδυσσεύς Ёлка"), ["strasse", "strasse", "ὀδυσσεύσ", "ёлка"]);
         let folded = WordTokenizer::for_queries().case(Case::Folded);
         assert_eq!(texts(&folded, "CAFÉ Σίσυφος"), ["café", "σίσυφοσ"]);
         assert_eq!(texts(&WordTokenizer::for_queries().case(Case::Turkic), "ISPARTA İzmir"), ["ısparta", "izmir"]);
-        // The marks of Hindi and Thai are vowels.
         assert_eq!(texts(&OF_QUERIES, "हिन्दी ที่"), ["हिन्दी", "ที่"]);
         let long = format!("{}y", "é".repeat(50));
         let found = texts(&SEGMENTED.clone(), &long);

@@ -1,13 +1,9 @@
-//! Upper and lower case, and marks above and below letters.
+//! Upper and lower case.
 
 use std::borrow::Cow;
 
-use icu_casemap::{CaseMapper, CaseMapperBorrowed};
-use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
-use unicode_script::{Script, UnicodeScript};
-
 use super::analysis::normalised;
+use icu_casemap::{CaseMapper, CaseMapperBorrowed};
 
 /// What becomes of upper and lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,23 +54,4 @@ fn cedilla(word: &str) -> Cow<'_, str> {
         true => Cow::Owned(word.chars().map(old).collect()),
         false => Cow::Borrowed(word),
     }
-}
-
-/// A word without the marks of Latin, Greek and Cyrillic letters. In other scripts marks are vowels, and stay.
-pub(super) fn without_marks(word: &str) -> Cow<'_, str> {
-    if word.is_ascii() {
-        return Cow::Borrowed(word);
-    }
-    let mut bare = false;
-    let mut out = String::with_capacity(word.len());
-    for letter in word.nfd() {
-        if !is_combining_mark(letter) {
-            bare = matches!(letter.script(), Script::Latin | Script::Greek | Script::Cyrillic);
-        } else if bare {
-            continue;
-        }
-        out.push(letter);
-    }
-    let out: String = out.nfc().collect();
-    if out == word { Cow::Borrowed(word) } else { Cow::Owned(out) }
 }

@@ -54,7 +54,7 @@ fn an_assistant_searches_and_reads_and_changes_nothing() {
     for (tool, arguments, said) in [
         ("search", json!({"query": " "}), "empty"),
         ("search", json!({"query": "a", "top": 0}), "`top` is 0"),
-        ("search", json!({"query": "a", "filters": ["year:("]}), "filter"),
+        ("search", json!({"query": "a", "filters": ["year:"]}), "filter"),
         ("fetch", json!({"id": "nobody"}), "no document"),
     ] {
         let answer = call(&mut client, tool, &arguments)["result"].clone();
