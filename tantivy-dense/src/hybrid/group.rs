@@ -69,6 +69,10 @@ impl Hybrid {
             let Some(block) = walk.block(usize::MAX)? else { break };
             let earlier = groups.len();
             for hit in block {
+                // With one hit of each, nothing that follows changes the groups that are wanted; values are texts to be read.
+                if by.size == 1 && groups.len() >= wanted {
+                    break;
+                }
                 let value = reader.value(hit.address)?;
                 let Some(key) = value else {
                     groups.push(Group { value: None, hits: vec![hit] });
@@ -149,6 +153,8 @@ pub struct SegmentCounter {
     wanted: Vec<FieldValue>,
     by_value: HashMap<FieldValue, usize>,
     counts: Vec<u64>,
+    /// Ordinals of a block of documents.
+    block: Vec<Option<u64>>,
     total: bool,
     is_facet: bool,
     all: HashSet<FieldValue>,
@@ -186,6 +192,29 @@ impl SegmentCounter {
         }
         self.without += 1;
         Ok(())
+    }
+
+    /// Counts a block of documents where the values are texts of one column.
+    fn count_block(&mut self, docs: &[DocId]) -> bool {
+        let [DynamicColumn::Str(texts)] = self.columns.as_slice() else { return false };
+        self.block.clear();
+        self.block.resize(docs.len(), None);
+        texts.ords().first_vals(docs, &mut self.block);
+        let ordinals = &self.ordinals[0];
+        for ordinal in &self.block {
+            match ordinal {
+                Some(ordinal) => {
+                    if let Some(Some(wanted)) = ordinals.get(*ordinal as usize) {
+                        self.counts[*wanted as usize] += 1;
+                    }
+                    if let Some(seen) = self.seen[0].get_mut(*ordinal as usize) {
+                        *seen = true;
+                    }
+                }
+                None => self.without += 1,
+            }
+        }
+        true
     }
 
     fn all_texts(&mut self) -> Result<(), DenseError> {
@@ -240,6 +269,7 @@ impl Collector for GroupCounts {
             seen,
             by_value: self.wanted.iter().cloned().zip(0..).collect(),
             counts: vec![0; self.wanted.len()],
+            block: Vec::new(),
             wanted: self.wanted.clone(),
             total: self.total,
             is_facet: self.is_facet,
@@ -278,6 +308,12 @@ impl SegmentCollector for SegmentCounter {
     fn collect(&mut self, doc: DocId, _: Score) {
         if self.error.is_none() {
             self.error = self.count(doc).err().map(TantivyError::from);
+        }
+    }
+
+    fn collect_block(&mut self, docs: &[DocId]) {
+        if !self.count_block(docs) {
+            docs.iter().for_each(|doc| self.collect(*doc, 0.0));
         }
     }
 
