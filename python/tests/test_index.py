@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import DOCUMENTS
 
@@ -197,3 +198,23 @@ def test_create_and_open(index: adam.Index, encoder: adam.Encoder, model: Path, 
     with pytest.raises(adam.StorageError, match="no such folder"):
         adam.Index.open(tmp_path / "nothing")
     assert adam.Index.exists(index.path) and not adam.Index.exists(tmp_path)
+
+
+def test_collections(collection: Path, encoder: adam.Encoder, tmp_path: Path) -> None:
+    """Files as the program reads them, Parquet that pyarrow wrote among them."""
+    lines = list(adam.Collection(collection).documents())
+    assert [row["_id"] for row in lines] == [row["_id"] for row in DOCUMENTS]
+    rows = [{"sku": row["_id"], "body": row["text"], "price": 1.5, "tags": ["a", "b"]} for row in DOCUMENTS]
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
+    parquet = adam.Collection(path, id="sku", text="body", keep="all")
+    read = list(parquet.documents())
+    assert [(row["_id"], row["text"]) for row in read] == [(row["sku"], row["body"]) for row in rows]
+    assert read[0]["metadata"] == {"price": 1.5, "tags": ["a", "b"]}
+    index = adam.Index.create(tmp_path / "index", encoder)
+    assert index.add(parquet.documents()) == len(rows)
+    index.commit()
+    assert len(index) == len(rows)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(adam.AdamError, match="rows.parquet"):
+        list(adam.Collection(path, id="sku").documents())

@@ -1,6 +1,7 @@
 """Types and docstrings are those of the module."""
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -70,3 +71,15 @@ def test_readme_runs(model: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "crow" in done.stdout
+
+
+def test_notebook_runs(model: Path, tmp_path: Path) -> None:
+    """All cells but the one that trains (test_train.py does)."""
+    notebook = json.loads((PYTHON / "examples/birds.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    kept = ["".join(cell["source"]) for cell in cells if "trains" not in cell["metadata"].get("tags", [])]
+    assert len(kept) == len(cells) - 1 == 3 and all(code.count("\n") <= 15 for code in kept)
+    (tmp_path / "student").symlink_to(model)
+    done = subprocess.run([sys.executable, "-c", "\n".join(kept)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "hybrid Evaluation(" in done.stdout
