@@ -53,6 +53,8 @@ command -v cmake >/dev/null || needed+=(cmake)
 command -v g++ >/dev/null || needed+=(g++)
 # For one test: what is lost or raced for inside faiss.
 command -v valgrind >/dev/null || needed+=(valgrind)
+# For the tests of the Python package.
+"${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || needed+=(python3-venv)
 printf 'int main(){}' | g++ -x c++ - -lopenblas -llapack -o /dev/null 2>/dev/null || needed+=(libopenblas-dev)
 if [ ${#needed[@]} -gt 0 ]; then
   if $check_only; then say "missing: ${needed[*]}"; missing=true

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adam_encoder::{SentenceEncoder, TextEncoder};
 use adam_plugin::engine::{Document, check_metadata, check_vector};
+use adam_plugin::shards::{Part, Placement, Shards};
 use adam_plugin::{Engine, Language, Manifest, OnFailure, PinnedModel, PluginError, WriterSettings};
 use anyhow::{Context, Result, bail};
 use beir_eval::{Collection, Record, Summary};
@@ -76,9 +77,39 @@ pub(crate) struct IndexArgs {
     chunks: ChunkArgs,
     #[command(flatten)]
     computing: ComputeArgs,
+    /// The shard that `index` is, whose documents are written only.
+    #[arg(skip)]
+    part: Option<Part>,
 }
 
 pub(crate) fn run(args: &IndexArgs) -> Result<()> {
+    match Shards::open(&args.index)? {
+        Some(list) => run_shards(args, &list),
+        None => run_one(args),
+    }
+}
+
+/// Writes each document to the shard that its key belongs to, one shard after another.
+fn run_shards(args: &IndexArgs, list: &Shards) -> Result<()> {
+    let index = args.index.display();
+    if list.placement != Placement::Hash {
+        bail!(
+            "the documents of {index} lie in its shards by their place in the input, so that single ones cannot be updated; make it again by `adam shard`"
+        );
+    }
+    if args.data.iter().any(|path| path == Path::new("-")) {
+        bail!(WrongCall(format!(
+            "{index} has shards, and the data is read once for each of them: name a file in place of -"
+        )));
+    }
+    let of = u32::try_from(list.shards.len())?;
+    for (number, folder) in (0..of).zip(list.folders(&args.index)) {
+        run_one(&IndexArgs { index: folder, part: Some(Part { number, of }), ..args.clone() })?;
+    }
+    Ok(())
+}
+
+fn run_one(args: &IndexArgs) -> Result<()> {
     let exists = Engine::exists(&args.index)?;
     if args.model.is_none() && !exists {
         // Before standard input is read, which cannot be read again.
@@ -240,6 +271,9 @@ impl Work<'_> {
         for record in self.collection.records()? {
             let record = record?;
             let (id, place) = (record.document.id.clone(), record.place.clone());
+            if args.part.is_some_and(|part| !part.holds(Placement::Hash, &id, 0, 0)) {
+                continue;
+            }
             let has_text = !(record.document.title.trim().is_empty() && record.document.text.trim().is_empty());
             let vector = match vectors.as_mut().filter(|_| has_text) {
                 Some(vectors) => vectors.take(&id)?,

@@ -63,6 +63,15 @@ fn shards_of_several_processes_answer_as_one_index() {
     // All again: nothing is made, and nothing changes.
     let (code, _, said) = run(&["shard", "--model", &model, "--data", &data, "--index", &sharded, "--shards", "3"]);
     assert_eq!((code, said.matches("done before").count()), (0, 3), "{said}");
+    // A new document and a changed one go to the shards of their keys.
+    let more = world
+        .write("more.jsonl", "{\"_id\": \"new\", \"text\": \"an owl\"}\n{\"_id\": \"d7\", \"text\": \"an owl too\"}\n");
+    done(&["index", "--data", &more, "--index", &sharded]);
+    let owls = hits(&done(&["search", "--index", &sharded, "--mode", "bm25", "--json", "owl"]));
+    let mut owls: Vec<&str> = owls.iter().map(|hit| hit["id"].as_str().unwrap()).collect();
+    owls.sort_unstable();
+    assert_eq!(owls, ["d7", "new"]);
+    done(&["delete", "--index", &sharded, "new"]);
     // Deletions reach the shards.
     done(&["delete", "--index", &sharded, "d3", "d4"]);
     let info: Value = serde_json::from_str(&done(&["info", "--index", &sharded, "--json"])).unwrap();
