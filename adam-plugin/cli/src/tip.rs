@@ -13,7 +13,7 @@ pub(crate) fn tip(error: &anyhow::Error) -> Option<&'static str> {
     match fault? {
         PluginError::OtherModel { .. } => Some("`adam reembed` makes an index with the vectors of another model"),
         PluginError::Sharded { .. } => Some(
-            "`adam index --index` takes the folder of one shard, job-.../shard-NNNN; `adam shard` makes all of them again beside the old ones",
+            "`adam index` and `adam delete` write to each shard what belongs there; `adam shard` makes all of them again beside the old ones",
         ),
         PluginError::Damaged { .. } => Some("`adam check INDEX` reads all files and names every one that is damaged"),
         // tantivy tells of damage in many ways, and seldom names the file.
