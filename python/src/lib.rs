@@ -9,6 +9,7 @@ mod collection;
 mod encoder;
 mod errors;
 mod evaluation;
+mod gather;
 mod hits;
 mod index;
 mod options;
@@ -28,6 +29,8 @@ mod native {
     use crate::encoder::Encoder;
     #[pymodule_export]
     use crate::evaluation::{Comparison, Evaluation, compare, evaluate};
+    #[pymodule_export]
+    use crate::gather::{Gathering, Request};
     #[pymodule_export]
     use crate::hits::{Arm, Hit, Hits, Snippet};
     #[pymodule_export]

@@ -273,10 +273,10 @@ fn pages_of_hits_and_groups_fit_together() {
 }
 
 /// The groups of a ranking, from the ranking.
-fn grouped<'a>(
-    hits: &'a [FusedHit],
+fn grouped(
+    hits: &[FusedHit],
     value: impl Fn(&FusedHit) -> Option<FieldValue>,
-) -> Vec<(Option<FieldValue>, Vec<&'a FusedHit>)> {
+) -> Vec<(Option<FieldValue>, Vec<&FusedHit>)> {
     let mut groups: Vec<(Option<FieldValue>, Vec<&FusedHit>)> = Vec::new();
     for hit in hits {
         let value = value(hit);

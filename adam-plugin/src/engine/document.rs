@@ -1,12 +1,13 @@
 //! Documents into an index and out again: which of its fields holds what.
 
-use tantivy::TantivyDocument;
 use tantivy::collector::TopDocs;
 use tantivy::query::TermQuery;
 use tantivy::schema::{Field, IndexRecordOption, OwnedValue, Value};
+use tantivy::{DocAddress, Searcher, TantivyDocument};
 
 use super::{Engine, check_vector, schema};
 use crate::error::PluginError;
+use crate::lookup::documents_with;
 
 /// A document as it is written and read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -180,6 +181,11 @@ impl Engine {
             metadata: self.metadata(&stored),
             vector: None,
         }))
+    }
+
+    /// Where the document of a key is.
+    pub(super) fn address_of(&self, searcher: &Searcher, id: &str) -> Result<Option<DocAddress>, PluginError> {
+        Ok(documents_with(searcher, &self.key_term(id))?.first().copied())
     }
 
     /// What is known of a document apart from title and text: its metadata, and the values of the index's own fields.

@@ -55,6 +55,10 @@ impl SearchRequest {
 }
 
 impl WordOptions {
+    pub(super) fn has_typos(&self) -> bool {
+        self.typos.is_some()
+    }
+
     pub(super) fn check(&self) -> Result<(), PluginError> {
         self.typos.map_or(Ok(()), |typos| typos.check())
     }

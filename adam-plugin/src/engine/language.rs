@@ -169,6 +169,11 @@ impl Language {
     }
 }
 
+/// Whether an analyser, by its name, takes endings away. tantivy's own one that does is `en_stem`.
+pub(crate) fn stems(analyser: &str) -> bool {
+    analyser == "en_stem" || Language::of_analyser(analyser).is_some_and(|(language, _)| language.0.stems.is_some())
+}
+
 /// Name of the analyser for queries, given that for documents; the two may differ.
 pub(crate) fn of_query(analyser: &str) -> String {
     format!("{analyser}_query")

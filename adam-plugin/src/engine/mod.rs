@@ -8,6 +8,7 @@ mod delete;
 mod document;
 mod expand;
 mod fold;
+pub mod gather;
 mod ids;
 mod known_names;
 mod language;
@@ -45,7 +46,7 @@ pub(crate) use document::owned_object;
 pub use document::{Document, MAX_ID_CHARS, check_id, check_metadata};
 pub use known_names::{MetadataName, MetadataNames};
 pub use language::Language;
-pub(crate) use language::{of_query, renewed};
+pub(crate) use language::{of_query, renewed, stems};
 pub use refine::{
     Boost, BoostFunction, Combination, Direction, Example, Facet, Grouping, MAX_DEEP_HITS, NumberOrText, Sorting,
 };

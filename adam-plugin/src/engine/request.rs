@@ -116,6 +116,8 @@ impl From<FusionName> for Fusion {
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
     pub(super) query: String,
+    /// The vector of the query's text, if it is known.
+    pub(super) encoded: Option<Vec<f32>>,
     pub(super) mode: Mode,
     pub(super) top: usize,
     pub(super) offset: usize,
@@ -145,6 +147,7 @@ impl SearchRequest {
     pub fn new(query: impl Into<String>) -> Self {
         Self {
             query: query.into(),
+            encoded: None,
             mode: Mode::Hybrid,
             top: TOP,
             offset: 0,
@@ -159,6 +162,14 @@ impl SearchRequest {
             refinement: Refinement::default(),
             words: WordOptions::default(),
         }
+    }
+
+    /// The vector of the query's text, made before by the index's model ([`Engine::encode_query`](super::Engine::encode_query)), so
+    /// that it is not encoded again. Default: none.
+    #[must_use]
+    pub fn encoded(mut self, vector: impl Into<Option<Vec<f32>>>) -> Self {
+        self.encoded = vector.into();
+        self
     }
 
     /// How the search ranks. Default: hybrid.

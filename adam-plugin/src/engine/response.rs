@@ -2,48 +2,48 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tantivy_dense::ArmHit;
 
 /// A hit of a search.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Hit {
     /// Its key.
     pub id: String,
     /// Its title, where the index has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Higher is better: BM25, cosine, the fused score, or the re-ranker's logit. Hits that were re-ranked stand before those
     /// that were not, and their scores cannot be compared.
     pub score: f32,
     /// A piece of its text.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snippet: Option<Snippet>,
     /// Its fields of text in which the query's words come, with these marked, by name, if asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highlights: Option<BTreeMap<String, Vec<Snippet>>>,
     /// What else is known of it, where the index keeps metadata.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
     /// Rank and score by each arm: `bm25`, `dense`.
     pub arms: Vec<ArmScore>,
     /// Its group, where hits are grouped. The hits of a group stand together.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<HitGroup>,
     /// Where the score comes from, as a tree.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<serde_json::Value>,
 }
 
 /// The group of a hit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HitGroup {
     /// Its place among the groups, from 1.
     pub rank: usize,
     /// The value that its documents have in common; absent for a document without one, which is a group of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<serde_json::Value>,
     /// Documents of the group that the search can reach, on all pages.
     pub documents: u64,
@@ -70,7 +70,7 @@ pub struct FacetValue {
 }
 
 /// A document's rank and score by one arm.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ArmScore {
     /// `bm25`, `dense` or `rerank`.
@@ -92,7 +92,7 @@ impl From<ArmHit> for ArmScore {
 }
 
 /// A piece of a document's text.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Snippet {
     /// The text.
@@ -101,7 +101,7 @@ pub struct Snippet {
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<usize>>))]
     pub highlights: Vec<(usize, usize)>,
     /// Where it is the document's nearest chunk: the bytes of the embedded text (the index's template filled in) it spans.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk: Option<(usize, usize)>,
 }
 
@@ -115,23 +115,23 @@ pub struct SearchResponse {
     pub hits: Vec<Hit>,
     /// Documents on all pages together, if asked for: those that have one of the words, or a vector, or either, by the mode, and match the
     /// filters. Of these, the first 10,000 can be shown.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     /// Groups on all pages together, where hits are grouped and the total was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<u64>,
     /// The cursor of the next page, where the request has one and there may be another page.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// The facets that were asked for, by the names they were asked by.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facets: Option<BTreeMap<String, FacetCounts>>,
     /// The aggregations that were asked for, as tantivy writes them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub aggregations: Option<serde_json::Value>,
     /// The query with words that the index has in place of those it lacks, if asked for and if there are such.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub did_you_mean: Option<String>,
     /// Warnings: which parts of the query and its filters find nothing, and why.
     pub warnings: Vec<String>,

@@ -1,5 +1,6 @@
 //! Searching: BM25, vectors, or both.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,9 +8,10 @@ use adam_encoder::{EncoderError, TextKind};
 use tantivy::collector::Count;
 use tantivy::query::{BooleanQuery, Explanation, Query, TermQuery};
 use tantivy::schema::{IndexRecordOption, Value};
+use tantivy::snippet::SnippetGenerator;
 use tantivy::{Searcher, TantivyDocument};
 use tantivy_dense::KnnQuery;
-use tantivy_dense::hybrid::{Arm, FusedHit, Fusion, Hybrid, WINDOW};
+use tantivy_dense::hybrid::{Arm, FusedHit, Fusion, Hybrid, TextStatistics, WINDOW};
 
 use super::Engine;
 use super::analysis::is_blank;
@@ -18,12 +20,13 @@ use super::order::RankedHit;
 use super::refine::{GroupPage, Guides, at_cursor, next};
 use super::request::{MAX_HITS, Mode, SearchRequest};
 use super::response::{ArmScore, Hit, SearchResponse};
+use super::vector::check_vector;
 use super::warnings;
 use crate::error::PluginError;
 use crate::filter::{Filter, all_of};
 
 /// Candidates taken at once in a lexical or dense search, whose ranking does not depend on it but for approximate indexes.
-const WINDOW_ALONE: usize = 50;
+pub(super) const WINDOW_ALONE: usize = 50;
 
 /// The rest of 1, as it is written: 0.2 of 0.8, and not 0.19999999.
 fn rest_of(share: f32) -> f32 {
@@ -31,17 +34,17 @@ fn rest_of(share: f32) -> f32 {
 }
 
 /// The arms of a search, and what later steps need of them.
-struct Arms {
-    hybrid: Hybrid,
+pub(super) struct Arms {
+    pub(super) hybrid: Hybrid,
     /// The vector arm of an index with chunks.
-    chunks: Option<NearestChunk>,
+    pub(super) chunks: Option<NearestChunk>,
     /// The vector arm as a query.
     nearest: Option<KnnQuery>,
     filter: Option<Box<dyn Query>>,
 }
 
 /// Weight of the lexical arm and of the vector arm; without a weight, there is no such arm.
-fn weights(request: &SearchRequest, default: f32) -> (Option<f32>, Option<f32>) {
+pub(super) fn weights(request: &SearchRequest, default: f32) -> (Option<f32>, Option<f32>) {
     match request.mode {
         Mode::Bm25 => (Some(1.0), None),
         Mode::Dense => (None, Some(1.0)),
@@ -71,7 +74,7 @@ impl Engine {
         }
         let guides = self.guides(&searcher, &request.refinement.examples)?;
         let words = self.words_of_guides(&searcher, words.query, &request.query, &guides)?;
-        let mut arms = self.arms(&searcher, request, words.as_ref(), &guides)?;
+        let mut arms = self.arms(&searcher, request, words.as_ref(), &guides, None)?;
         arms.hybrid = self.refined(&searcher, request, arms.hybrid)?;
         let total = request.total.then(|| self.total(&searcher, request, words.as_ref(), &arms)).transpose()?;
         // Pages behind the re-ranked hits are as they are without re-ranking.
@@ -123,27 +126,30 @@ impl Engine {
         })
     }
 
-    fn arms(
+    /// The arms of a search. Words are scored by the index's own statistics unless others are given.
+    pub(super) fn arms(
         &self,
         searcher: &Searcher,
         request: &SearchRequest,
         words: &dyn Query,
         guides: &Guides,
+        statistics: Option<Arc<dyn TextStatistics>>,
     ) -> Result<Arms, PluginError> {
         let (text_weight, vector_weight) = weights(request, self.hybrid_weight());
         let mut hybrid = Hybrid::new();
         if let Some(weight) = text_weight {
             let query = words.box_clone();
-            let arm = match self.fields.chunks {
-                Some(fields) => Arm::text_with(query, Arc::new(DocumentStatistics(fields))),
-                None => Arm::text(query),
+            let arm = match (statistics, self.fields.chunks) {
+                (Some(statistics), _) => Arm::text_with(query, statistics),
+                (None, Some(fields)) => Arm::text_with(query, Arc::new(DocumentStatistics(fields))),
+                (None, None) => Arm::text(query),
             };
             hybrid = hybrid.arm("bm25", arm, weight);
         }
         let mut chunks = None;
         let mut nearest = None;
         if let Some(weight) = vector_weight {
-            let vector = self.vector_of_request(searcher, &request.query, &request.refinement.examples, guides)?;
+            let vector = self.vector_of_request(searcher, request, guides)?;
             let mut knn = KnnQuery::all(&self.dense, self.fields.vector.clone(), vector);
             if let Some(similarity) = request.refinement.min_similarity {
                 knn = knn.min_similarity(similarity);
@@ -211,13 +217,6 @@ impl Engine {
             }
             self.add_columns(searcher, hit.address, &mut document)?;
             let explanation = explanations.next().map(|tree| self.explanation(tree, logit)).transpose()?;
-            let snippet = match (&arms.chunks, request.snippets) {
-                (_, false) => None,
-                (Some(_), true) => Some(self.chunk_snippet(&document, chunk)),
-                (None, true) => Some(self.snippet(&snippets, &document)),
-            };
-            let highlights = request.refinement.highlight.then(|| self.highlights(&snippets, &document));
-            let text = |field| document.get_first(field).and_then(|value| value.as_str().map(str::to_owned));
             let mut arms: Vec<ArmScore> = hit.arms.iter().cloned().map(ArmScore::from).collect();
             arms.extend(logit.map(|(rank, logit)| ArmScore {
                 name: "rerank".to_owned(),
@@ -226,19 +225,38 @@ impl Engine {
                 normalised: logit,
                 weight: 1.0,
             }));
-            hits.push(Hit {
-                id: text(self.fields.key).unwrap_or_default(),
-                title: self.fields.title.and_then(text),
-                score: logit.map_or(hit.score, |(_, logit)| logit),
-                snippet,
-                metadata: self.metadata(&document),
-                arms,
-                highlights,
-                group: None,
-                explanation,
-            });
+            let score = logit.map_or(hit.score, |(_, logit)| logit);
+            hits.push(Hit { score, arms, explanation, ..self.shown(request, &snippets, &document, chunk) });
         }
         Ok(hits)
+    }
+
+    /// What is shown of a document, without scores. The chunk is the one nearest to the query, as bytes of the embedded text.
+    pub(super) fn shown(
+        &self,
+        request: &SearchRequest,
+        snippets: &[SnippetGenerator],
+        document: &TantivyDocument,
+        chunk: Option<Range<usize>>,
+    ) -> Hit {
+        let by_chunk = self.fields.chunks.is_some() && request.mode != Mode::Bm25;
+        let snippet = match (by_chunk, request.snippets) {
+            (_, false) => None,
+            (true, true) => Some(self.chunk_snippet(document, chunk)),
+            (false, true) => Some(self.snippet(snippets, document)),
+        };
+        let text = |field| document.get_first(field).and_then(|value| value.as_str().map(str::to_owned));
+        Hit {
+            id: text(self.fields.key).unwrap_or_default(),
+            title: self.fields.title.and_then(text),
+            score: 0.0,
+            snippet,
+            highlights: request.refinement.highlight.then(|| self.highlights(snippets, document)),
+            metadata: self.metadata(document),
+            arms: Vec::new(),
+            group: None,
+            explanation: None,
+        }
     }
 
     /// The explanation of a hit as JSON, below that of the re-ranker where that read it.
@@ -257,7 +275,7 @@ impl Engine {
     }
 
     /// How many documents a search can reach: those that match the words, those with a vector, or both, where the filter holds.
-    fn total(
+    pub(super) fn total(
         &self,
         searcher: &Searcher,
         request: &SearchRequest,
@@ -323,6 +341,14 @@ impl Engine {
             .map(|(position, hit)| (score(position, &hit), hit))
             .map(|(score, hit)| (hit.id, score))
             .collect())
+    }
+
+    /// The vector of a request's text.
+    pub(super) fn vector_of_text(&self, request: &SearchRequest) -> Result<Vec<f32>, PluginError> {
+        let Some(vector) = &request.encoded else { return self.query_vector(&request.query) };
+        check_vector(vector.iter().copied(), self.fields.vector.options().dimension())
+            .map_err(|problem| PluginError::Query { problem: format!("has a vector that {problem}") })?;
+        Ok(vector.clone())
     }
 
     pub(super) fn query_vector(&self, query: &str) -> Result<Vec<f32>, PluginError> {

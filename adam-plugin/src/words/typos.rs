@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use strsim::osa_distance;
 use tantivy::query::FuzzyTermQuery;
-use tantivy::schema::Field;
+use tantivy::schema::{Field, FieldType};
+use tantivy::tokenizer::{TextAnalyzer, TokenStream};
 use tantivy::{Searcher, Term};
 
-use crate::engine::runs_together;
+use crate::engine::{runs_together, stems};
 use crate::error::PluginError;
+use crate::query::analyser;
 
+/// Most letters that are taken for an ending.
+const LONGEST_ENDING: usize = 3;
 /// Most terms that may be searched in place of a word.
 const MAX_EXPANSIONS: usize = 256;
 
@@ -89,19 +93,62 @@ pub(crate) struct SimilarTerm {
 
 /// The terms of a field that are like a word, without the word itself: fewest errors first, then the most frequent. At most
 /// [`Typos::expansions`].
+///
+/// A typing error can keep a stemmer from taking an ending away: `crwos` stays as it is, though `crows` becomes `crow`. So where the
+/// field has stems, the word is compared without its last letters, too, and a term counts if it is the stem of itself with these letters.
 pub(crate) fn similar_terms(
     searcher: &Searcher,
     field: Field,
     word: &str,
     typos: Typos,
 ) -> Result<Vec<SimilarTerm>, PluginError> {
+    let mut found: BTreeMap<String, SimilarTerm> = BTreeMap::new();
+    for (text, frequency) in alike(searcher, field, word, typos)? {
+        let errors = osa_distance(word, &text);
+        found.insert(text.clone(), SimilarTerm { text, errors, frequency });
+    }
+    if has_stems(searcher, field) {
+        let mut analyser = analyser(searcher.index(), field)?;
+        for (at, _) in word.char_indices().rev().take(LONGEST_ENDING) {
+            let (base, ending) = word.split_at(at);
+            for (text, frequency) in alike(searcher, field, base, typos)? {
+                let errors = osa_distance(base, &text);
+                let fewer = found.get(&text).is_none_or(|known| errors < known.errors);
+                if fewer && text != word && stem(&mut analyser, &format!("{text}{ending}")).as_deref() == Some(&text) {
+                    found.insert(text.clone(), SimilarTerm { text, errors, frequency });
+                }
+            }
+        }
+    }
+    let mut similar: Vec<SimilarTerm> = found.into_values().collect();
+    similar.sort_by(|a, b| (a.errors, b.frequency, &a.text).cmp(&(b.errors, a.frequency, &b.text)));
+    similar.truncate(typos.expansions);
+    Ok(similar)
+}
+
+fn has_stems(searcher: &Searcher, field: Field) -> bool {
+    match searcher.schema().get_field_entry(field).field_type() {
+        FieldType::Str(options) => options.get_indexing_options().is_some_and(|indexing| stems(indexing.tokenizer())),
+        _ => false,
+    }
+}
+
+/// A word as the analyser has it, if that is one word.
+fn stem(analyser: &mut TextAnalyzer, word: &str) -> Option<String> {
+    let mut stream = analyser.token_stream(word);
+    let stem = stream.next()?.text.clone();
+    stream.next().is_none().then_some(stem)
+}
+
+/// Terms within the errors that the length of a word allows, each with the number of documents it is in; without the word itself.
+fn alike(searcher: &Searcher, field: Field, word: &str, typos: Typos) -> Result<BTreeMap<String, u64>, PluginError> {
+    let mut found = BTreeMap::new();
     let errors = typos.errors(word);
     if errors == 0 {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let start: String = word.chars().take(typos.prefix).collect();
     let query = FuzzyTermQuery::new(Term::from_field_text(field, word), errors, true);
-    let mut found: BTreeMap<String, u64> = BTreeMap::new();
     for segment in searcher.segment_readers() {
         let inverted = segment.inverted_index(field)?;
         let mut range = inverted.terms().search(query.automaton()?);
@@ -123,13 +170,7 @@ pub(crate) fn similar_terms(
             }
         }
     }
-    let mut similar: Vec<SimilarTerm> = found
-        .into_iter()
-        .map(|(text, frequency)| SimilarTerm { errors: osa_distance(word, &text), text, frequency })
-        .collect();
-    similar.sort_by(|a, b| (a.errors, b.frequency, &a.text).cmp(&(b.errors, a.frequency, &b.text)));
-    similar.truncate(typos.expansions);
-    Ok(similar)
+    Ok(found)
 }
 
 /// How many documents an index has, for the weights of terms.

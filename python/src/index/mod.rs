@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex};
 use adam_encoder::{EncoderError, SentenceEncoder, TextKind};
 use adam_plugin::{Chunking, Engine, EngineBuilder, Language, OnFailure, Reranker};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 
+pub(crate) use search::filters;
 pub(crate) use writing::CommitReport;
 
 use crate::encoder::Encoder;
 use crate::errors::{Failure, input};
+use crate::gather;
 use crate::options::{self, Names, named};
 use crate::pair_scorer::PairScorer;
 use crate::records::Columns;
@@ -291,6 +293,41 @@ impl Index {
         }
         self.end_writing(py)?;
         Ok(false)
+    }
+
+    /// What a search over the shards of an index needs to know of this one first, for `Gathering`.
+    fn statistics<'py>(&self, py: Python<'py>, request: &gather::Request) -> PyResult<Bound<'py, PyBytes>> {
+        gather::statistics(py, &self.engine, request)
+    }
+
+    /// What this shard finds, for `Gathering.add`.
+    ///
+    /// Args:
+    ///     request: The search.
+    ///     statistics: `Gathering.statistics`.
+    ///     window: `Gathering.window`.
+    fn candidates<'py>(
+        &self,
+        py: Python<'py>,
+        request: &gather::Request,
+        statistics: &[u8],
+        window: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        gather::candidates(py, &self.engine, request, statistics, window)
+    }
+
+    /// What is shown of documents of this shard, for `Gathering.hits`.
+    ///
+    /// Args:
+    ///     request: The search.
+    ///     ids: Those of `Gathering.ids` that are of this shard.
+    fn fetch<'py>(
+        &self,
+        py: Python<'py>,
+        request: &gather::Request,
+        ids: Vec<String>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        gather::fetch(py, &self.engine, request, &ids)
     }
 
     /// Searches.

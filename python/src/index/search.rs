@@ -84,7 +84,7 @@ impl Request {
 }
 
 /// Filters as they are written.
-pub(super) fn filters(given: Option<Names>) -> PyResult<Vec<Filter>> {
+pub(crate) fn filters(given: Option<Names>) -> PyResult<Vec<Filter>> {
     let filters = given.map(Names::list).unwrap_or_default();
     filters.iter().map(|filter| Filter::parse(filter).map_err(|error| Failure::from(error).into())).collect()
 }

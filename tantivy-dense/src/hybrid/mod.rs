@@ -55,6 +55,7 @@
 mod arm;
 mod diversity;
 mod fusion;
+pub mod gather;
 mod group;
 mod hit;
 mod matching;
@@ -76,6 +77,7 @@ use tantivy::{Searcher, Term};
 pub use arm::{Arm, Ranking};
 pub use diversity::{DIVERSE, Diversity, MAX_DIVERSE};
 pub use fusion::{Fusion, Normalise};
+pub use gather::{Candidate, Candidates, GatheredHit, Gathering};
 pub use group::{Group, GroupBy, GroupCounts, GroupTotals};
 pub use hit::{ArmHit, FusedHit};
 pub use matrix::{Column, Matrix};
@@ -306,6 +308,16 @@ impl Hybrid {
         if let Some(filter) = &self.filter {
             filter.query_terms(visitor);
         }
+    }
+}
+
+/// Refuses weights that are negative or no numbers.
+fn check_weights<'a>(mut arms: impl Iterator<Item = (&'a str, f32)>) -> Result<(), DenseError> {
+    match arms.find(|(_, weight)| !(weight.is_finite() && *weight >= 0.0)) {
+        Some((name, weight)) => Err(DenseError::Fusion {
+            why: format!("the weight of the arm `{name}` must be 0 or more, and is {weight}"),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -15,14 +15,14 @@ use super::fusion::Fusion;
 use super::hit::{ArmHit, Block, FusedHit};
 use super::matrix::{Column, Matrix};
 use super::ties::{MARGIN, Ties};
-use super::{Hybrid, shaping};
+use super::{Hybrid, check_weights, shaping};
 use crate::DenseError;
 
 /// How many times as large each window is as the one before.
-const GROWTH: usize = 4;
+pub(super) const GROWTH: usize = 4;
 
 /// The arms of one search, with what is kept of them from block to block.
-struct Arms<'a> {
+pub(super) struct Arms<'a> {
     searcher: &'a Searcher,
     arms: Vec<Finder>,
     /// The longest window that will be wanted.
@@ -193,7 +193,12 @@ impl<'a> Walk<'a> {
 
 /// Lowers scores by one number, so that the best of them comes after the last hit before: below it, or, where addresses order ties, level
 /// with it at a higher address. Gives that number, 0 where nothing had to be done.
-fn lower(candidates: &[DocAddress], scores: &mut [f32], last: Option<(f32, DocAddress)>, by_key: bool) -> f32 {
+pub(super) fn lower(
+    candidates: &[DocAddress],
+    scores: &mut [f32],
+    last: Option<(f32, DocAddress)>,
+    by_key: bool,
+) -> f32 {
     let Some((lowest, last)) = last else { return 0.0 };
     let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let level = |(address, score): (&DocAddress, &f32)| *score == lowest && (by_key || *address < last);
@@ -217,18 +222,13 @@ fn depth(first: usize, wanted: usize, documents: usize) -> usize {
 }
 
 /// Documents of the searcher, and 1 where there is none.
-fn documents(searcher: &Searcher) -> usize {
+pub(super) fn documents(searcher: &Searcher) -> usize {
     usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX).max(1)
 }
 
 impl<'a> Arms<'a> {
-    fn new(hybrid: &'a Hybrid, searcher: &'a Searcher, depth: usize) -> Result<Arms<'a>, DenseError> {
-        if let Some(arm) = hybrid.arms.iter().find(|arm| !(arm.weight.is_finite() && arm.weight >= 0.0)) {
-            let (name, weight) = (arm.name.clone(), arm.weight);
-            return Err(DenseError::Fusion {
-                why: format!("the weight of the arm `{name}` must be 0 or more, and is {weight}"),
-            });
-        }
+    pub(super) fn new(hybrid: &'a Hybrid, searcher: &'a Searcher, depth: usize) -> Result<Arms<'a>, DenseError> {
+        check_weights(hybrid.arms.iter().map(|arm| (arm.name.as_str(), arm.weight)))?;
         if let Some(ties) = &hybrid.ties {
             ties.check(searcher)?;
         }
@@ -248,7 +248,7 @@ impl<'a> Arms<'a> {
     }
 
     /// The best documents of every arm.
-    fn tops(&mut self, window: usize) -> Result<Vec<Top>, DenseError> {
+    pub(super) fn tops(&mut self, window: usize) -> Result<Vec<Top>, DenseError> {
         let (searcher, depth, ties) = (self.searcher, self.depth.max(window), self.ties);
         let waits = |finder: &Finder| finder.finds && finder.arm.is_vector();
         let has = |finder: &Finder| finder.kept.as_ref().is_some_and(|(long, _)| *long >= window);
@@ -281,7 +281,7 @@ impl<'a> Arms<'a> {
     }
 
     /// Every arm's raw scores of candidates. Some hundred seeks: less work than waking a thread for.
-    fn complete(&self, candidates: &[DocAddress], tops: &[Top]) -> Result<Vec<Column>, DenseError> {
+    pub(super) fn complete(&self, candidates: &[DocAddress], tops: &[Top]) -> Result<Vec<Column>, DenseError> {
         let arms = self.arms.iter().zip(tops);
         arms.map(|(finder, top)| finder.arm.complete(self.searcher, candidates, top)).collect()
     }

@@ -16,6 +16,7 @@ use tantivy_dense::Metric;
 
 use crate::engine::Engine;
 use crate::engine::analysis::is_blank;
+use crate::engine::request::SearchRequest;
 use crate::engine::vector::check_vector;
 use crate::error::PluginError;
 use crate::lookup::documents_with;
@@ -87,6 +88,11 @@ pub(in crate::engine) struct Examples {
 }
 
 impl Examples {
+    /// Whether it names documents of the index.
+    pub(in crate::engine) fn needs_documents(&self) -> bool {
+        !(self.like.is_empty() && self.unlike.is_empty())
+    }
+
     /// Whether it gives something to search for.
     pub(in crate::engine) fn leads(&self) -> bool {
         !self.like.is_empty() || self.vector.is_some()
@@ -201,12 +207,12 @@ impl Engine {
     pub(in crate::engine) fn vector_of_request(
         &self,
         searcher: &Searcher,
-        text: &str,
-        examples: &Examples,
+        request: &SearchRequest,
         guides: &Guides,
     ) -> Result<Vec<f32>, PluginError> {
+        let (text, examples) = (request.query.as_str(), &request.refinement.examples);
         if guides.0.is_empty() && examples.vector.is_none() {
-            return self.query_vector(text);
+            return self.vector_of_text(request);
         }
         let by_direction = self.fields.vector.options().metric() == Metric::Cosine;
         let dimension = self.fields.vector.options().dimension();
@@ -223,7 +229,7 @@ impl Engine {
             add(vector.clone(), 1.0);
         }
         if !is_blank(text) {
-            add(self.query_vector(text)?, 1.0);
+            add(self.vector_of_text(request)?, 1.0);
         }
         let mut any = examples.vector.is_some() || !is_blank(text);
         for (id, address, weight) in &guides.0 {

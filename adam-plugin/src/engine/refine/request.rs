@@ -168,13 +168,13 @@ impl SearchRequest {
                 return refuse(format!("the {name} must be a number, and is {least}"));
             }
         }
-        if let Some(grouping) = &refinement.grouping {
-            if grouping.size == 0 || self.top.saturating_add(self.offset).saturating_mul(grouping.size) > MAX_HITS {
-                return refuse(format!(
-                    "asks for groups of {} hits; groups and hits of each, multiplied, can be 1 to {MAX_HITS}",
-                    grouping.size
-                ));
-            }
+        if let Some(grouping) = &refinement.grouping
+            && (grouping.size == 0 || self.top.saturating_add(self.offset).saturating_mul(grouping.size) > MAX_HITS)
+        {
+            return refuse(format!(
+                "asks for groups of {} hits; groups and hits of each, multiplied, can be 1 to {MAX_HITS}",
+                grouping.size
+            ));
         }
         let orders = [
             ("groups hits", refinement.grouping.is_some()),
