@@ -139,7 +139,7 @@ fn a_shards_own_statistics_give_other_scores() {
     let scored = |statistics: &Statistics| shards[0].candidates(&request, statistics, 50).unwrap().documents;
     let global = scored(&all.unwrap());
     assert_ne!(scored(&own), global);
-    let found = whole.search(&request.clone().top(300)).unwrap().hits;
+    let found = whole.search(&request.clone().top(300).window(300)).unwrap().hits;
     for row in &global {
         let hit = found.iter().find(|hit| hit.id == row.key).unwrap();
         assert_eq!(row.raw, [Some(hit.score)]);
