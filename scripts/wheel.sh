@@ -12,6 +12,8 @@ if [ ! -x "$tools/bin/maturin" ]; then
 fi
 
 rm -rf target/wheels
+# maturin changes the library in place, and cannot take one that it has changed before.
+rm -f target/release/deps/libadam_search_native.so
 # The libraries that faiss needs beyond glibc's (BLAS, LAPACK and what they need) are put into the wheel by maturin.
 PATH="$PWD/$tools/bin:$PATH" "$tools/bin/maturin" build --quiet --release --strip --locked \
   --manifest-path python/Cargo.toml --interpreter "$python" --out target/wheels >&2

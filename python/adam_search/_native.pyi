@@ -16,14 +16,17 @@ __all__ = [
     "Documents",
     "Encoder",
     "Evaluation",
+    "Gathering",
     "Hit",
     "Hits",
     "Index",
     "PairScorer",
+    "Request",
     "Snippet",
     "__version__",
     "compare",
     "evaluate",
+    "read_shards",
 ]
 
 _Path: TypeAlias = str | PathLike[str]
@@ -108,6 +111,41 @@ class PairScorer:
     @property
     def folder(self) -> Path: ...
 
+def read_shards(index: _Path) -> tuple[int, str, list[Path]] | None: ...
+@final
+class Request:
+    def __new__(
+        cls,
+        query: str,
+        mode: _Mode = "hybrid",
+        top: int = 10,
+        offset: int = 0,
+        filter: _Names | None = None,
+        weight: float | None = None,
+        fusion: _Fusion = "convex",
+        window: int | None = None,
+        snippets: bool = True,
+        total: bool = False,
+        vector: Sequence[float] | _Floats | None = None,
+    ) -> Request: ...
+    @property
+    def query(self) -> str: ...
+    @property
+    def vector(self) -> list[float] | None: ...
+    def __reduce__(self) -> tuple[type[Request], tuple[Any, ...]]: ...
+
+@final
+class Gathering:
+    def __new__(cls, request: Request, statistics: Sequence[bytes]) -> Gathering: ...
+    @property
+    def statistics(self) -> bytes: ...
+    @property
+    def window(self) -> int | None: ...
+    def add(self, candidates: Sequence[bytes]) -> None: ...
+    @property
+    def ids(self) -> list[list[str]]: ...
+    def hits(self, fetched: Sequence[bytes]) -> Hits: ...
+
 @final
 class Index:
     @staticmethod
@@ -160,6 +198,10 @@ class Index:
     def close(self) -> None: ...
     def __enter__(self) -> Index: ...
     def __exit__(self, kind: Any, value: Any, traceback: Any, /) -> Literal[False]: ...
+    def encode_query(self, query: str) -> list[float]: ...
+    def statistics(self, request: Request) -> bytes: ...
+    def candidates(self, request: Request, statistics: bytes, window: int) -> bytes: ...
+    def fetch(self, request: Request, ids: Sequence[str]) -> bytes: ...
     @overload
     def search(
         self,

@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from ._errors import AdamError, InputError
+from ._program import find
 
 _Path: TypeAlias = str | os.PathLike[str]
 
@@ -145,7 +145,7 @@ def _run(
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(folder), environment.get("LD_LIBRARY_PATH")]))
     lines: list[str] = []
     child = subprocess.Popen(
-        [str(_program(program)), *words],
+        [str(find("adam-train", program)), *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -187,19 +187,6 @@ def _run(
             f"adam-train finds no libtorch {_TORCH}; install it by `pip install 'torch=={_TORCH}.*'`, or name its folder by libtorch="
         )
     raise (InputError if code == 2 else AdamError)(message or f"adam-train ended with exit code {code}: {' '.join(lines[-3:])}")
-
-
-def _program(given: _Path | None) -> Path:
-    if given is not None:
-        return Path(given)
-    own = Path(sys.prefix) / "bin" / "adam-train"
-    if own.is_file():
-        return own
-    if (found := shutil.which("adam-train")) is not None:
-        return Path(found)
-    raise InputError(
-        "the program adam-train is neither in this environment nor on PATH; build it by `make build`, or name it by program="
-    )
 
 
 def _libtorch(given: _Path | None) -> Path | None:

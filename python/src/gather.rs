@@ -1,7 +1,10 @@
 //! A search over shards that are open in several processes: what each is asked, and one ranking of the answers.
 
+use std::path::PathBuf;
+
 use adam_plugin::engine::gather::{Candidates, GatheredSearch, Statistics};
-use adam_plugin::{Engine, Hit, SearchRequest};
+use adam_plugin::shards::Shards;
+use adam_plugin::{Engine, Hit, PluginError, SearchRequest};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use serde::Serialize;
@@ -11,6 +14,23 @@ use crate::errors::{Failure, input};
 use crate::hits::Hits;
 use crate::index::filters;
 use crate::options::{Names, named};
+
+/// Which shards an index has: its generation, the fingerprint of its model, and the folders of the shards. None for an index in one piece.
+///
+/// Every shard is looked at: one that is missing, or of another generation or model, is an error.
+///
+/// Args:
+///     index: Folder of the index.
+#[pyfunction]
+pub(crate) fn read_shards(py: Python<'_>, index: PathBuf) -> PyResult<Option<(u64, String, Vec<PathBuf>)>> {
+    let list = py.detach(|| {
+        let list = Shards::open(&index)?;
+        list.as_ref().map_or(Ok(()), |list| list.check(&index))?;
+        Ok(list)
+    });
+    let list = list.map_err(|error: PluginError| Failure::from(error))?;
+    Ok(list.map(|list| (list.generation, list.model.clone(), list.folders(&index))))
+}
 
 /// A search for one query, that can be sent to other processes. Its options are those of `Index.search`.
 ///

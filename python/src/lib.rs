@@ -30,7 +30,7 @@ mod native {
     #[pymodule_export]
     use crate::evaluation::{Comparison, Evaluation, compare, evaluate};
     #[pymodule_export]
-    use crate::gather::{Gathering, Request};
+    use crate::gather::{Gathering, Request, read_shards};
     #[pymodule_export]
     use crate::hits::{Arm, Hit, Hits, Snippet};
     #[pymodule_export]

@@ -12,7 +12,6 @@ use tantivy::directory::{
 };
 
 use super::list::{SHARDS_FILE, Shards};
-use super::manifest::ShardManifest;
 use crate::error::PluginError;
 use crate::folder::{Contents, FILE_LIST, IndexFolder, META, segment_of};
 use crate::manifest::Manifest;
@@ -136,32 +135,8 @@ impl State {
         let refuse = |path: &Path, problem: String| Err(PluginError::Manifest { path: path.to_path_buf(), problem });
         let mut folders = Vec::with_capacity(list.shards.len());
         let mut first: Option<Manifest> = None;
-        for (number, path) in (0u32..).zip(list.folders(root)) {
-            if !path.is_dir() {
-                return refuse(&path, format!("shard {number} is missing, which {SHARDS_FILE} lists; make it again"));
-            }
-            match ShardManifest::read(&path)? {
-                None => return refuse(&path, format!("shard {number} has no manifest; make it again")),
-                Some(made) if made.model != list.model => {
-                    return refuse(
-                        &path,
-                        format!(
-                            "shard {number} was made with another model ({}) than the others ({})",
-                            made.model, list.model
-                        ),
-                    );
-                }
-                Some(made) if made.job != list.job || made.part.number != number => {
-                    return refuse(
-                        &path,
-                        format!(
-                            "is shard {} of job {}, and {SHARDS_FILE} lists shard {number} of job {}: it is of another generation; make it again",
-                            made.part, made.job, list.job
-                        ),
-                    );
-                }
-                Some(_) => {}
-            }
+        list.check(root)?;
+        for (number, path) in list.folders(root).into_iter().enumerate() {
             Contents::of(&path)?.check_index(&path)?;
             let folder = IndexFolder::open(&path)?;
             let Some(manifest) = folder.manifest() else {

@@ -92,6 +92,37 @@ impl Shards {
         self.shards.iter().map(|shard| index.as_ref().join(&shard.folder)).collect()
     }
 
+    /// Whether every shard is there, and the one that this list means.
+    ///
+    /// # Errors
+    /// For the first that is missing, or was made by another job or with another model.
+    pub fn check(&self, index: impl AsRef<Path>) -> Result<(), PluginError> {
+        for (number, path) in (0u32..).zip(self.folders(index)) {
+            if let Some(problem) = self.problem(number, &path)? {
+                return Err(PluginError::Manifest { path, problem });
+            }
+        }
+        Ok(())
+    }
+
+    fn problem(&self, number: u32, path: &Path) -> Result<Option<String>, PluginError> {
+        if !path.is_dir() {
+            return Ok(Some(format!("shard {number} is missing, which {SHARDS_FILE} lists; make it again")));
+        }
+        Ok(match ShardManifest::read(path)? {
+            None => Some(format!("shard {number} has no manifest; make it again")),
+            Some(made) if made.model != self.model => Some(format!(
+                "shard {number} was made with another model ({}) than the others ({})",
+                made.model, self.model
+            )),
+            Some(made) if made.job != self.job || made.part.number != number => Some(format!(
+                "is shard {} of job {}, and {SHARDS_FILE} lists shard {number} of job {}: it is of another generation; make it again",
+                made.part, made.job, self.job
+            )),
+            Some(_) => None,
+        })
+    }
+
     /// The number of the shard that a key belongs to; none where documents are placed by their row.
     pub fn of_key(&self, key: &str) -> Option<usize> {
         let of = u32::try_from(self.shards.len()).ok()?;

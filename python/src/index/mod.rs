@@ -295,6 +295,11 @@ impl Index {
         Ok(false)
     }
 
+    /// The vector of a query, for `Request`.
+    fn encode_query(&self, py: Python<'_>, query: &str) -> PyResult<Vec<f32>> {
+        Ok(py.detach(|| self.engine.encode_query(query)).map_err(Failure::from)?)
+    }
+
     /// What a search over the shards of an index needs to know of this one first, for `Gathering`.
     fn statistics<'py>(&self, py: Python<'py>, request: &gather::Request) -> PyResult<Bound<'py, PyBytes>> {
         gather::statistics(py, &self.engine, request)

@@ -1,0 +1,104 @@
+"""Serving an index of several shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .._errors import AdamError
+from ._ingress import Ingress
+from ._ray import ray
+from ._replica import Keeper
+from ._shards import read_shards
+
+
+class Service:
+    """An index that is served. It goes on after this object, until `stop`."""
+
+    def __init__(self, name: str, url: str, keeper: Any) -> None:
+        self.name = name
+        """Its name among the applications of Ray Serve."""
+        self.url = url
+        """Where it answers on this node."""
+        self._keeper = keeper
+
+    def state(self) -> dict[str, Any]:
+        """The generation that answers, the numbers of shards and replicas, and why a newer generation is not opened."""
+        state: dict[str, Any] = ray().get(self._keeper.state.remote())
+        return state
+
+    def replicas(self) -> list[list[Any]]:
+        """By shard, its replicas: actors of Ray."""
+        return [list(several) for several in ray().get(self._keeper.table.remote()).replicas]
+
+    def stop(self) -> None:
+        """Ends it."""
+        from ray import serve as ray_serve
+
+        ray_serve.delete(self.name)
+        table = ray().get(self._keeper.table.remote())
+        for several in table.replicas:
+            for replica in several:
+                ray().kill(replica)
+        ray().kill(self._keeper)
+
+    def __repr__(self) -> str:
+        return f"Service({self.name!r}, {self.url!r})"
+
+
+def serve(
+    index: str | os.PathLike[str],
+    *,
+    replicas: int = 2,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    cpus: float = 1,
+    threads: int = 4,
+    partial: bool = False,
+    ingress: int | Mapping[str, Any] = 1,
+    ingress_cpus: float = 1,
+    name: str = "adam",
+) -> Service:
+    """Serves an index over HTTP from replicas of its shards.
+
+    Routes: `/search` (GET and POST, with the options of `adam serve` that a search over several machines has), `/info`, `/health`,
+    `/ready`, `/metrics`. A call that a replica does not answer is made again of another. When `SHARDS` names a new generation, its shards
+    are opened beside the old ones, which answer until then.
+
+    Args:
+        index: Folder of the index, on storage that all nodes share.
+        replicas: Replicas of each shard. With one, searches are refused while Ray starts it again.
+        host: Address to listen at.
+        port: Port to listen at.
+        cpus: Cores that a replica takes; less than 1 shares a core.
+        threads: Calls that a replica works on at the same time.
+        partial: Whether searches are answered without a shard of which no replica answers; such an answer names it in `partial`. A search
+            may ask for either by its own `partial`.
+        ingress: How many processes take requests and encode queries, or how Ray Serve scales them, such as
+            {"min_replicas": 1, "max_replicas": 8}.
+        ingress_cpus: Cores that each of these takes.
+        name: Name among the applications of Ray Serve.
+    """
+    from ray import serve as ray_serve
+
+    # Before anything is started.
+    read_shards(index)
+    if not ray().is_initialized():
+        ray().init()
+    keeper = ray().remote(Keeper).options(num_cpus=0, max_restarts=-1, name=f"{name}-keeper", lifetime="detached", get_if_exists=True)
+    keeper = keeper.remote(name, os.path.abspath(index), replicas, cpus, threads)
+    try:
+        ray().get(keeper.start.remote())
+    except ray().exceptions.RayTaskError as fault:
+        ray().kill(keeper)
+        if isinstance(fault.cause, AdamError):
+            raise fault.cause from fault
+        raise
+    scaling = {"num_replicas": ingress} if isinstance(ingress, int) else {"autoscaling_config": dict(ingress)}
+    ray_serve.start(http_options={"host": host, "port": port})
+    deployment = ray_serve.deployment(Ingress).options(
+        name="ingress", max_ongoing_requests=256, ray_actor_options={"num_cpus": ingress_cpus}, **scaling
+    )
+    ray_serve.run(deployment.bind(keeper, partial), name=name, route_prefix="/")
+    return Service(name, f"http://{host}:{port}", keeper)
