@@ -38,8 +38,8 @@ _OPTIONS: dict[str, tuple[type, ...]] = {
 _MAX_BODY = 1 << 20
 # Queries whose statistics are kept, and for how many seconds: after a commit they are that old at most.
 _KEPT, _FRESH = 10_000, 5.0
-# How long one call of a shard may take before another replica is asked, in seconds.
-_PATIENCE = 10.0
+# After how many seconds without an answer another replica is asked as well, and after how many a shard is given up.
+_SLOW, _PATIENCE = 0.5, 10.0
 
 
 class Unavailable(AdamError):
@@ -75,7 +75,7 @@ class Ingress:
     async def __call__(self, http: HttpRequest) -> Response:
         from starlette.responses import JSONResponse, Response
 
-        route = http.url.path.rstrip("/") or "/"
+        route = http.url.path.removeprefix(http.scope.get("root_path", "")).rstrip("/") or "/"
         try:
             if route == "/search" and http.method in ("GET", "POST"):
                 began = time.perf_counter()
@@ -173,25 +173,39 @@ class Ingress:
         return gathering.hits([next(answers) if ids else b"[]" for _, ids in wanted])
 
     async def _ask(self, table: Table, shard: int, call: str, *given: Any) -> bytes:
-        """A call of a shard, of one replica after another until one answers."""
+        """A call of a shard: of one replica, and of the next where that fails or is slow; the first answer counts."""
         replicas = table.replicas[shard]
         first = next(self._turn)
-        self._calls.labels(f"{shard:04}", call).inc()
-        for attempt in range(len(replicas)):
-            replica = replicas[(first + attempt) % len(replicas)]
-            began = time.perf_counter()
-            try:
-                answer: bytes = await asyncio.wait_for(getattr(replica, call).remote(*given), _PATIENCE)
-            except (ray().exceptions.RayActorError, ray().exceptions.ActorUnavailableError, asyncio.TimeoutError):
-                self._failures.labels(f"{shard:04}").inc()
-                continue
-            except ray().exceptions.RayTaskError as fault:
-                if isinstance(fault.cause, AdamError):
-                    raise fault.cause from fault
-                raise
-            self._shard_seconds.labels(f"{shard:04}").observe(time.perf_counter() - began)
-            return answer
+        left = [replicas[(first + attempt) % len(replicas)] for attempt in range(len(replicas))]
+        label = f"{shard:04}"
+        self._calls.labels(label, call).inc()
+        began = time.perf_counter()
+        asked: set[asyncio.Task[bytes]] = set()
+        try:
+            while (waited := time.perf_counter() - began) < _PATIENCE and (left or asked):
+                if left:
+                    asked.add(asyncio.create_task(_answer(getattr(left.pop(0), call).remote(*given))))
+                patience = _SLOW if left else _PATIENCE - waited
+                done, asked = await asyncio.wait(asked, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    fault = task.exception()
+                    if fault is None:
+                        self._shard_seconds.labels(label).observe(time.perf_counter() - began)
+                        return task.result()
+                    if isinstance(fault, ray().exceptions.RayTaskError):
+                        # What the shard itself says, any replica would.
+                        raise fault.cause if isinstance(fault.cause, AdamError) else fault
+                    if not isinstance(fault, ray().exceptions.RayError):
+                        raise fault
+                    self._failures.labels(label).inc()
+        finally:
+            for task in asked:
+                task.cancel()
         raise Unavailable(shard)
+
+
+async def _answer(reference: Awaitable[bytes]) -> bytes:
+    return await reference
 
 
 async def _all(calls: list[Awaitable[bytes]]) -> list[bytes]:

@@ -42,6 +42,9 @@ class Service:
             for replica in several:
                 ray().kill(replica)
         ray().kill(self._keeper)
+        # Ray Serve listens at one port for all applications, until its end.
+        if not ray_serve.status().applications:
+            ray_serve.shutdown()
 
     def __repr__(self) -> str:
         return f"Service({self.name!r}, {self.url!r})"
@@ -59,6 +62,7 @@ def serve(
     ingress: int | Mapping[str, Any] = 1,
     ingress_cpus: float = 1,
     name: str = "adam",
+    prefix: str = "/",
 ) -> Service:
     """Serves an index over HTTP from replicas of its shards.
 
@@ -70,7 +74,7 @@ def serve(
         index: Folder of the index, on storage that all nodes share.
         replicas: Replicas of each shard. With one, searches are refused while Ray starts it again.
         host: Address to listen at.
-        port: Port to listen at.
+        port: Port to listen at. Where Ray Serve runs already, it stays with its own.
         cpus: Cores that a replica takes; less than 1 shares a core.
         threads: Calls that a replica works on at the same time.
         partial: Whether searches are answered without a shard of which no replica answers; such an answer names it in `partial`. A search
@@ -79,6 +83,7 @@ def serve(
             {"min_replicas": 1, "max_replicas": 8}.
         ingress_cpus: Cores that each of these takes.
         name: Name among the applications of Ray Serve.
+        prefix: What stands before the routes, so that several indexes can be served at one port: "/birds" for `/birds/search`.
     """
     from ray import serve as ray_serve
 
@@ -100,5 +105,5 @@ def serve(
     deployment = ray_serve.deployment(Ingress).options(
         name="ingress", max_ongoing_requests=256, ray_actor_options={"num_cpus": ingress_cpus}, **scaling
     )
-    ray_serve.run(deployment.bind(keeper, partial), name=name, route_prefix="/")
-    return Service(name, f"http://{host}:{port}", keeper)
+    ray_serve.run(deployment.bind(keeper, partial), name=name, route_prefix=prefix)
+    return Service(name, f"http://{host}:{port}{prefix.rstrip('/')}", keeper)
