@@ -9,9 +9,8 @@
 //! with the lengths of that segment. So more documents are asked for than the window has, and those whose place the last bits
 //! decide are scored again, clause by clause.
 
-use tantivy::columnar::StrColumn;
 use tantivy::schema::FieldType;
-use tantivy::{DocAddress, Searcher, SegmentOrdinal};
+use tantivy::{DocAddress, Searcher};
 
 use super::arm::{Arm, Top};
 use crate::DenseError;
@@ -51,27 +50,33 @@ impl Ties {
     }
 
     /// The keys of documents, in any order; none where a document has none.
+    ///
+    /// Keys lie in blocks of some hundreds, each of which is read from its start, so those of a segment are looked up together, in the
+    /// order in which they lie.
     pub(super) fn keys(
         &self,
         searcher: &Searcher,
         documents: impl Iterator<Item = DocAddress>,
     ) -> Result<Vec<Option<String>>, DenseError> {
-        let mut open: Option<(SegmentOrdinal, Option<StrColumn>)> = None;
-        let mut key_of = |document: DocAddress| -> Result<Option<String>, DenseError> {
-            let column = match &open {
-                Some((segment, column)) if *segment == document.segment_ord => column,
-                _ => {
-                    let columns = searcher.segment_reader(document.segment_ord).fast_fields();
-                    &open.insert((document.segment_ord, columns.str(&self.column)?)).1
+        let mut wanted: Vec<(DocAddress, usize)> = documents.zip(0..).collect();
+        wanted.sort_unstable();
+        let mut keys: Vec<Option<String>> = vec![None; wanted.len()];
+        for segment in wanted.chunk_by(|a, b| a.0.segment_ord == b.0.segment_ord) {
+            let columns = searcher.segment_reader(segment[0].0.segment_ord).fast_fields();
+            let Some(column) = columns.str(&self.column)? else { continue };
+            let ordinal = |&(document, at): &(DocAddress, usize)| Some((column.term_ords(document.doc_id).next()?, at));
+            let mut ordinals: Vec<(u64, usize)> = segment.iter().filter_map(ordinal).collect();
+            ordinals.sort_unstable();
+            let (sorted, places): (Vec<u64>, Vec<usize>) = ordinals.into_iter().unzip();
+            let mut places = places.into_iter();
+            let found = column.dictionary().sorted_ords_to_term_cb(&sorted, |key| {
+                if let Some(place) = places.next() {
+                    keys[place] = Some(String::from_utf8_lossy(key).into_owned());
                 }
-            };
-            let Some(column) = column else { return Ok(None) };
-            let Some(ordinal) = column.term_ords(document.doc_id).next() else { return Ok(None) };
-            let mut key = String::new();
-            column.ord_to_str(ordinal, &mut key).map_err(tantivy::TantivyError::from)?;
-            Ok(Some(key))
-        };
-        documents.map(&mut key_of).collect()
+            });
+            found.map_err(tantivy::TantivyError::from)?;
+        }
+        Ok(keys)
     }
 
     /// Puts runs of equal scores into the order of their keys. The scores fall already.
