@@ -12,6 +12,6 @@ rm -rf "$environment"
 pip="$environment/bin/pip --quiet --disable-pip-version-check"
 # One command, as a user would: NumPy and ONNX Runtime come with it, and Ray for indexes on several machines.
 $pip install "$wheel[ray]"
-$pip install 'pytest>=9,<10' 'mypy>=1.18,<3' pyarrow polars pandas tqdm
+$pip install 'pytest>=9,<10' 'mypy>=1.18,<3' pyarrow polars pandas tqdm lancedb
 # Not set: the package finds ONNX Runtime in its own environment.
 env -u ORT_DYLIB_PATH "$environment/bin/pytest" python/tests -q -ra -p no:cacheprovider --durations=5

@@ -8,7 +8,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement ends where anything fails")]
 
 #[path = "../tests/common/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "of the tests")]
 mod common;
 
 use std::path::Path;
@@ -147,7 +146,7 @@ fn bits(response: &adam_plugin::SearchResponse) -> Vec<(String, u32)> {
 fn gathered(shards: &[Engine], request: &SearchRequest, side_by_side: bool) -> Vec<(String, u32)> {
     let statistics = all(shards, side_by_side, |shard| shard.statistics(request).unwrap());
     let statistics = Statistics::sum(&statistics).unwrap();
-    let mut search = GatheredSearch::new(&request, &statistics).unwrap();
+    let mut search = GatheredSearch::new(request, &statistics).unwrap();
     while let Some(window) = search.window() {
         search
             .add(&all(shards, side_by_side, |shard| shard.candidates(request, &statistics, window).unwrap()))

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use parquet::basic::ConvertedType;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
@@ -22,14 +23,19 @@ pub(crate) fn open(name: &Arc<str>, path: &Path) -> Result<Box<dyn Read + Send>,
     let file = File::open(path).map_err(|source| BeirError::io("open", name, source))?;
     let reader = SerializedFileReader::new(file).map_err(damaged)?;
     let groups = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
+    let columns = reader.metadata().file_metadata().schema().get_fields();
+    let json = columns.iter().filter(|column| column.get_basic_info().converted_type() == ConvertedType::JSON);
+    let json = json.map(|column| column.name().to_owned()).collect();
     let rows = RowIter::from_file_into(Box::new(reader));
-    Ok(Box::new(Lines { groups, rows, next: 0, line: Vec::new(), at: 0 }))
+    Ok(Box::new(Lines { groups, rows, json, next: 0, line: Vec::new(), at: 0 }))
 }
 
 struct Lines {
     /// Rows of each group.
     groups: Vec<i64>,
     rows: RowIter<'static>,
+    /// Columns whose text is JSON, by the file's schema.
+    json: Vec<String>,
     /// The row that comes next.
     next: i64,
     line: Vec<u8>,
@@ -54,7 +60,15 @@ impl Lines {
         self.next += 1;
         self.line.clear();
         self.at = 0;
-        serde_json::to_writer(&mut self.line, &object(&row))?;
+        let mut object = object(&row);
+        for name in &self.json {
+            if let Some(Value::String(text)) = object.get(name) {
+                let parsed = serde_json::from_str::<Value>(text);
+                let problem = |fault| self.damaged(&format!("its column `{name}` holds no JSON: {fault}"));
+                object[name] = parsed.map_err(problem)?;
+            }
+        }
+        serde_json::to_writer(&mut self.line, &object)?;
         self.line.push(b'\n');
         Ok(true)
     }

@@ -6,6 +6,7 @@ mod delete;
 mod encode;
 mod error;
 mod eval;
+mod export;
 mod filter;
 mod import;
 mod index;
@@ -88,6 +89,7 @@ enum Command {
     Search(search::SearchArgs),
     Eval(eval::EvalArgs),
     Encode(encode::EncodeArgs),
+    Export(export::ExportArgs),
     Import(import::ImportArgs),
     Reembed(import::ReembedArgs),
     Delete(delete::DeleteArgs),
@@ -139,6 +141,7 @@ fn main() -> ExitCode {
         Command::Search(args) => search::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Encode(args) => encode::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Reembed(args) => import::run_reembed(&args),
         Command::Delete(args) => delete::run(&args),

@@ -43,13 +43,7 @@ impl NearestChunk {
             .filter_map(|(chunk, similarity)| Some((*chunk, similarity?)))
             .reduce(|best, next| if next.1 > best.1 { next } else { best });
         let Some((chunk, similarity)) = best else { return Ok(None) };
-        let [_, _, start, end] = ChunkFields::columns();
-        let columns = searcher.segment_reader(chunk.segment_ord).fast_fields();
-        let bound = |name: &str| -> Result<usize, DenseError> {
-            let value = columns.u64(name)?.first(chunk.doc_id).unwrap_or(0);
-            Ok(usize::try_from(value).unwrap_or(usize::MAX))
-        };
-        Ok(Some((similarity, bound(start)?..bound(end)?)))
+        Ok(Some((similarity, ChunkColumns::new(searcher).range(chunk)?)))
     }
 
     /// A document and its further chunks, in no order.
@@ -175,7 +169,7 @@ impl NearestChunk {
 }
 
 /// Which document a chunk belongs to, and which part of it the chunk is. The columns of a segment are opened once.
-struct ChunkColumns<'a> {
+pub(super) struct ChunkColumns<'a> {
     searcher: &'a Searcher,
     segments: Vec<OnceCell<SegmentColumns>>,
 }
@@ -186,7 +180,7 @@ struct SegmentColumns {
 }
 
 impl<'a> ChunkColumns<'a> {
-    fn new(searcher: &'a Searcher) -> Self {
+    pub(super) fn new(searcher: &'a Searcher) -> Self {
         Self { searcher, segments: searcher.segment_readers().iter().map(|_| OnceCell::new()).collect() }
     }
 
@@ -212,8 +206,19 @@ impl<'a> ChunkColumns<'a> {
         Ok(key)
     }
 
+    /// The bytes of the embedded text that a chunk spans.
+    pub(super) fn range(&self, chunk: DocAddress) -> Result<Range<usize>, DenseError> {
+        let [_, _, start, end] = ChunkFields::columns();
+        let columns = self.searcher.segment_reader(chunk.segment_ord).fast_fields();
+        let bound = |name: &str| -> Result<usize, DenseError> {
+            let value = columns.u64(name)?.first(chunk.doc_id).unwrap_or(0);
+            Ok(usize::try_from(value).unwrap_or(usize::MAX))
+        };
+        Ok(bound(start)?..bound(end)?)
+    }
+
     /// 0 for a document, from 1 for its further chunks.
-    fn part(&self, address: DocAddress) -> Result<u64, DenseError> {
+    pub(super) fn part(&self, address: DocAddress) -> Result<u64, DenseError> {
         Ok(self.segment(address.segment_ord)?.part.first(address.doc_id).unwrap_or(0))
     }
 }

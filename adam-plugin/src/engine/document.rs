@@ -170,17 +170,22 @@ impl Engine {
         let Some(&(_, address)) = found.first() else { return Ok(None) };
         let mut stored: TantivyDocument = searcher.doc(address)?;
         self.add_columns(&searcher, address, &mut stored)?;
+        Ok(Some(self.read(id.to_owned(), &stored)))
+    }
+
+    /// A stored document as it was written, without its vector.
+    pub(super) fn read(&self, id: String, stored: &TantivyDocument) -> Document {
         let text = |fields: &mut dyn Iterator<Item = Field>| {
             let values = fields.flat_map(|field| stored.get_all(field));
             values.filter_map(|value| value.as_str()).collect::<Vec<_>>().join(" ")
         };
-        Ok(Some(Document {
-            id: id.to_owned(),
+        Document {
+            id,
             title: text(&mut self.fields.title.into_iter()),
             text: text(&mut self.text_fields().take(1)),
-            metadata: self.metadata(&stored),
+            metadata: self.metadata(stored),
             vector: None,
-        }))
+        }
     }
 
     /// Where the document of a key is.

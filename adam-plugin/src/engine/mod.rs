@@ -7,6 +7,7 @@ mod chunked;
 mod delete;
 mod document;
 mod expand;
+mod export;
 mod fold;
 pub mod gather;
 mod ids;
@@ -44,6 +45,7 @@ pub(crate) use checksums::EXTENSIONS;
 #[cfg(test)]
 pub(crate) use document::owned_object;
 pub use document::{Document, MAX_ID_CHARS, check_id, check_metadata};
+pub use export::ExportedRow;
 pub use known_names::{MetadataName, MetadataNames};
 pub use language::Language;
 pub(crate) use language::{of_query, renewed, stems};

@@ -7,6 +7,7 @@ mod common;
 mod configuration;
 mod documents;
 mod evaluation;
+mod export;
 mod files;
 mod models;
 mod parts;
