@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -309,3 +310,14 @@ def test_a_damaged_list_is_refused_before_anything_starts(cluster: Any, sharded:
     (index / "SHARDS").write_bytes((index / "SHARDS").read_bytes()[:-20])
     with pytest.raises(adam.StorageError, match="SHARDS"):
         scale.serve(index, port=free_port())
+
+
+def test_the_example_runs(program: Path, model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    example = Path(__file__).resolve().parents[2] / "examples/scale/birds.py"
+    environment = {**os.environ, "ADAM": str(program), "PORT": str(free_port())}
+    done = subprocess.run(
+        [sys.executable, example, model], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 shards" in done.stdout and "crow" in done.stdout, done.stdout

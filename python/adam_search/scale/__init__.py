@@ -14,7 +14,7 @@ Needs `ray[serve]`: pip install 'adam-search[ray]'. All nodes need the folder of
 """
 
 from ._build import build
-from ._serve import Service, serve
+from ._serve import Service, application, serve
 from ._shards import Shards, read_shards
 
-__all__ = ["Service", "Shards", "build", "read_shards", "serve"]
+__all__ = ["Service", "Shards", "application", "build", "read_shards", "serve"]

@@ -260,9 +260,9 @@ async def _options(http: HttpRequest) -> dict[str, Any]:
             else:
                 given[name] = text
     for name, value in given.items():
-        kinds = _OPTIONS.get(name)
-        if kinds is None:
+        if name not in _OPTIONS:
             raise InputError(f"a search over several machines has no `{name}`; it has {', '.join(_OPTIONS)}")
+        kinds = _OPTIONS[name]
         # True is an int to Python.
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise InputError(f"`{name}` is {json.dumps(value)[:40]}; it must be {' or '.join(kind.__name__ for kind in kinds)}")

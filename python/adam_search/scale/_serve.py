@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .._errors import AdamError
+from .._errors import AdamError, InputError
 from ._ingress import Ingress
 from ._ray import ray
 from ._replica import Keeper
@@ -34,7 +34,7 @@ class Service:
 
     def stop(self) -> None:
         """Ends it."""
-        from ray import serve as ray_serve
+        ray_serve = _ray_serve()
 
         ray_serve.delete(self.name)
         table = ray().get(self._keeper.table.remote())
@@ -85,14 +85,58 @@ def serve(
         name: Name among the applications of Ray Serve.
         prefix: What stands before the routes, so that several indexes can be served at one port: "/birds" for `/birds/search`.
     """
-    from ray import serve as ray_serve
+    ray_serve = _ray_serve()
 
     # Before anything is started.
     read_shards(index)
     if not ray().is_initialized():
         ray().init()
-    keeper = ray().remote(Keeper).options(num_cpus=0, max_restarts=-1, name=f"{name}-keeper", lifetime="detached", get_if_exists=True)
-    keeper = keeper.remote(name, os.path.abspath(index), replicas, cpus, threads)
+    app = application(
+        {
+            "index": os.fspath(index),
+            "replicas": replicas,
+            "cpus": cpus,
+            "threads": threads,
+            "partial": partial,
+            "ingress": ingress,
+            "ingress_cpus": ingress_cpus,
+            "name": name,
+        }
+    )
+    ray_serve.start(http_options={"host": host, "port": port})
+    ray_serve.run(app, name=name, route_prefix=prefix)
+    keeper = ray().get_actor(_keeper_name(name))
+    return Service(name, f"http://{host}:{port}{prefix.rstrip('/')}", keeper)
+
+
+def application(args: dict[str, Any]) -> Any:
+    """What `serve` serves, for a configuration of Ray Serve: `import_path: adam_search.scale:application`.
+
+    Args:
+        args: `index`, and as far as they are wanted `replicas`, `cpus`, `threads`, `partial`, `ingress`, `ingress_cpus` and `name`, as of
+            `serve`.
+
+    Returns:
+        An application of Ray Serve. The index is open when this returns.
+    """
+    ray_serve = _ray_serve()
+
+    known = {"index", "replicas", "cpus", "threads", "partial", "ingress", "ingress_cpus", "name"}
+    if strange := sorted(set(args) - known):
+        raise InputError(f"`{strange[0]}` is no option of adam_search.scale; there are {', '.join(sorted(known))}")
+    if "index" not in args:
+        raise InputError("adam_search.scale needs `index`, the folder of the index")
+    keeper_name = _keeper_name(str(args.get("name", "adam")))
+    actor = ray().remote(Keeper).options(
+        num_cpus=0, max_restarts=-1, name=keeper_name, lifetime="detached", get_if_exists=True
+    )
+    keeper = actor.remote(
+        str(args.get("name", "adam")),
+        os.path.abspath(args["index"]),
+        int(args.get("replicas", 2)),
+        float(args.get("cpus", 1)),
+        int(args.get("threads", 4)),
+    )
     try:
         ray().get(keeper.start.remote())
     except ray().exceptions.RayTaskError as fault:
@@ -100,10 +144,23 @@ def serve(
         if isinstance(fault.cause, AdamError):
             raise fault.cause from fault
         raise
+    ingress = args.get("ingress", 1)
     scaling = {"num_replicas": ingress} if isinstance(ingress, int) else {"autoscaling_config": dict(ingress)}
-    ray_serve.start(http_options={"host": host, "port": port})
     deployment = ray_serve.deployment(Ingress).options(
-        name="ingress", max_ongoing_requests=256, ray_actor_options={"num_cpus": ingress_cpus}, **scaling
+        name="ingress",
+        max_ongoing_requests=256,
+        ray_actor_options={"num_cpus": float(args.get("ingress_cpus", 1))},
+        **scaling,
     )
-    ray_serve.run(deployment.bind(keeper, partial), name=name, route_prefix=prefix)
-    return Service(name, f"http://{host}:{port}{prefix.rstrip('/')}", keeper)
+    return deployment.bind(keeper, bool(args.get("partial", False)))
+
+
+def _ray_serve() -> Any:
+    """Ray Serve, whose functions have no types."""
+    from ray import serve
+
+    return serve
+
+
+def _keeper_name(name: str) -> str:
+    return f"{name}-keeper"
