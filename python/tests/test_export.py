@@ -19,7 +19,8 @@ def test_lancedb_reads_an_exported_index(program: Path, by_program: Path, tmp_pa
     said = {key.decode(): value.decode() for key, value in rows.schema.metadata.items()}
     index = adam.Index.open(by_program)
     assert int(said["adam.dimension"]) == index.dimension and float(said["adam.weight_of_vectors"]) == pytest.approx(index.hybrid_weight)
-    assert json.loads(rows.column("metadata")[0].as_py())["year"] == 2002
+    metadata = dict(zip(rows.column("_id").to_pylist(), rows.column("metadata").to_pylist(), strict=True))
+    assert json.loads(metadata["crow"]) == {"year": 2002, "lang": "en"}
     rows = rows.filter(pc.is_valid(rows.column("vector")))
     assert rows.num_rows > 5
     table = lancedb.connect(tmp_path / "lance").create_table("rows", rows)

@@ -11,6 +11,8 @@ from .._native import Index, Request
 from ._ray import ray
 from ._shards import Shards, read_shards
 
+# Ray's namespace of keepers and replicas, so that any driver finds them.
+NAMESPACE = "adam_search"
 # How long replicas may take to open their shards, in seconds.
 _OPENING = 300.0
 # How long a generation is kept after the next one answers: longer than a request takes.
@@ -68,6 +70,7 @@ class Keeper:
             "max_restarts": -1,
             "max_concurrency": threads,
             "lifetime": "detached",
+            "namespace": NAMESPACE,
             "get_if_exists": True,
         }
         self._table: Table | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from .._errors import AdamError, InputError
 from ._ingress import Ingress
 from ._ray import ray
-from ._replica import Keeper
+from ._replica import NAMESPACE, Keeper
 from ._shards import read_shards
 
 
@@ -105,7 +105,7 @@ def serve(
     )
     ray_serve.start(http_options={"host": host, "port": port})
     ray_serve.run(app, name=name, route_prefix=prefix)
-    keeper = ray().get_actor(_keeper_name(name))
+    keeper = ray().get_actor(_keeper_name(name), NAMESPACE)
     return Service(name, f"http://{host}:{port}{prefix.rstrip('/')}", keeper)
 
 
@@ -128,7 +128,7 @@ def application(args: dict[str, Any]) -> Any:
         raise InputError("adam_search.scale needs `index`, the folder of the index")
     keeper_name = _keeper_name(str(args.get("name", "adam")))
     actor = ray().remote(Keeper).options(
-        num_cpus=0, max_restarts=-1, name=keeper_name, lifetime="detached", get_if_exists=True
+        num_cpus=0, max_restarts=-1, name=keeper_name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
     )
     keeper = actor.remote(
         str(args.get("name", "adam")),
