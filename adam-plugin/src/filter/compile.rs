@@ -15,7 +15,7 @@ use super::clauses::{all_of, intersection, union};
 use super::columns::{ColumnQuery, ValueRange};
 use super::date::Period;
 use super::expression::{Comparison, Condition, Expression, Path};
-use super::number::{Interval, Number};
+use super::number::{Interval, Number, other_spelling};
 use super::range::{NO_END, on_date, time, try_map, value_range};
 
 /// Most different words of one value that are looked for.
@@ -353,13 +353,18 @@ impl<'a> Compiler<'a> {
             // Terms have whole seconds only, so a date stands for its second, as it does on a date field.
             choose(&|term| term.append_type_and_fast_value(date.truncate(DATE_TIME_PRECISION_INDEXED)))?;
         }
-        let words = self.words(field, value, |word| {
-            let mut term = base();
-            term.append_type_and_str(word);
-            term
-        })?;
-        if !words.is_empty() {
-            queries.push(intersection(words));
+        // A whole number that is kept as text may have been written either way. Only whole texts are compared: a word `5` may stand in any.
+        let has_whole_texts = options.get_fast_field_tokenizer_name() == Some("raw");
+        let other = if has_whole_texts { other_spelling(value) } else { None };
+        for value in std::iter::once(value).chain(other.as_deref()) {
+            let words = self.words(field, value, |word| {
+                let mut term = base();
+                term.append_type_and_str(word);
+                term
+            })?;
+            if !words.is_empty() {
+                queries.push(intersection(words));
+            }
         }
         Ok(())
     }

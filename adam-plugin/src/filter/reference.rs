@@ -13,7 +13,7 @@ use tantivy::{Index, IndexWriter, TantivyDocument, Term};
 use super::Filter;
 use super::date::Period;
 use super::expression::{Comparison, Condition, Expression};
-use super::number::Number;
+use super::number::{Number, other_spelling};
 
 /// Whether a document matches, by going through all of its values.
 fn matches(expression: &Expression, document: &Value) -> bool {
@@ -53,6 +53,7 @@ fn compares(comparison: &Comparison, leaf: &Value) -> bool {
         Comparison::Exists => true,
         Comparison::Equal(wanted) => {
             text == Some(wanted)
+                || (text.is_some() && text == other_spelling(wanted).as_deref())
                 || number.is_some_and(|number| Number::parse(wanted) == Some(number))
                 || leaf.as_bool().is_some_and(|truth| wanted.eq_ignore_ascii_case(&truth.to_string()))
                 || text.and_then(Period::parse).is_some_and(|date| {
