@@ -11,9 +11,10 @@ use tantivy::schema::{FAST, STORED, STRING, Schema, Value as _};
 use tantivy::{Index, IndexWriter, TantivyDocument, Term};
 
 use super::Filter;
+use super::compile::same_texts;
 use super::date::Period;
 use super::expression::{Comparison, Condition, Expression};
-use super::number::{Number, other_spelling};
+use super::number::Number;
 
 /// Whether a document matches, by going through all of its values.
 fn matches(expression: &Expression, document: &Value) -> bool {
@@ -53,7 +54,7 @@ fn compares(comparison: &Comparison, leaf: &Value) -> bool {
         Comparison::Exists => true,
         Comparison::Equal(wanted) => {
             text == Some(wanted)
-                || (text.is_some() && text == other_spelling(wanted).as_deref())
+                || text.is_some_and(|text| same_texts(wanted).iter().any(|same| same == text))
                 || number.is_some_and(|number| Number::parse(wanted) == Some(number))
                 || leaf.as_bool().is_some_and(|truth| wanted.eq_ignore_ascii_case(&truth.to_string()))
                 || text.and_then(Period::parse).is_some_and(|date| {
@@ -125,7 +126,9 @@ const NAMES: [&str; 16] = [
     "a", "b", "a.b", "\"a.b\"", "a.\"b\"", "a.b.c", "a\\.b.c", "c:d", "\"c:d\"", "é", "n ame", "b:a.c", "a.c:d",
     "\"OR\"", "x", "a.a",
 ];
-const TEXTS: [&str; 34] = [
+const TEXTS: [&str; 36] = [
+    "é",
+    "e\u{301}",
     "x",
     "x y",
     "",
