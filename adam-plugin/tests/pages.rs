@@ -300,7 +300,7 @@ fn a_query_that_says_little_is_answered_with_a_word_and_one_that_says_nothing_re
     let folder = tempfile::tempdir().unwrap();
     let engine = engine_of(folder.path(), |builder| builder, &many()[..30]);
     for mode in Mode::ALL {
-        for query in ["", "  \t\n", "\u{3000}", "\u{feff}", "\u{200e}\u{ad} ", "\0"] {
+        for query in ["", "  \t\n", "\u{3000}", "\u{feff}", "\u{200e}\u{ad} ", "\0", "\u{200b}", "\u{3164} \u{2800}"] {
             let request = SearchRequest::new(query).mode(mode);
             let said = engine.search(&request).unwrap_err();
             assert!(matches!(&said, PluginError::Query { problem } if problem.contains("empty")), "{query:?}: {said}");

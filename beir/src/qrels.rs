@@ -330,6 +330,10 @@ mod tests {
         assert!(said("a\tb\tc\n1\td1\n").starts_with("qrels.tsv line 2: a row of 2 columns"));
         assert_eq!(said("a\tb\tc\n1\td1\tyes\n"), "qrels.tsv line 2: grade `yes` is not a whole number");
         assert_eq!(said("q1\td1\tyes\n"), "qrels.tsv line 1: grade `yes` is not a whole number");
+        assert_eq!(
+            said("1\td1\t99999999999\n"),
+            "qrels.tsv line 1: grade `99999999999` is not between -2147483647 and 2147483647"
+        );
         assert_eq!(said("1\td1\t0.5\n"), "qrels.tsv line 1: grade `0.5` is not a whole number");
         assert_eq!(said("1 0 d1 yes\n"), "qrels.tsv line 1: grade `yes` is not a whole number");
         for grade in ["NaN", "inf", "1e300", "2147483648", "0x1"] {

@@ -318,9 +318,12 @@ pub(crate) fn grade(text: &str) -> Result<i32, String> {
     if let Ok(grade) = text.parse() {
         return Ok(grade);
     }
-    let whole = text.parse::<f64>().ok().filter(|grade| grade.fract() == 0.0 && grade.abs() <= f64::from(i32::MAX));
-    // Whole and within the range, as was just checked.
-    whole.map(|grade| grade as i32).ok_or_else(|| format!("grade `{text}` is not a whole number"))
+    match text.parse::<f64>().ok().filter(|grade| grade.is_finite() && grade.fract() == 0.0) {
+        // Whole and within the range.
+        Some(grade) if grade.abs() <= f64::from(i32::MAX) => Ok(grade as i32),
+        Some(_) => Err(format!("grade `{text}` is not between -{0} and {0}", i32::MAX)),
+        None => Err(format!("grade `{text}` is not a whole number")),
+    }
 }
 
 impl ReadOptions {

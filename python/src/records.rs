@@ -4,7 +4,7 @@ use adam_plugin::engine::Document;
 use arrow_array::StructArray;
 use numpy::{PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyInt, PyString};
 use serde_json::{Map, Value};
 
 use crate::errors::input;
@@ -61,8 +61,8 @@ impl Columns {
         })?;
         let id = match id.cast::<PyString>() {
             Ok(id) => values::string(id).map_err(|problem| wrong(format!("its id {problem}")))?,
-            // Numbers are names as well.
-            Err(_) if id.is_instance_of::<PyInt>() => id.to_string(),
+            // Numbers are names as well, and `True` is an int to Python.
+            Err(_) if id.is_instance_of::<PyInt>() && !id.is_instance_of::<PyBool>() => id.to_string(),
             Err(_) => {
                 return Err(wrong(format!("its id is a {}, and a str or an int is needed", id.get_type().name()?)));
             }

@@ -27,6 +27,7 @@ GOOD = {"id": "good", "text": "A good row."}
         ({"text": "t"}, "has no id"),
         ({"id": None, "text": "t"}, "has no id"),
         ({"id": 1.5, "text": "t"}, "its id is a float"),
+        ({"id": True, "text": "t"}, "its id is a bool"),
         ({"id": "", "text": "t"}, "its id is empty"),
         ({"id": "x" * 600, "text": "t"}, "600 characters"),
         ({"id": "x", "text": "t", "price": float("nan")}, "`price` is NaN"),

@@ -103,8 +103,20 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
         .map(|query| (query.id.as_str(), query.text.as_str()))
         .collect();
     if judged.is_empty() {
-        let why = queries.without_text().first().map_or(String::new(), |wrong| format!("; {wrong}"));
-        bail!("{}: no judged query of the split `{}` has a text{why}", args.data.display(), args.split);
+        let place = format!("{}: ", args.data.display());
+        let Some((id, _)) = qrels.iter().next() else {
+            bail!("{place}the split `{}` holds no judgements", args.split);
+        };
+        let why = match (queries.without_text().first(), queries.iter().next()) {
+            (Some(wrong), _) => wrong.to_string(),
+            (None, Some(query)) => format!(
+                "judged are queries such as `{}`, and the queries have ids such as `{}`",
+                one_line(id),
+                one_line(&query.id)
+            ),
+            (None, None) => "there are no queries".to_owned(),
+        };
+        bail!("{place}no judged query of the split `{}` has a text; {why}", args.split);
     }
     warn_of_queries(args, &qrels, &queries);
     warn_of_documents(args, &engine, &qrels)?;

@@ -25,7 +25,7 @@ pub(crate) struct SearchBody {
     /// What the user typed. Any text is a query, but not one of nothing but spaces.
     #[schema(
         min_length = 1,
-        pattern = "[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u180b-\\u180f\\u200c-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\ufe00-\\ufe0f\\ufeff]"
+        pattern = "[^\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u2800\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0]"
     )]
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = String, required = false)]

@@ -107,7 +107,11 @@ pub(super) fn is_unseen(letter: char) -> bool {
 
 /// Whether a query has nothing to search for: white space and characters that are not seen.
 pub(super) fn is_blank(query: &str) -> bool {
-    query.chars().all(|letter| letter.is_whitespace() || letter.is_control() || is_unseen(letter))
+    query.chars().all(|letter| {
+        // Some set words apart or fill the place of a letter, so that they are not dropped from words as the unseen marks are.
+        let is_filler = matches!(letter, '\u{200b}' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
+        letter.is_whitespace() || letter.is_control() || is_unseen(letter) || is_filler
+    })
 }
 
 /// A mark that belongs to the letter before it.

@@ -10,12 +10,13 @@ use tantivy::schema::{
 };
 use tantivy::tokenizer::TokenStream;
 use tantivy::{Index, Term};
+use unicode_normalization::UnicodeNormalization;
 
 use super::clauses::{all_of, intersection, union};
 use super::columns::{ColumnQuery, ValueRange};
 use super::date::Period;
 use super::expression::{Comparison, Condition, Expression, Path};
-use super::number::{Interval, Number};
+use super::number::{Interval, Number, other_spelling};
 use super::range::{NO_END, on_date, time, try_map, value_range};
 
 /// Most different words of one value that are looked for.
@@ -164,7 +165,10 @@ impl<'a> Compiler<'a> {
             return Ok(Box::new(ExistsQuery::new(name.to_owned(), false)));
         }
         if !entry.is_indexed() {
-            return Err(format!("field `{name}` is not indexed"));
+            let hint = self.metadata.map_or(String::new(), |metadata| {
+                format!("; metadata of this name is filtered by `{metadata}.{name}`")
+            });
+            return Err(format!("field `{name}` is not indexed{hint}"));
         }
         match entry.field_type() {
             FieldType::U64(_) | FieldType::I64(_) | FieldType::F64(_) => self.on_number(field, entry, condition),
@@ -353,16 +357,35 @@ impl<'a> Compiler<'a> {
             // Terms have whole seconds only, so a date stands for its second, as it does on a date field.
             choose(&|term| term.append_type_and_fast_value(date.truncate(DATE_TIME_PRECISION_INDEXED)))?;
         }
-        let words = self.words(field, value, |word| {
-            let mut term = base();
-            term.append_type_and_str(word);
-            term
-        })?;
-        if !words.is_empty() {
-            queries.push(intersection(words));
+        // A whole number that is kept as text may have been written either way, and so may a letter with an accent. Only whole texts are
+        // compared so: a word `5` may stand in any, and the analysers of words know about letters.
+        let has_whole_texts = options.get_fast_field_tokenizer_name() == Some("raw");
+        let others = if has_whole_texts { same_texts(value) } else { Vec::new() };
+        for value in std::iter::once(value).chain(others.iter().map(String::as_str)) {
+            let words = self.words(field, value, |word| {
+                let mut term = base();
+                term.append_type_and_str(word);
+                term
+            })?;
+            if !words.is_empty() {
+                queries.push(intersection(words));
+            }
         }
         Ok(())
     }
+}
+
+/// Other texts that mean the same as a value: the number written in another way, the letters in another form of Unicode.
+pub(super) fn same_texts(value: &str) -> Vec<String> {
+    let mut others: Vec<String> = other_spelling(value).into_iter().collect();
+    if !value.is_ascii() {
+        for other in [value.nfc().collect::<String>(), value.nfd().collect()] {
+            if other != value {
+                others.push(other);
+            }
+        }
+    }
+    others
 }
 
 const QUOTES: &str = "a value that begins with < or > needs \"quotes\"";

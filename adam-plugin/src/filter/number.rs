@@ -24,6 +24,18 @@ impl Number {
     }
 }
 
+/// The other way in which programs write a whole number as text: `5.0` for `5`, and `5` for `5.0`. Versions such as `1.10`, and
+/// codes that begin with a zero, have none.
+pub(super) fn other_spelling(text: &str) -> Option<String> {
+    let whole = text.strip_suffix(".0").unwrap_or(text);
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let is_code = digits.len() > 1 && digits.starts_with('0');
+    if digits.is_empty() || is_code || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(if whole.len() < text.len() { whole.to_owned() } else { format!("{text}.0") })
+}
+
 /// A number as a float, however it is written; `None` for what is no number.
 pub(crate) fn number(text: &str) -> Option<f64> {
     Number::parse(text).map(|number| match number {

@@ -11,6 +11,7 @@ use tantivy::schema::{FAST, STORED, STRING, Schema, Value as _};
 use tantivy::{Index, IndexWriter, TantivyDocument, Term};
 
 use super::Filter;
+use super::compile::same_texts;
 use super::date::Period;
 use super::expression::{Comparison, Condition, Expression};
 use super::number::Number;
@@ -53,6 +54,7 @@ fn compares(comparison: &Comparison, leaf: &Value) -> bool {
         Comparison::Exists => true,
         Comparison::Equal(wanted) => {
             text == Some(wanted)
+                || text.is_some_and(|text| same_texts(wanted).iter().any(|same| same == text))
                 || number.is_some_and(|number| Number::parse(wanted) == Some(number))
                 || leaf.as_bool().is_some_and(|truth| wanted.eq_ignore_ascii_case(&truth.to_string()))
                 || text.and_then(Period::parse).is_some_and(|date| {
@@ -124,7 +126,9 @@ const NAMES: [&str; 16] = [
     "a", "b", "a.b", "\"a.b\"", "a.\"b\"", "a.b.c", "a\\.b.c", "c:d", "\"c:d\"", "é", "n ame", "b:a.c", "a.c:d",
     "\"OR\"", "x", "a.a",
 ];
-const TEXTS: [&str; 34] = [
+const TEXTS: [&str; 36] = [
+    "é",
+    "e\u{301}",
     "x",
     "x y",
     "",

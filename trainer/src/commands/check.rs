@@ -349,8 +349,10 @@ impl CheckReport {
         );
         let _ = writeln!(
             text,
-            "              {:.2} positives and {:.2} negatives a query; {} queries come with teacher scores",
-            self.positives, self.negatives, self.scored_queries
+            "              {:.2} positives and {:.2} negatives a query; {} with teacher scores",
+            self.positives,
+            self.negatives,
+            counted(self.scored_queries as u64, "query", "queries")
         );
         for (at, row) in self.rows.iter().enumerate() {
             for (line, said) in row.lines().iter().enumerate() {
