@@ -1,12 +1,13 @@
 # The two commands a newcomer needs: `make demo` and `make test`. Both set up what is missing first.
 
-.PHONY: help setup build demo test ci lint circles docs features deny api packages release wheel python-test
+.PHONY: help setup build demo test ci lint circles docs features deny api packages release wheel python-test bench
 
 help:
 	@echo "make demo      train, index, query and evaluate on BEIR SciFact; prints one table and a few answers"
 	@echo "make test      every test; the last lines say how many passed, failed and were skipped"
 	@echo "make setup     cmake, OpenBLAS, ONNX Runtime, libtorch and MiniLM, as far as they are missing"
 	@echo "make build     the two programs: target/release/adam-train and target/release/adam"
+	@echo "make bench     this project beside others (PART=search, encoding or hybrid for one part): a record, and BENCHMARKS.md"
 	@echo "make wheel     the Python package adam-search as a wheel in target/wheels; make python-test tests it"
 	@echo "make ci        everything below, then the tests"
 	@echo "make lint      rustfmt and clippy, warnings are errors"
@@ -64,3 +65,9 @@ wheel: setup
 
 python-test: build
 	@scripts/python-test.sh
+
+bench: build
+	cargo build --release --locked --workspace --examples
+	@ls target/wheels/adam_search-*.whl >/dev/null 2>&1 || scripts/wheel.sh
+	python3 benches/peers/run.py $(PART)
+	target/bench/peers/bin/python benches/peers/tables.py
