@@ -75,7 +75,7 @@ def search(part: dict[str, Any], name: str, charts: Path) -> str:
         out += table(["", *shares], rows) + "\n"
     chart = charts / f"{name}-recall.svg"
     draw(part, chart)
-    return out + f"![Recall and queries a second]({chart.relative_to(ROOT)})\n\n" + failures(part)
+    return out + f"![Recall and queries a second](benches/charts/{chart.name})\n\n" + failures(part)
 
 
 def draw(part: dict[str, Any], path: Path) -> None:
